@@ -1,0 +1,59 @@
+"""What people see while they wait: progress bars, tables, one-line notes, all on standard error. The door to rich."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+T = TypeVar("T")
+stderr = Console(stderr=True)
+
+
+def note(text: str) -> None:
+    """A line of plain text on standard error; above the bar where one is running."""
+    stderr.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def bar(description: str, total: float | None = None) -> Iterator[Any]:
+    """A progress bar; gives `advance(amount=1, text="")`, which moves it on and may change the words at its end."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        task = progress.add_task(description, total=total, text="")
+
+        def advance(amount: float = 1, text: str | None = None) -> None:
+            progress.update(task, advance=amount, **({} if text is None else {"text": text}))
+
+        yield advance
+
+
+def track(values: Iterable[T], description: str, total: float | None = None) -> Iterator[T]:
+    """The same values, with a bar that moves as they are taken."""
+    if total is None and hasattr(values, "__len__"):
+        total = len(values)  # type: ignore[arg-type]
+    with bar(description, total) as advance:
+        for value in values:
+            yield value
+            advance()
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on standard output; columns of numbers are aligned to the right."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    drawn = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(row[index][:1].isdigit() or row[index][:1] in "-" for row in rows)
+        drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    Console().print(drawn, markup=False)
