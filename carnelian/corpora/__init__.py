@@ -1,0 +1,1 @@
+"""Where each corpus keeps its audio and words."""

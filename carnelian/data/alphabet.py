@@ -1,0 +1,98 @@
+"""The symbols a model writes in: characters, or word pieces. The door to sentencepiece."""
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from carnelian.errors import CarnelianError, MissingExtraError
+
+ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
+
+
+class Alphabet:
+    """Characters as symbols: symbol i is `symbols[i]`, and the blank is one past the last."""
+
+    def __init__(self, symbols: Sequence[str]):
+        self.symbols = tuple(symbols)
+        self.blank = len(self.symbols)
+        self.index = {symbol: index for index, symbol in enumerate(self.symbols)}
+        if not self.symbols:
+            raise CarnelianError('alphabet: it is empty. Give its characters, such as " abc"')
+        if len(self.index) < len(self.symbols):
+            twice = next(symbol for symbol in self.symbols if self.symbols.count(symbol) > 1)
+            raise CarnelianError(f'alphabet: "{twice}" stands in it twice. Each symbol may stand once')
+
+    #: the character that opens a word, and whether it is a symbol of its own (characters) or starts one (pieces)
+    separator = " "
+
+    def encode(self, text: str) -> list[int]:
+        """The symbols that spell the text; characters the alphabet lacks are left out (see `unknown`)."""
+        return [self.index[character] for character in text if character in self.index]
+
+    def decode(self, symbols: Sequence[int]) -> str:
+        """The text that symbols spell, blanks not among them."""
+        return "".join(self.symbols[symbol] for symbol in symbols)
+
+    def unknown(self, text: str) -> set[str]:
+        """The characters of a text that the alphabet cannot spell."""
+        return set(text) - self.index.keys()
+
+    def saved(self) -> str:
+        """The alphabet as one string, which `load_alphabet` reads."""
+        return json.dumps({"symbols": self.symbols}, ensure_ascii=False)
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Alphabet) and self.saved() == other.saved()
+
+    def __hash__(self) -> int:
+        return hash(self.symbols)
+
+
+class WordPieces(Alphabet):
+    """Word pieces of a SentencePiece model; a piece that begins with "▁" begins a word."""
+
+    separator = "▁"
+
+    def __init__(self, model: bytes):
+        try:
+            from sentencepiece import SentencePieceProcessor
+        except ImportError:
+            raise MissingExtraError("sentencepiece", "pieces", "An alphabet of word pieces") from None
+        self.model = model
+        self.processor = SentencePieceProcessor(model_proto=model)
+        super().__init__([self.processor.id_to_piece(index) for index in range(self.processor.get_piece_size())])
+
+    def encode(self, text: str) -> list[int]:
+        return self.processor.encode(text)
+
+    def decode(self, symbols: Sequence[int]) -> str:
+        return "".join(self.symbols[symbol] for symbol in symbols).replace("▁", " ").strip()
+
+    def unknown(self, text: str) -> set[str]:
+        missing = self.processor.unk_id()
+        return {character for character in set(text) - {" "} if missing in self.processor.encode(character)}
+
+    def saved(self) -> str:
+        return json.dumps({"sentencepiece": base64.b64encode(self.model).decode()})
+
+
+def load_alphabet(saved: str) -> Alphabet:
+    """An alphabet from what `saved()` gave."""
+    parts = json.loads(saved)
+    if "sentencepiece" in parts:
+        return WordPieces(base64.b64decode(parts["sentencepiece"]))
+    return Alphabet(parts["symbols"])
+
+
+def make_alphabet(given: str | Sequence[str]) -> Alphabet:
+    """An alphabet from a recipe: a string of characters, a list of symbols, or the path of a SentencePiece `.model`."""
+    if isinstance(given, str) and given.endswith(".model"):
+        path = Path(given)
+        if not path.is_file():
+            raise CarnelianError(f"{path}: no such SentencePiece model. Give its path, or the characters themselves")
+        return WordPieces(path.read_bytes())
+    return Alphabet(given)

@@ -1,0 +1,1 @@
+"""Tensors to tensors, each headed by its paper."""

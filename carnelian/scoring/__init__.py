@@ -1,0 +1,1 @@
+"""References and hypotheses to error counts, intervals and reports."""
