@@ -1,0 +1,20 @@
+"""The real recordings and reference outputs that tests use where they are at hand."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """`shared("an4")`: that folder of real data; the test is skipped where it is absent."""
+
+    def find(name: str) -> Path:
+        path = SHARED / name
+        if not path.exists():
+            pytest.skip(f"real data are not at hand: ../shared/data/{name}")
+        return path
+
+    return find
