@@ -1,0 +1,125 @@
+"""Word and character errors: the alignment of two texts with the fewest edits, and its counts."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+HIT, SUBSTITUTION, DELETION, INSERTION = range(4)
+KINDS = ("hit", "substitution", "deletion", "insertion")
+FEWEST = (1, 1, 1)  # costs of a substitution, a deletion and an insertion
+SCLITE = (4, 3, 3)  # those of NIST's sclite, which prefers a deletion and an insertion to a poor substitution
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Counts of an alignment; they add up with `+` over utterances."""
+
+    hits: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+
+    @property
+    def total(self) -> int:
+        """Substitutions, deletions and insertions together."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def reference_words(self) -> int:
+        """Words (or characters) of the reference."""
+        return self.hits + self.substitutions + self.deletions
+
+    @property
+    def rate(self) -> float:
+        """Errors per reference word, 0 to any height; infinite where words were found in silence."""
+        return self.total / self.reference_words if self.reference_words else math.inf if self.total else 0.0
+
+    def __add__(self, other: "Errors") -> "Errors":
+        return Errors(
+            self.hits + other.hits,
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+        )
+
+
+class Edit(NamedTuple):
+    """One step of an alignment; `reference` is None for an insertion, `hypothesis` for a deletion."""
+
+    kind: str
+    reference: str | None
+    hypothesis: str | None
+
+
+def count_errors(reference: str, hypothesis: str, costs: tuple[int, int, int] = FEWEST) -> Errors:
+    """The word errors of a hypothesis; words are what white space parts."""
+    return count(reference.split(), hypothesis.split(), costs)
+
+
+def count_character_errors(reference: str, hypothesis: str) -> Errors:
+    """The character errors of a hypothesis; a space between words is a character."""
+    return count(" ".join(reference.split()), " ".join(hypothesis.split()))
+
+
+def count(reference: Sequence[str], hypothesis: Sequence[str], costs: tuple[int, int, int] = FEWEST) -> Errors:
+    """The errors between two sequences of words or characters."""
+    if reference == hypothesis:
+        return Errors(hits=len(reference))
+    steps = alignment(*numbered(reference, hypothesis), *costs)
+    return Errors(*np.bincount(steps, minlength=4).tolist())
+
+
+def align(reference: Sequence[str], hypothesis: Sequence[str], costs: tuple[int, int, int] = FEWEST) -> list[Edit]:
+    """The cheapest edits that turn the reference into the hypothesis, in order."""
+    edits, r, h = [], 0, 0
+    for step in alignment(*numbered(reference, hypothesis), *costs):
+        spoken = reference[r] if step != INSERTION else None
+        found = hypothesis[h] if step != DELETION else None
+        edits.append(Edit(KINDS[step], spoken, found))
+        r, h = r + (step != INSERTION), h + (step != DELETION)
+    return edits
+
+
+def numbered(*sequences: Sequence[str]) -> list[np.ndarray]:
+    """The sequences with every distinct word as one number."""
+    numbers: dict[str, int] = {}
+    return [
+        np.array([numbers.setdefault(word, len(numbers)) for word in sequence], dtype=np.int32)
+        for sequence in sequences
+    ]
+
+
+@njit(cache=True)
+def alignment(reference, hypothesis, substitution, deletion, insertion):
+    """The steps (HIT, SUBSTITUTION, ...) of the cheapest alignment, uint8; Wagner and Fischer's dynamic programme.
+
+    Among equally cheap ones it takes, from the end backwards, a hit or substitution before a deletion before an
+    insertion. One byte is held per pair of words.
+    """
+    R, H = len(reference), len(hypothesis)
+    steps = np.empty((R + 1, H + 1), dtype=np.uint8)
+    costs = np.arange(H + 1) * insertion
+    steps[0] = INSERTION
+    for r in range(1, R + 1):
+        diagonal, costs[0] = costs[0], r * deletion
+        steps[r, 0] = DELETION
+        for h in range(1, H + 1):
+            same = reference[r - 1] == hypothesis[h - 1]
+            best, step = diagonal + (0 if same else substitution), HIT if same else SUBSTITUTION
+            diagonal = costs[h]
+            if diagonal + deletion < best:
+                best, step = diagonal + deletion, DELETION
+            if costs[h - 1] + insertion < best:
+                best, step = costs[h - 1] + insertion, INSERTION
+            costs[h], steps[r, h] = best, step
+    path = np.empty(R + H, dtype=np.uint8)
+    length, r, h = 0, R, H
+    while r or h:
+        step = steps[r, h]
+        path[length], length = step, length + 1
+        r, h = r - (step != INSERTION), h - (step != DELETION)
+    return path[:length][::-1]

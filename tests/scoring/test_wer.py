@@ -1,0 +1,74 @@
+"""Counts and alignments: by hand, by their laws, and against a published figure."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carnelian.scoring.wer import SCLITE, Errors, align, count, count_character_errors, count_errors
+
+WORDS = st.lists(st.sampled_from("abcd"), max_size=12)
+
+
+def plain_distance(a, b):
+    """Levenshtein's distance straight from its recursion."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, row = row, [i] + [0] * len(b)
+        for j, y in enumerate(b, 1):
+            row[j] = min(before[j - 1] + (x != y), before[j] + 1, row[j - 1] + 1)
+    return row[-1]
+
+
+def test_counts_by_hand():
+    assert count_errors("the cat sat down", "the hat sat right down") == Errors(3, 1, 0, 1)
+    assert count_errors("one two", "") == Errors(deletions=2)
+    assert count_character_errors("ab cd", "ab  cd ") == Errors(hits=5)
+    assert count_character_errors("abc", "abd").rate == pytest.approx(1 / 3)
+
+
+def test_rate_of_silence():
+    assert count_errors("", "").rate == 0
+    assert math.isinf(count_errors("", "word").rate)
+
+
+def test_counts_add_up():
+    total = sum([count_errors("a b", "a c"), count_errors("d", "d e")], Errors())
+    assert total == Errors(2, 1, 0, 1)
+    assert total.rate == pytest.approx(2 / 3)
+
+
+def test_sclite_weights_part_a_poor_substitution():
+    reference, hypothesis = ["a", "b"], ["b", "c"]
+    assert [edit.kind for edit in align(reference, hypothesis)] == ["substitution", "substitution"]
+    assert [edit.kind for edit in align(reference, hypothesis, SCLITE)] == ["deletion", "hit", "insertion"]
+
+
+@given(WORDS, WORDS)
+def test_alignment_spells_both_sides_with_the_fewest_edits(reference, hypothesis):
+    edits = align(reference, hypothesis)
+    assert [edit.reference for edit in edits if edit.kind != "insertion"] == reference
+    assert [edit.hypothesis for edit in edits if edit.kind != "deletion"] == hypothesis
+    assert all((edit.kind == "hit") == (edit.reference == edit.hypothesis) for edit in edits)
+    errors = count(reference, hypothesis)
+    assert errors.total == sum(edit.kind != "hit" for edit in edits) == plain_distance(reference, hypothesis)
+    assert errors.reference_words == len(reference)
+
+
+@given(WORDS, WORDS, WORDS)
+def test_laws_of_a_distance(a, b, c):
+    assert count(a, a).total == 0
+    assert count(a, b).total == count(b, a).total
+    assert count(a, c).total <= count(a, b).total + count(b, c).total
+
+
+def test_published_rate(shared):
+    folder = shared("scoring/fbai")
+    references, hypotheses = (
+        dict(line.split("\t")[:2] for line in (folder / name).read_text().splitlines())
+        for name in ("ref.test-clean.tsv", "test-clean.b1.rnnt_baseline.tsv")
+    )
+    errors = sum((count_errors(text, hypotheses[name]) for name, text in references.items()), Errors())
+    assert len(references) == 2620
+    assert round(100 * errors.rate, 4) == 3.6538
