@@ -1,0 +1,114 @@
+"""The automatic segmentation criterion of wav2letter: every path, minus the paths that spell the target.
+
+Collobert, Puhrsch, Synnaeve 2016, arXiv 1609.03193. Like CTC without a blank: a symbol said twice is written as the
+symbol and a "replabel" that says how often it is repeated, and going from one symbol to the next has a learned score.
+The scores of a step need not be normalised: a constant added to all of one step cancels, so log-probabilities serve too.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+IMPOSSIBLE = -1e30  # instead of -inf, whose differences have no gradient
+
+
+def pack_repeats(symbols: Sequence[int], first: int, repeats: int) -> list[int]:
+    """A text's symbols with none twice in a row: `first + k - 1` says "the last one k more times", k <= repeats."""
+    packed: list[int] = []
+    previous, count = -1, 0
+    for symbol in [*symbols, -1]:
+        if symbol == previous and count < repeats:
+            count += 1
+            continue
+        if count:
+            packed.append(first + count - 1)
+        packed.append(symbol)
+        previous, count = symbol, 0
+    return packed[:-1]
+
+
+def unpack_repeats(packed: Sequence[int], first: int) -> list[int]:
+    """The symbols that `pack_repeats` packed; a replabel after no symbol says nothing."""
+    symbols: list[int] = []
+    previous = -1
+    for symbol in packed:
+        if symbol < first:
+            symbols.append(symbol)
+            previous = symbol
+        elif previous >= 0:
+            symbols += [previous] * (symbol - first + 1)
+            previous = -1
+    return symbols
+
+
+def full_score(scores: Tensor, steps: Tensor, transitions: Tensor) -> Tensor:
+    """The log-sum over all symbol sequences, (B,): scores (B, O, V), steps (B,), transitions (V, V) as [to, from]."""
+    total = scores[:, 0]
+    for step in range(1, scores.shape[1]):
+        grown = torch.logsumexp(total[:, None, :] + transitions, dim=2) + scores[:, step]
+        total = torch.where((step < steps)[:, None], grown, total)
+    return total.logsumexp(1)
+
+
+def aligned_score(
+    scores: Tensor, steps: Tensor, targets: Tensor, target_lengths: Tensor, transitions: Tensor
+) -> Tensor:
+    """The log-sum over the alignments of the targets (B, L), (B,); IMPOSSIBLE where steps are fewer than symbols."""
+    emitted = scores.gather(2, targets[:, None, :].expand(-1, scores.shape[1], -1))
+    stay = transitions[targets, targets]
+    enter = transitions[targets[:, 1:], targets[:, :-1]]
+    outside = scores.new_full((len(scores), 1), IMPOSSIBLE)
+    total = torch.cat([emitted[:, 0, :1], outside.expand(-1, targets.shape[1] - 1)], dim=1)
+    for step in range(1, scores.shape[1]):
+        entered = torch.cat([outside, total[:, :-1] + enter], dim=1)
+        grown = torch.logaddexp(total + stay, entered) + emitted[:, step]
+        total = torch.where((step < steps)[:, None], grown, total)
+    return total.gather(1, target_lengths[:, None] - 1)[:, 0]
+
+
+class ASG(nn.Module):
+    """The criterion with its transitions; V symbols, of which the last `repeats` are replabels."""
+
+    def __init__(self, symbols: int, *, repeats: int = 2, stay: float = 4.0):
+        """`stay` starts the score of remaining in a symbol (wav2letter's transdiag); other transitions start at 0."""
+        super().__init__()
+        self.repeats, self.first = repeats, symbols - repeats
+        self.transitions = nn.Parameter(stay * torch.eye(symbols))
+
+    def encode(self, symbols: Sequence[int]) -> list[int]:
+        """A text's symbols as a target."""
+        return pack_repeats(symbols, self.first, self.repeats)
+
+    def decode(self, path: Sequence[int]) -> list[int]:
+        """A path of one symbol a step as a text's symbols."""
+        changes = [symbol for index, symbol in enumerate(path) if index == 0 or symbol != path[index - 1]]
+        return unpack_repeats(changes, self.first)
+
+    def forward(self, scores: Tensor, steps: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+        """The loss of each utterance (B,), in nats: scores (B, O, V), targets (B, L) as `encode` gives them.
+
+        Targets that are empty or longer than their steps have no alignment; their loss is 0, and so is their gradient.
+        """
+        possible = (target_lengths >= 1) & (target_lengths <= steps)
+        lengths = target_lengths.clamp(min=1)
+        scores, transitions = scores.float(), self.transitions.float()
+        aligned = aligned_score(scores, steps, targets, lengths, transitions)
+        return torch.where(possible, full_score(scores, steps, transitions) - aligned, 0.0)
+
+    @torch.no_grad()
+    def best_path(self, scores: Tensor, steps: Tensor) -> list[list[int]]:
+        """The symbol sequence of the highest score for each utterance, one symbol a step (Viterbi)."""
+        total, origins = scores[:, 0], []
+        for step in range(1, scores.shape[1]):
+            grown, origin = (total[:, None, :] + self.transitions).max(dim=2)
+            going = (step < steps)[:, None]
+            total = torch.where(going, grown + scores[:, step], total)
+            origins.append(torch.where(going, origin, torch.arange(scores.shape[2], device=scores.device)))
+        symbol = total.argmax(1)
+        paths = [symbol]
+        for origin in reversed(origins):
+            symbol = origin.gather(1, symbol[:, None])[:, 0]
+            paths.append(symbol)
+        backward = torch.stack(paths[::-1], dim=1).tolist()
+        return [path[: int(count)] for path, count in zip(backward, steps)]
