@@ -2,7 +2,7 @@
 
 Collobert, Puhrsch, Synnaeve 2016, arXiv 1609.03193. Like CTC without a blank: a symbol said twice is written as the
 symbol and a "replabel" that says how often it is repeated, and going from one symbol to the next has a learned score.
-The scores of a step need not be normalised: a constant added to all of one step cancels, so log-probabilities serve too.
+The scores of a step need not be normalised: a constant added to all of one step cancels, so log-probabilities do.
 """
 
 from collections.abc import Sequence
@@ -44,9 +44,13 @@ def unpack_repeats(packed: Sequence[int], first: int) -> list[int]:
 
 def full_score(scores: Tensor, steps: Tensor, transitions: Tensor) -> Tensor:
     """The log-sum over all symbol sequences, (B,): scores (B, O, V), steps (B,), transitions (V, V) as [to, from]."""
-    total = scores[:, 0]
-    for step in range(1, scores.shape[1]):
-        grown = torch.logsumexp(total[:, None, :] + transitions, dim=2) + scores[:, step]
+    total, *following = scores.unbind(1)
+    shift = transitions.detach().amax()
+    factors = (transitions - shift).exp().T
+    for step, emitted in enumerate(following, start=1):
+        # a product of probabilities, scaled by the best path so far: what underflows is below e^-87 of it
+        best = total.detach().amax(1, keepdim=True)
+        grown = ((total - best).exp() @ factors).log() + (best + shift) + emitted
         total = torch.where((step < steps)[:, None], grown, total)
     return total.logsumexp(1)
 
@@ -55,14 +59,14 @@ def aligned_score(
     scores: Tensor, steps: Tensor, targets: Tensor, target_lengths: Tensor, transitions: Tensor
 ) -> Tensor:
     """The log-sum over the alignments of the targets (B, L), (B,); IMPOSSIBLE where steps are fewer than symbols."""
-    emitted = scores.gather(2, targets[:, None, :].expand(-1, scores.shape[1], -1))
+    first, *following = scores.gather(2, targets[:, None, :].expand(-1, scores.shape[1], -1)).unbind(1)
     stay = transitions[targets, targets]
     enter = transitions[targets[:, 1:], targets[:, :-1]]
     outside = scores.new_full((len(scores), 1), IMPOSSIBLE)
-    total = torch.cat([emitted[:, 0, :1], outside.expand(-1, targets.shape[1] - 1)], dim=1)
-    for step in range(1, scores.shape[1]):
+    total = torch.cat([first[:, :1], outside.expand(-1, targets.shape[1] - 1)], dim=1)
+    for step, emitted in enumerate(following, start=1):
         entered = torch.cat([outside, total[:, :-1] + enter], dim=1)
-        grown = torch.logaddexp(total + stay, entered) + emitted[:, step]
+        grown = torch.logaddexp(total + stay, entered) + emitted
         total = torch.where((step < steps)[:, None], grown, total)
     return total.gather(1, target_lengths[:, None] - 1)[:, 0]
 
