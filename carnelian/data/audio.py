@@ -1,0 +1,127 @@
+"""Recordings as waveforms: any format, rate and channels in, mono float32 out. The door to soundfile and soxr."""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+
+from carnelian.data.utterance import Utterance
+from carnelian.errors import AudioError
+
+Source = Utterance | str | Path | bytes | BinaryIO
+CURE = 'Give WAV, FLAC, OGG, MP3 or SPHERE, or convert it ("ffmpeg -i FILE out.wav")'
+SLACK = 0.1
+"""Seconds (and share) by which a recording may be shorter than its manifest says."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What a recording's header says; `duration` in seconds, `frames` in samples per channel."""
+
+    duration: float
+    sample_rate: int
+    channels: int
+    frames: int
+
+
+def audio_info(source: Source) -> AudioInfo:
+    """A recording's duration, sample rate, channels and frames, without decoding it."""
+    with open_audio(source) as file:
+        return AudioInfo(file.frames / file.samplerate, file.samplerate, file.channels, file.frames)
+
+
+def load_audio(source: Source, sample_rate: int) -> np.ndarray:
+    """A waveform (S,) float32 in [-1, 1], mono, at the asked rate.
+
+    Channels are averaged, unless the utterance's manifest line has a "channel" (0 is the first). Of an utterance only
+    its stretch of the file is read. Raises AudioError for what cannot be read.
+    """
+    utterance = source if isinstance(source, Utterance) else None
+    with open_audio(source) as file:
+        rate = file.samplerate
+        first = round(utterance.offset * rate) if utterance else 0
+        frames = round(utterance.duration * rate) if utterance and utterance.duration > 0 else file.frames - first
+        audio = read_frames(file, first, min(frames, file.frames - first), name_of(source))
+    if len(audio) + SLACK * (rate + frames) < frames:
+        raise AudioError(
+            f"{name_of(source)}: it ends {(frames - len(audio)) / rate:.2f} s before the utterance does "
+            f'(offset {first / rate:.2f} s, duration {frames / rate:.2f} s). Mend the manifest: "carnelian check"'
+        )
+    audio = mix(audio, utterance.more.get("channel") if utterance else None, name_of(source))
+    return resample(audio, rate, sample_rate)
+
+
+def read_frames(file: soundfile.SoundFile, first: int, frames: int, name: str) -> np.ndarray:
+    """`frames` samples (S, channels) float32 from the sample `first` of an open recording."""
+    if frames <= 0:
+        raise AudioError(
+            f"{name}: nothing to read from {first / file.samplerate:.2f} s on; the recording has "
+            f'{file.frames / file.samplerate:.2f} s. Take it out of the manifest: "carnelian check"'
+        )
+    try:
+        if first:
+            file.seek(first)
+        audio = file.read(frames, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise AudioError(f"{name}: decoding failed ({reason(error)}). Copy it again from its origin") from None
+    if len(audio) < frames:
+        raise AudioError(
+            f"{name}: cut off after {(first + len(audio)) / file.samplerate:.2f} s, its header promises "
+            f"{file.frames / file.samplerate:.2f} s. Copy it again from its origin"
+        )
+    return audio
+
+
+def mix(audio: np.ndarray, channel: int | None, name: str) -> np.ndarray:
+    """One channel (S,) of (S, channels): the one asked for, or the average of all."""
+    channels = audio.shape[1]
+    if channel is None:
+        audio = audio[:, 0] if channels == 1 else audio.mean(axis=1)
+    elif isinstance(channel, int) and 0 <= channel < channels:
+        audio = audio[:, channel]
+    else:
+        raise AudioError(f'{name}: no channel {channel}; it has {channels}. "channel" in the manifest counts from 0')
+    return np.ascontiguousarray(audio)
+
+
+def resample(audio: np.ndarray, rate: float, new_rate: float, quality: str = "HQ") -> np.ndarray:
+    """A waveform at another sample rate; quality as soxr names it (QQ, LQ, MQ, HQ, VHQ)."""
+    return audio if rate == new_rate else soxr.resample(audio, rate, new_rate, quality=quality)
+
+
+@contextmanager
+def open_audio(source: Source) -> Iterator[soundfile.SoundFile]:
+    """The recording, open for reading; what is no recording is an AudioError."""
+    name = name_of(source)
+    given = source.audio_filepath if isinstance(source, Utterance) else source
+    if isinstance(given, str | Path):
+        if not os.path.isfile(given):
+            found = "a folder" if os.path.isdir(given) else "no such file"
+            raise AudioError(f"{name}: {found}. Give the path of a recording")
+        if not os.path.getsize(given):
+            raise AudioError(f"{name}: an empty file. Copy it again from its origin")
+    try:
+        file = soundfile.SoundFile(io.BytesIO(given) if isinstance(given, bytes) else given)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
+        raise AudioError(f"{name}: not a recording that can be read ({reason(error)}). {CURE}") from None
+    with file:
+        yield file
+
+
+def name_of(source: Source) -> str:
+    """What to call a recording in an error."""
+    if isinstance(source, Utterance):
+        return source.audio_filepath
+    return str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "audio"))
+
+
+def reason(error: Exception) -> str:
+    """What libsndfile found, without the file's name and the full stop."""
+    return str(getattr(error, "error_string", error)).strip().rstrip(".")

@@ -1,0 +1,142 @@
+"""Augmentations: functions (audio, rng) -> audio, made by factories whose keyword arguments are a recipe's keys."""
+
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
+from typing import Any
+
+import numpy as np
+
+from carnelian.data.audio import load_audio, resample
+from carnelian.data.utterance import Manifest
+from carnelian.errors import RecipeError
+
+Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def speed(low: float = 0.9, high: float = 1.1, factors: Sequence[float] = (), probability: float = 1.0) -> Augmentation:
+    """Plays faster or slower, pitch and all: one of `factors`, or any factor between low and high (Ko et al. 2015)."""
+
+    def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        factor = rng.choice(factors) if len(factors) else rng.uniform(low, high)
+        return resample(audio, float(factor), 1.0, quality="LQ")
+
+    return sometimes(probability, apply)
+
+
+def gain(low: float = -10.0, high: float = 10.0, probability: float = 1.0) -> Augmentation:
+    """Louder or softer by low to high decibels."""
+
+    def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return audio * np.float32(10 ** (rng.uniform(low, high) / 20))
+
+    return sometimes(probability, apply)
+
+
+def white_noise(low: float = -90.0, high: float = -46.0, probability: float = 1.0) -> Augmentation:
+    """Adds white noise of low to high decibels below full scale."""
+
+    def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        level = np.float32(10 ** (rng.uniform(low, high) / 20))
+        return audio + level * rng.standard_normal(len(audio), dtype=np.float32)
+
+    return sometimes(probability, apply)
+
+
+def noise(
+    manifest: str, low: float = 0.0, high: float = 30.0, probability: float = 1.0, sample_rate: int = 16000
+) -> Augmentation:
+    """Adds a recording from a manifest of noises, at a signal-to-noise ratio of low to high decibels.
+
+    A longer noise is cut at a random place, a shorter one repeated.
+    """
+    noises = Manifest(manifest)
+
+    def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        added = load_audio(noises[int(rng.integers(len(noises)))], sample_rate)
+        start = int(rng.integers(max(1, len(added) - len(audio) + 1)))
+        added = np.resize(added[start : start + len(audio)], len(audio))
+        ratio = 10 ** (rng.uniform(low, high) / 10)
+        power, added_power = np.mean(audio**2), np.mean(added**2)
+        return audio + added * np.float32(np.sqrt(power / (ratio * added_power))) if added_power > 0 else audio
+
+    return sometimes(probability, apply)
+
+
+def impulse(manifest: str, probability: float = 1.0, sample_rate: int = 16000) -> Augmentation:
+    """Puts the speech into a room: convolves with an impulse response from a manifest of them.
+
+    The response is moved so that its peak comes at once and scaled so that loudness stays.
+    """
+    responses = Manifest(manifest)
+
+    def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        response = load_audio(responses[int(rng.integers(len(responses)))], sample_rate)
+        response = response[np.abs(response).argmax() :]
+        size = 1 << (len(audio) + len(response) - 1).bit_length()
+        wet = np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(response, size), size)[: len(audio)]
+        power = np.mean(wet**2)
+        return (wet * np.sqrt(np.mean(audio**2) / power) if power > 0 else audio).astype(np.float32)
+
+    return sometimes(probability, apply)
+
+
+def shift(low: float = -0.005, high: float = 0.005, probability: float = 1.0, sample_rate: int = 16000) -> Augmentation:
+    """Moves the speech by low to high seconds inside its stretch; what is laid bare is silence."""
+
+    def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        samples = int(np.clip(round(rng.uniform(low, high) * sample_rate), -len(audio), len(audio)))
+        silence = np.zeros(abs(samples), np.float32)
+        return np.concatenate([silence, audio[:-samples]] if samples > 0 else [audio[-samples:], silence])
+
+    return sometimes(probability, apply)
+
+
+def telephone(probability: float = 1.0, sample_rate: int = 16000) -> Augmentation:
+    """Sends the speech through a telephone line: 8 kHz, and mu-law in 8 bits (ITU-T G.711's curve)."""
+
+    def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        narrow = np.clip(resample(audio, sample_rate, 8000, quality="MQ"), -1, 1)
+        companded = np.sign(narrow) * np.log1p(255 * np.abs(narrow)) / np.float32(np.log(256))
+        companded = np.round(companded * 127) / np.float32(127)
+        narrow = np.sign(companded) * np.expm1(np.abs(companded) * np.float32(np.log(256))) / 255
+        wide = resample(narrow.astype(np.float32), 8000, sample_rate, quality="MQ")[: len(audio)]
+        return np.pad(wide, (0, len(audio) - len(wide)))
+
+    return sometimes(probability, apply)
+
+
+AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
+    "speed": speed,
+    "gain": gain,
+    "white_noise": white_noise,
+    "noise": noise,
+    "impulse": impulse,
+    "shift": shift,
+    "telephone": telephone,
+}
+
+
+def sometimes(probability: float, apply: Augmentation) -> Augmentation:
+    """The augmentation for a share of the utterances, and nothing for the others."""
+    return lambda audio, rng: apply(audio, rng) if rng.random() < probability else audio
+
+
+def chain(augmentations: Mapping[str, Mapping[str, Any]], sample_rate: int = 16000) -> Augmentation:
+    """Augmentations one after the other, from a recipe's tables: `{"speed": {"low": 0.9}, "gain": {}}`."""
+    steps = []
+    for name, settings in augmentations.items():
+        if name not in AUGMENTATIONS:
+            raise RecipeError(f"[augment.{name}]: no such augmentation. Known are: {', '.join(AUGMENTATIONS)}")
+        known = signature(AUGMENTATIONS[name]).parameters
+        for key in settings:
+            if key not in known:
+                raise RecipeError(f'[augment.{name}]: unknown key "{key}". Known are: {", ".join(known)}')
+        rate = {"sample_rate": sample_rate} if "sample_rate" in known else {}
+        steps.append(AUGMENTATIONS[name](**rate | dict(settings)))
+
+    def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        for step in steps:
+            audio = step(audio, rng)
+        return audio
+
+    return apply
