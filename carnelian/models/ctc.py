@@ -1,0 +1,26 @@
+"""Connectionist temporal classification (Graves et al., 2006): the loss, and how many steps a transcript needs."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def ctc_loss(log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+    """Negative log-likelihood (B,) of each row's targets, natural logarithm; infinite where the steps do not suffice.
+
+    log_probs (B, O, V) with the blank last, steps (B,), targets (B, L), target_lengths (B,).
+    """
+    with torch.autocast(log_probs.device.type, enabled=False):
+        return F.ctc_loss(
+            log_probs.float().transpose(0, 1),
+            targets,
+            steps,
+            target_lengths,
+            blank=log_probs.shape[-1] - 1,
+            reduction="none",
+        )
+
+
+def steps_needed(symbols: list[int]) -> int:
+    """The fewest output steps that can spell the symbols: one each, and a blank between equal neighbours."""
+    return len(symbols) + sum(left == right for left, right in zip(symbols, symbols[1:]))

@@ -1,0 +1,43 @@
+"""QuartzNet (Kriman, Beliaev, Ginsburg et al., 2019, arXiv 1910.10261, table 1): Jasper with separable convolutions."""
+
+from carnelian.errors import RecipeError
+from carnelian.models.layers import ConvolutionalEncoder, Row
+
+
+def quartznet(
+    features: int = 64,
+    *,
+    blocks: int = 15,
+    repeat: int = 5,
+    dropout: float = 0.0,
+    groups: int = 1,
+    width: float = 1.0,
+    stride: int = 2,
+) -> ConvolutionalEncoder:
+    """QuartzNet `blocks` x `repeat`: (B, F, T) features and (B,) frames -> (B, 1024, O) and (B,) steps.
+
+    `width` scales the channels, `groups` splits the pointwise convolutions; a `stride` of 4 is taken in two steps of 2, for
+    small models of short words. 5x5, 10x5 and 15x5 have 6.7, 12.8 and 18.9 million parameters with 28 letters.
+    """
+    times, rest = divmod(blocks, 5)
+    if rest or times < 1:
+        raise RecipeError(f"quartznet: {blocks} blocks. The five blocks of the paper are repeated: give 5, 10, 15, ...")
+    if stride not in (2, 4):
+        raise RecipeError(f"quartznet: stride {stride}. Give 2, as the paper, or 4")
+    narrow, wide, last = (int(channels * width) for channels in (256, 512, 1024))
+    table = [(narrow, 33), (narrow, 39), (wide, 51), (wide, 63), (wide, 75)]
+    shared = {"dropout": dropout, "separable": True}
+    return ConvolutionalEncoder(
+        features,
+        [
+            Row(narrow, 33, stride=2, **shared),
+            *([Row(narrow, 33, stride=2, **shared)] if stride == 4 else []),
+            *(
+                Row(channels, kernel, repeat, residual="plain", groups=groups, **shared)
+                for channels, kernel in table
+                for _ in range(times)
+            ),
+            Row(wide, 87, dilation=2, **shared),
+            Row(last, 1, dropout=dropout),
+        ],
+    )

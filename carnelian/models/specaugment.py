@@ -1,0 +1,53 @@
+"""Masks on features while training: SpecAugment (Park et al., 2019, arXiv 1904.08779) and SpecCutout (QuartzNet, arXiv 1910.10261)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Mask = Callable[[Tensor, Tensor], Tensor]
+
+
+def _inside(start: Tensor, width: Tensor, size: int) -> Tensor:
+    """(B, N) starts and widths as (B, N, size): true inside each interval."""
+    positions = torch.arange(size, device=start.device)
+    return (positions >= start[..., None]) & (positions < (start + width)[..., None])
+
+
+def _draw(limit: Tensor) -> Tensor:
+    """Whole numbers from 0 to `limit`, both inside."""
+    return (torch.rand(limit.shape, device=limit.device) * (limit + 1)).long()
+
+
+def spec_augment(
+    *, frequency_masks: int = 2, frequency_width: int = 20, time_masks: int = 2, time_width: int | float = 75
+) -> Mask:
+    """Bands and stretches of features set to zero; widths drawn from 0 to the given bins and frames (a float: share of the row)."""
+
+    def mask(features: Tensor, frames: Tensor) -> Tensor:
+        batch, bands, length = features.shape
+        width = _draw(torch.full((batch, frequency_masks), min(frequency_width, bands), device=features.device))
+        hidden = _inside(_draw(bands - width), width, bands).any(1)[:, :, None]
+        limit = frames[:, None].expand(batch, time_masks)
+        widest = (limit * time_width).long() if isinstance(time_width, float) else torch.full_like(limit, time_width)
+        width = _draw(torch.minimum(widest, limit))
+        hidden = hidden | _inside(_draw(limit - width), width, length).any(1)[:, None, :]
+        return features.masked_fill(hidden, 0)
+
+    return mask
+
+
+def spec_cutout(*, masks: int = 5, frequency_width: int = 50, time_width: int = 120) -> Mask:
+    """Rectangles of features set to zero; sides drawn from 0 to the given bins and frames."""
+
+    def mask(features: Tensor, frames: Tensor) -> Tensor:
+        batch, bands, length = features.shape
+        height = _draw(torch.full((batch, masks), min(frequency_width, bands), device=features.device))
+        limit = frames[:, None].expand(batch, masks)
+        width = _draw(limit.clamp_max(time_width))
+        rows = _inside(_draw(bands - height), height, bands)
+        columns = _inside(_draw(limit - width), width, length)
+        hidden = (rows.float().transpose(1, 2) @ columns.float()) > 0
+        return features.masked_fill(hidden, 0)
+
+    return mask

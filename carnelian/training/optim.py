@@ -1,0 +1,163 @@
+"""Optimizers and learning-rate schedules, by name, as recipes call them."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, AdamW, Optimizer
+
+from carnelian.errors import RecipeError
+
+
+class NovoGrad(Optimizer):
+    """Gradients normalised layer by layer, then momentum (Ginsburg et al., 2019, arXiv 1905.11286; as nemo/core/optim/novograd.py).
+
+    The second moment v of a tensor is one number: |g|^2 at the first step, then b2 v + (1 - b2) |g|^2.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 0.01,
+        *,
+        betas: tuple[float, float] = (0.95, 0.98),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        averaging: bool = False,
+    ):
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "averaging": averaging}
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Callable | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
+            first, second = group["betas"]
+            gradients: list[Tensor] = [parameter.grad for parameter in parameters]  # type: ignore[misc]
+            norms = [norm.square() for norm in torch._foreach_norm(gradients)]
+            for parameter, norm in zip(parameters, norms):
+                state = self.state[parameter]
+                if "second" not in state:
+                    state["second"] = norm.clone()
+                    state["momentum"] = torch.zeros_like(parameter)
+                else:
+                    state["second"].mul_(second).add_(norm, alpha=1 - second)
+            scales = [1 / (self.state[parameter]["second"].sqrt() + group["eps"]) for parameter in parameters]
+            steps = torch._foreach_mul(gradients, scales)
+            if group["weight_decay"]:
+                torch._foreach_add_(steps, parameters, alpha=group["weight_decay"])
+            if group["averaging"]:
+                torch._foreach_mul_(steps, 1 - first)
+            momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+            torch._foreach_mul_(momenta, first)
+            torch._foreach_add_(momenta, steps)
+            torch._foreach_add_(parameters, momenta, alpha=-group["lr"])
+
+
+def novograd(
+    parameters: Iterable,
+    *,
+    betas: tuple[float, float] = (0.95, 0.5),
+    eps: float = 1e-8,
+    weight_decay: float = 0.001,
+    averaging: bool = False,
+) -> Optimizer:
+    """NovoGrad; with a learning rate around 0.01."""
+    return NovoGrad(parameters, betas=tuple(betas), eps=eps, weight_decay=weight_decay, averaging=averaging)
+
+
+def adamw(
+    parameters: Iterable, *, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-8, weight_decay: float = 0.01
+) -> Optimizer:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
+    return AdamW(parameters, lr=1.0, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+
+
+def adam(
+    parameters: Iterable, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0
+) -> Optimizer:
+    """Adam (Kingma and Ba, 2015), weight decay as L2."""
+    return torch.optim.Adam(parameters, lr=1.0, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+
+
+def sgd(parameters: Iterable, *, momentum: float = 0.9, weight_decay: float = 0.0, nesterov: bool = False) -> Optimizer:
+    """Stochastic gradient descent with momentum."""
+    return SGD(parameters, lr=1.0, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+
+
+OPTIMIZERS = {"novograd": novograd, "adamw": adamw, "adam": adam, "sgd": sgd}
+
+
+@torch.no_grad()
+def scale_by_larc(optimizer: Optimizer, *, trust: float = 0.001, clip: bool = True) -> None:
+    """Scales each tensor's gradient by trust |w| / (rate |g|), at most 1 where `clip` (OpenSeq2Seq's LARC, optimizers.py)."""
+    for group in optimizer.param_groups:
+        parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        rate = group["lr"] if clip else 1.0
+        for parameter in parameters:
+            ratio = trust * parameter.norm() / (rate * (parameter.grad.norm() + 1e-7))
+            parameter.grad.mul_(ratio.clamp(min=1e-7, max=1.0 if clip else None))
+
+
+Schedule = Callable[[int], float]
+
+
+def constant(*, steps: int, peak: float, warmup: int = 0, hold: int = 0) -> Schedule:
+    """The peak rate, after a linear warm-up; steps count from 0."""
+    return lambda step: peak * min(1.0, (step + 1) / max(1, warmup))
+
+
+def _decaying(steps: int, peak: float, warmup: int, hold: int, decay: Callable[[float], float]) -> Schedule:
+    """Linear warm-up, hold, then `decay` of the share 0 to 1 of the steps that remain."""
+    if warmup + hold > steps:
+        raise RecipeError(f"[schedule] warmup {warmup} and hold {hold} are more than the {steps} steps of the training")
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return peak * (step + 1) / warmup
+        return decay(min(1.0, max(0, step - warmup - hold) / max(1, steps - warmup - hold)))
+
+    return rate
+
+
+def cosine(*, steps: int, peak: float, lowest: float = 0.0, warmup: int = 0, hold: int = 0) -> Schedule:
+    """Half a cosine from the peak to the lowest rate."""
+    return _decaying(
+        steps, peak, warmup, hold, lambda share: lowest + (peak - lowest) * (1 + math.cos(math.pi * share)) / 2
+    )
+
+
+def polynomial(
+    *, steps: int, peak: float, power: float = 2.0, lowest: float = 0.0, warmup: int = 0, hold: int = 0
+) -> Schedule:
+    """(1 - share)^power of the way from the lowest rate to the peak."""
+    return _decaying(steps, peak, warmup, hold, lambda share: lowest + (peak - lowest) * (1 - share) ** power)
+
+
+def exponential(
+    *,
+    steps: int,
+    peak: float,
+    lowest: float = 1e-5,
+    warmup: int = 0,
+    hold: int = 0,
+    factor: float = 0.0,
+    every: int = 0,
+) -> Schedule:
+    """An exponential from the peak to the lowest rate at the last step; or times `factor` each `every` steps, not below it."""
+    if every:
+        return _decaying(
+            steps,
+            peak,
+            warmup,
+            hold,
+            lambda share: max(lowest, peak * factor ** (share * (steps - warmup - hold) // every)),
+        )
+    return _decaying(steps, peak, warmup, hold, lambda share: peak * (lowest / peak) ** share)
+
+
+SCHEDULES = {"constant": constant, "cosine": cosine, "polynomial": polynomial, "exponential": exponential}
