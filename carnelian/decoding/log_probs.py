@@ -1,0 +1,37 @@
+"""The check at the decoders' door: are these log-probabilities of this alphabet?"""
+
+import numpy as np
+
+from carnelian.data.alphabet import Alphabet
+from carnelian.errors import DecodingError
+
+TOLERANCE = 0.05  # by which the sums may miss one on the average: 16 bits, or values rounded for a file
+TOLERANCE_OF_ONE_STEP = 0.5
+
+
+def checked(log_probs: np.ndarray, alphabet: Alphabet) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities (O, V) as a contiguous float32 array, and the probabilities they stand for.
+
+    V is one more than the alphabet's symbols. Raises DecodingError for another shape, NaN, or rows that do not sum
+    to one.
+    """
+    log_probs = np.ascontiguousarray(log_probs, np.float32)
+    expected = len(alphabet) + 1
+    if log_probs.ndim != 2 or log_probs.shape[1] != expected:
+        raise DecodingError(
+            f"log-probs: their shape is {log_probs.shape}, expected (steps, {expected}): {len(alphabet)} symbols of "
+            "the alphabet and the blank. Give one utterance at a time, from a model with this alphabet"
+        )
+    with np.errstate(over="ignore"):
+        probs = np.exp(log_probs)
+    sums = probs @ np.ones(expected, np.float32)
+    misses = np.abs(sums - 1)
+    if len(misses) and not (misses.max() <= TOLERANCE_OF_ONE_STEP and misses.mean() <= TOLERANCE):
+        step = int(misses.argmax())  # NaN counts as the highest
+        if np.isnan(log_probs[step]).any():
+            raise DecodingError(f"log-probs: step {step} holds NaN. Look for NaN in the audio or the model's weights")
+        raise DecodingError(
+            f"log-probs: the probabilities of step {step} sum to {sums[step]:.4g}, expected 1. "
+            "Give natural log-probabilities, as log_softmax makes them"
+        )
+    return log_probs, probs
