@@ -6,14 +6,19 @@ import mmap
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numba
 import numpy as np
 
 from carnelian.errors import ManifestError
 
-KEYS = ("audio_filepath", "duration", "text", "offset")
+BOM = b"\xef\xbb\xbf"
+BLOCK = 1 << 22
+NEWLINE, QUOTE, COLON, COMMA, BACKSLASH, OPEN, CLOSE = b'\n":,\\{}'
+AUDIO, DURATION, TEXT, OFFSET = b"audio_filepath", b"duration", b"text", b"offset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,30 +37,37 @@ class Utterance:
 
 def read_manifest(path: str | Path) -> Iterator[Utterance]:
     """The utterances of a JSON-lines manifest, in its order; relative audio paths start at the manifest's folder."""
-    folder = str(Path(path).parent)
+    folder = os.path.dirname(path)
     with open_manifest(path) as file:
         for number, line in enumerate(file, 1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
+            line = line.removeprefix(BOM) if number == 1 else line
             if line.strip():
-                yield parse_line(line, path, number, folder)
+                try:
+                    yield parse_line(line, folder)
+                except ValueError as error:
+                    raise bad_line(path, number, error) from None
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
     """Writes a manifest and gives the number of its utterances; audio below its folder is named relative to it."""
     path = Path(path)
     folder = os.path.abspath(path.parent)
-    os.makedirs(folder, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     count = 0
     try:
+        os.makedirs(folder, exist_ok=True)
         with open(beside, "w", encoding="utf-8", newline="\n") as file:
             for utterance in utterances:
                 file.write(manifest_line(utterance, folder) + "\n")
                 count += 1
         os.replace(beside, path)
+    except OSError as error:
+        raise ManifestError(
+            f"{path}: cannot be written ({error.strerror}). Free space or choose another place"
+        ) from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
     return count
 
 
@@ -83,36 +95,32 @@ def open_manifest(path: str | Path):
         ) from None
 
 
-def parse_line(line: bytes, path: str | Path, number: int, folder: str) -> Utterance:
-    """The utterance that a manifest's line describes; a bad line is a ManifestError that names it."""
+def parse_line(line: bytes, folder: str) -> Utterance:
+    """The utterance that a manifest's line describes; a ValueError that says what was found where it is none."""
     try:
         keys = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise bad_line(path, number, str(error)) from None
+    except RecursionError:
+        raise ValueError("nested too deep") from None
     if not isinstance(keys, dict):
-        raise bad_line(path, number, f"a JSON {type(keys).__name__}")
+        raise ValueError(f"a JSON {type(keys).__name__}")
     for key in ("audio_filepath", "duration"):
         if key not in keys:
-            raise bad_line(path, number, f'no "{key}"')
-    audio, duration, offset, text = (
-        keys.pop("audio_filepath"),
-        keys.pop("duration"),
-        keys.pop("offset", 0.0),
-        keys.pop("text", ""),
-    )
+            raise ValueError(f'no "{key}"')
+    audio, duration = keys.pop("audio_filepath"), keys.pop("duration")
+    text, offset = keys.pop("text", ""), keys.pop("offset", None) or 0.0
     if not isinstance(audio, str) or not audio:
-        raise bad_line(path, number, f'"audio_filepath" is {json.dumps(audio)}')
-    for key, value in (("duration", duration), ("offset", 0.0 if offset is None else offset)):
+        raise ValueError(f'"audio_filepath" is {json.dumps(audio)}')
+    for key, value in (("duration", duration), ("offset", offset)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise bad_line(path, number, f'"{key}" is {json.dumps(value)}')
+            raise ValueError(f'"{key}" is {json.dumps(value)}')
     if not isinstance(text, str):
-        raise bad_line(path, number, f'"text" is {json.dumps(text)[:40]}')
+        raise ValueError(f'"text" is {json.dumps(text)[:40]}')
     if "://" not in audio:
         audio = os.path.join(folder, os.path.expanduser(audio))
-    return Utterance(audio, float(duration), text, float(offset or 0.0), keys)
+    return Utterance(audio, float(duration), text, float(offset), keys)
 
 
-def bad_line(path: str | Path, number: int, found: str) -> ManifestError:
+def bad_line(path: str | Path, number: int, found: object) -> ManifestError:
     """The error for a line that is not an utterance."""
     return ManifestError(
         f'{path}:{number}: not an utterance ({found}). Each line must be a JSON object with "audio_filepath" and '
@@ -123,7 +131,8 @@ def bad_line(path: str | Path, number: int, found: str) -> ManifestError:
 class Manifest:
     """One or several manifests as a sequence of utterances that is indexed, not loaded.
 
-    `durations` (float32, seconds) and `offsets` (int64, where each line starts in its file) are all it keeps in memory.
+    `durations` (N,) float32 in seconds and `offsets` (N,) int64, the bytes of its file before each line, are all that
+    stays in memory.
     """
 
     def __init__(self, *paths: str | Path):
@@ -132,25 +141,21 @@ class Manifest:
         self.offsets = np.concatenate([offsets for offsets, _ in scanned])
         self.durations = np.concatenate([durations for _, durations in scanned])
         self.firsts = np.cumsum([0] + [len(offsets) for offsets, _ in scanned]).tolist()
-        self.maps: dict[int, mmap.mmap] = {}
+        self.maps: dict[str, mmap.mmap] = {}
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def __getitem__(self, index: int) -> Utterance:
         index = range(len(self))[index]
-        which = bisect_right(self.firsts, index) - 1
-        path = self.paths[which]
-        if which not in self.maps:
+        path, start = self.paths[bisect_right(self.firsts, index) - 1], int(self.offsets[index])
+        if path not in self.maps:
             with open_manifest(path) as file:
-                self.maps[which] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        mapped, start = self.maps[which], int(self.offsets[index])
-        end = mapped.find(b"\n", start)
-        line = mapped[start : end if end >= 0 else len(mapped)]
+                self.maps[path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         try:
-            return parse_line(line, path, 0, str(Path(path).parent))
-        except ManifestError:
-            return parse_line(line, path, mapped[:start].count(b"\n") + 1, str(Path(path).parent))
+            return parse_line(line_at(self.maps[path], start), os.path.dirname(path))
+        except ValueError as error:
+            raise bad_line(path, 1 + self.maps[path][:start].count(b"\n"), error) from None
 
     def __iter__(self) -> Iterator[Utterance]:
         return (self[index] for index in range(len(self)))
@@ -160,14 +165,121 @@ class Manifest:
 
 
 def scan_manifest(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Where each utterance's line starts (int64) and its duration (float32)."""
-    offsets, durations, position, folder = [], [], 0, str(Path(path).parent)
+    """Where each utterance's line starts (int64) and its duration (float32), a few megabytes at a time."""
+    folder, position, lines = os.path.dirname(path), 0, 1
+    offsets, durations = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     with open_manifest(path) as file:
-        for number, line in enumerate(file, 1):
-            start, position = position, position + len(line)
-            if number == 1 and line.startswith(b"\xef\xbb\xbf"):
-                start, line = 3, line[3:]
-            if line.strip():
-                offsets.append(start)
-                durations.append(parse_line(line, path, number, folder).duration)
-    return np.array(offsets, np.int64), np.array(durations, np.float32)
+        while block := file.read(BLOCK) + file.readline():
+            first = len(BOM) if position == 0 and block.startswith(BOM) else 0
+            count = block.count(b"\n")
+            starts, seconds = scan_lines(np.frombuffer(block, np.uint8), first, count + 1)
+            for index in np.flatnonzero(np.isnan(seconds)):
+                start = int(starts[index])
+                try:
+                    seconds[index] = parse_line(line_at(block, start), folder).duration
+                except ValueError as error:
+                    raise bad_line(path, lines + block.count(b"\n", 0, start), error) from None
+            offsets.append(position + starts)
+            durations.append(seconds)
+            position, lines = position + len(block), lines + count
+    return np.concatenate(offsets), np.concatenate(durations)
+
+
+def line_at(text: bytes | mmap.mmap, start: int) -> bytes:
+    """The line that starts there."""
+    end = text.find(b"\n", start)
+    return text[start : end if end >= 0 else len(text)]
+
+
+@numba.njit(cache=True, nogil=True)
+def scan_lines(text: np.ndarray, at: int, lines: int) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and durations of the at most `lines` lines in text (bytes as uint8) from `at` on, blank ones left out.
+
+    The duration is nan where the line is not a plain object of strings and numbers: `parse_line` judges those.
+    """
+    starts, durations, count = np.empty(lines, np.int64), np.empty(lines, np.float32), 0
+    while at < len(text):
+        start, at = at, skip_space(text, at)
+        if at < len(text) and text[at] != NEWLINE:
+            starts[count] = start
+            durations[count], at = scan_duration(text, at)
+            count += 1
+        while at < len(text) and text[at] != NEWLINE:
+            at += 1
+        at += 1
+    return starts[:count], durations[:count]
+
+
+@numba.njit(cache=True, nogil=True)
+def scan_duration(text: np.ndarray, at: int) -> tuple[float, int]:
+    """The value of "duration" in the JSON object that begins here, and the place after it; nan for any odd one."""
+    size, duration, has_audio, separator = len(text), np.nan, False, OPEN
+    while at < size and text[at] == separator:
+        key = skip_space(text, at + 1)
+        end = skip_string(text, key)
+        colon = skip_space(text, end)
+        at = skip_space(text, colon + 1)
+        if end == 0 or at >= size or text[colon] != COLON:
+            return np.nan, key
+        name = text[key + 1 : end - 1]
+        if text[at] == QUOTE:
+            value, at = at, skip_string(text, at)
+            if at == 0 or is_word(name, DURATION) or is_word(name, OFFSET):
+                return np.nan, value
+            has_audio |= is_word(name, AUDIO) and at > value + 2
+        else:
+            number, at = scan_number(text, at)
+            if not number >= 0 or is_word(name, AUDIO) or is_word(name, TEXT):
+                return np.nan, at
+            if is_word(name, DURATION):
+                duration = number
+        at, separator = skip_space(text, at), COMMA
+    if at >= size or text[at] != CLOSE or not has_audio:
+        return np.nan, at
+    at = skip_space(text, at + 1)
+    return (duration if at == size or text[at] == NEWLINE else np.nan), at
+
+
+@numba.njit(cache=True, nogil=True)
+def skip_space(text: np.ndarray, at: int) -> int:
+    """The next place in the line that holds no space."""
+    while at < len(text) and (text[at] == 32 or text[at] == 9 or text[at] == 13):
+        at += 1
+    return at
+
+
+@numba.njit(cache=True, nogil=True)
+def skip_string(text: np.ndarray, at: int) -> int:
+    """The place after the JSON string that begins here; 0 where none does."""
+    if at >= len(text) or text[at] != QUOTE:
+        return 0
+    at += 1
+    while at < len(text) and text[at] != QUOTE:
+        if text[at] < 32:
+            return 0
+        at += 2 if text[at] == BACKSLASH else 1
+    return at + 1 if at < len(text) else 0
+
+
+@numba.njit(cache=True, nogil=True)
+def scan_number(text: np.ndarray, at: int) -> tuple[float, int]:
+    """The plain decimal number that begins here, and the place after it; nan where none does."""
+    value, scale, first = 0.0, 0.0, at
+    while at < len(text) and (48 <= text[at] <= 57 or (text[at] == 46 and scale == 0)):
+        if text[at] == 46:
+            scale = 1.0
+        else:
+            value, scale = value * 10 + (text[at] - 48), scale * 10
+        at += 1
+    return (value / scale if scale else value) if at > first else np.nan, at
+
+
+@numba.njit(cache=True, nogil=True)
+def is_word(text: np.ndarray, word: bytes) -> bool:
+    """Whether the text is the word."""
+    if len(text) != len(word):
+        return False
+    for index in range(len(word)):  # noqa: SIM110 (a generator does not compile)
+        if text[index] != word[index]:
+            return False
+    return True
