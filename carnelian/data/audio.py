@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from carnelian.errors import AudioError
 
 Source = Utterance | str | Path | bytes | BinaryIO
 CURE = 'Give WAV, FLAC, OGG, MP3 or SPHERE, or convert it ("ffmpeg -i FILE out.wav")'
-SLACK = 0.1
-"""Seconds (and share) by which a recording may be shorter than its manifest says."""
+AGAIN = "Copy it again from its origin, or leave it out"
+CHECK = 'Mend the manifest with "carnelian check"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +49,33 @@ def load_audio(source: Source, sample_rate: int) -> np.ndarray:
         rate = file.samplerate
         first = round(utterance.offset * rate) if utterance else 0
         frames = round(utterance.duration * rate) if utterance and utterance.duration > 0 else file.frames - first
+        if frames <= 0 or much_less(file.frames - first, frames, rate):
+            wanted = f"{first / rate:.2f} to {(first + frames) / rate:.2f} s" if utterance else "any of it"
+            raise AudioError(
+                f"{name_of(source)}: it has {file.frames / rate:.2f} s of sound, asked for is {wanted}. {CHECK}"
+            )
         audio = read_frames(file, first, min(frames, file.frames - first), name_of(source))
-    if len(audio) + SLACK * (rate + frames) < frames:
-        raise AudioError(
-            f"{name_of(source)}: it ends {(frames - len(audio)) / rate:.2f} s before the utterance does "
-            f'(offset {first / rate:.2f} s, duration {frames / rate:.2f} s). Mend the manifest: "carnelian check"'
-        )
     audio = mix(audio, utterance.more.get("channel") if utterance else None, name_of(source))
     return resample(audio, rate, sample_rate)
 
 
 def read_frames(file: soundfile.SoundFile, first: int, frames: int, name: str) -> np.ndarray:
     """`frames` samples (S, channels) float32 from the sample `first` of an open recording."""
-    if frames <= 0:
-        raise AudioError(
-            f"{name}: nothing to read from {first / file.samplerate:.2f} s on; the recording has "
-            f'{file.frames / file.samplerate:.2f} s. Take it out of the manifest: "carnelian check"'
-        )
     try:
         if first:
             file.seek(first)
         audio = file.read(frames, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"{name}: decoding failed ({reason(error)}). Copy it again from its origin") from None
-    if len(audio) < frames:
-        raise AudioError(
-            f"{name}: cut off after {(first + len(audio)) / file.samplerate:.2f} s, its header promises "
-            f"{file.frames / file.samplerate:.2f} s. Copy it again from its origin"
-        )
+    except (soundfile.LibsndfileError, RuntimeError, MemoryError) as error:
+        raise AudioError(f"{name}: broken or cut off; decoding failed ({reason(error)}). {AGAIN}") from None
+    if much_less(len(audio), frames, file.samplerate):
+        found, promised = (first + len(audio)) / file.samplerate, file.frames / file.samplerate
+        raise AudioError(f"{name}: cut off at {found:.2f} s, its header promises {promised:.2f} s. {AGAIN}")
     return audio
+
+
+def much_less(found: int, promised: int, rate: int) -> bool:
+    """Whether so many samples are missing that it is a fault: headers and manifests are often a little wrong."""
+    return found + 0.1 * (promised + rate) < promised
 
 
 def mix(audio: np.ndarray, channel: int | None, name: str) -> np.ndarray:
@@ -106,12 +105,17 @@ def open_audio(source: Source) -> Iterator[soundfile.SoundFile]:
             found = "a folder" if os.path.isdir(given) else "no such file"
             raise AudioError(f"{name}: {found}. Give the path of a recording")
         if not os.path.getsize(given):
-            raise AudioError(f"{name}: an empty file. Copy it again from its origin")
+            raise AudioError(f"{name}: an empty file. {AGAIN}")
     try:
         file = soundfile.SoundFile(io.BytesIO(given) if isinstance(given, bytes) else given)
     except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
         raise AudioError(f"{name}: not a recording that can be read ({reason(error)}). {CURE}") from None
     with file:
+        if file.frames >= 1 << 62:
+            raise AudioError(f"{name}: its header gives no length. {CURE}")
+        for promised, found in re.findall(r"(\d+) \(should be (\d+)\)", file.extra_info):
+            if int(found) < 0.9 * int(promised) and int(promised) < 0x7FFF0000:  # more: a stream of unknown length
+                raise AudioError(f"{name}: cut off; {found} bytes of {promised} are there. {AGAIN}")
         yield file
 
 
