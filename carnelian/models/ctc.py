@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def ctc_loss(log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
-    """Negative log-likelihood (B,) of each row's targets, natural logarithm; infinite where the steps do not suffice.
+    """Negative log-likelihood (B,) of each row's targets, natural logarithm; 0, and no gradient, where the steps do not suffice.
 
     log_probs (B, O, V) with the blank last, steps (B,), targets (B, L), target_lengths (B,).
     """
@@ -18,6 +18,7 @@ def ctc_loss(log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: 
             target_lengths,
             blank=log_probs.shape[-1] - 1,
             reduction="none",
+            zero_infinity=True,
         )
 
 

@@ -1,0 +1,5 @@
+"""python -m carnelian."""
+
+from carnelian.cli import main
+
+main()

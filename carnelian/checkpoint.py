@@ -1,0 +1,138 @@
+"""A checkpoint: weights in one safetensors file, with alphabet, recipe and step in its metadata. Data, never code.
+
+The training state (optimizer, running averages, place in the epoch) lies beside it in a second file of the same kind. The door to
+safetensors.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from carnelian.data.alphabet import Alphabet, load_alphabet
+from carnelian.errors import CheckpointError
+from carnelian.models.acoustic import AcousticModel
+from carnelian.models.registry import ENCODERS, FEATURES
+from carnelian.models.specaugment import spec_augment, spec_cutout
+from carnelian.recipe import Recipe, choose
+
+FORMAT = "carnelian 1"
+MASKS = {"spec_augment": spec_augment, "spec_cutout": spec_cutout}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint holds; `more` is what else was noted in it (validation scores, where it was imported from)."""
+
+    weights: dict[str, Tensor]
+    alphabet: Alphabet
+    recipe: Recipe
+    step: int = 0
+    more: Mapping[str, Any] | None = None
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes tensors and metadata beside the path, forces them to the disk, and renames: the path holds all or what it held."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, beside, dict(metadata))
+        with open(beside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, SafetensorError) as error:
+        beside.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path}: could not be written ({error}). What was there before is whole; make room and go on"
+        ) from None
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file written by `save_tensors`; CheckpointError for any other, cut or missing file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint. Give the path of a .safetensors file") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f'{path}: not a whole checkpoint ({error}). Give a .safetensors file; for another toolkit\'s use "carnelian import"'
+        ) from None
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint, all or nothing."""
+    metadata = {
+        "format": FORMAT,
+        "alphabet": checkpoint.alphabet.saved(),
+        "recipe": json.dumps(checkpoint.recipe, ensure_ascii=False),
+        "step": str(checkpoint.step),
+        "more": json.dumps(checkpoint.more or {}),
+    }
+    save_tensors(path, checkpoint.weights, metadata)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """What a checkpoint holds; CheckpointError for a file that is no checkpoint of ours."""
+    weights, metadata = load_tensors(path)
+    if metadata.get("format") != FORMAT:
+        found = metadata.get("format") or "no format"
+        raise CheckpointError(f'{path}: not a checkpoint of this package ({found}, expected "{FORMAT}")')
+    try:
+        alphabet, recipe = load_alphabet(metadata["alphabet"]), json.loads(metadata["recipe"])
+        return Checkpoint(weights, alphabet, recipe, int(metadata["step"]), json.loads(metadata.get("more", "{}")))
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: its metadata do not make sense ({error}). Save or import it again") from None
+
+
+def build_model(recipe: Recipe, alphabet: Alphabet) -> AcousticModel:
+    """An acoustic model with fresh weights, from the tables [features], [encoder] and [masks] of a recipe."""
+    features = choose(FEATURES, recipe.get("features", {"name": "log_mel"}), where="features")
+    encoder = choose(ENCODERS, recipe.get("encoder", {}), where="encoder", features=features.channels)
+    masks = tuple(
+        choose(MASKS, {"name": name, **table}, where="masks") for name, table in recipe.get("masks", {}).items()
+    )
+    return AcousticModel(features, encoder, len(alphabet), masks)
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str | Path) -> None:
+    """Puts weights into a model; CheckpointError naming the first that is missing, left over or of another shape."""
+    own = model.state_dict()
+    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    if missing or extra:
+        what = f"has no {missing[0]}" if missing else f"holds {extra[0]}, which the model has not"
+        count = len(missing) + len(extra)
+        raise CheckpointError(f"{where}: {what} ({count} such tensors). Its recipe and its weights are of two models")
+    for name, tensor in own.items():
+        if tensor.shape != weights[name].shape:
+            found, expected = tuple(weights[name].shape), tuple(tensor.shape)
+            raise CheckpointError(f"{where}: {name} is of shape {found}, the model expects {expected}")
+    model.load_state_dict(dict(weights))
+
+
+def load_model(path: str | Path) -> tuple[AcousticModel, Checkpoint]:
+    """The model of a checkpoint, in evaluation mode, and what else the checkpoint holds."""
+    checkpoint = load_checkpoint(path)
+    model = build_model(checkpoint.recipe, checkpoint.alphabet)
+    load_weights(model, checkpoint.weights, where=path)
+    return model.eval(), checkpoint
+
+
+def average(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+    """The mean of checkpoints of one training: weights averaged in float64, all else from the last."""
+    last = checkpoints[-1]
+    weights = {}
+    for name, tensor in last.weights.items():
+        others = [checkpoint.weights.get(name) for checkpoint in checkpoints]
+        if any(other is None or other.shape != tensor.shape for other in others):
+            raise CheckpointError(f"average: {name} is not alike in all {len(checkpoints)} checkpoints")
+        weights[name] = torch.stack([other.double() for other in others]).mean(0).to(tensor.dtype)  # type: ignore[union-attr]
+    return Checkpoint(weights, last.alphabet, last.recipe, last.step, last.more)

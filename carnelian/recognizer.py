@@ -1,0 +1,92 @@
+"""Speech in, transcripts out: an acoustic model and a decoder, the one path of validation, evaluation, transcription and serving."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from carnelian.checkpoint import load_model
+from carnelian.data.alphabet import Alphabet
+from carnelian.data.audio import load_audio
+from carnelian.data.batch import load_batches, plan_batches
+from carnelian.data.transcript import Hypothesis, Transcript, transcript
+from carnelian.data.utterance import Utterance
+from carnelian.decoding.greedy import Greedy
+from carnelian.models.acoustic import AcousticModel
+
+Decoder = Callable[[np.ndarray], list[Hypothesis]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """An utterance of a list, by its place in it, and what was understood."""
+
+    index: int
+    utterance: Utterance
+    transcript: Transcript
+
+
+class Recognizer:
+    """Turns audio into transcripts with an acoustic model, its alphabet and a decoder (by default the greedy one)."""
+
+    def __init__(
+        self, model: AcousticModel, alphabet: Alphabet, decoder: Decoder | None = None, *, precision: str = "fp32"
+    ):
+        self.model, self.alphabet = model.eval(), alphabet
+        self.decoder = decoder or Greedy(alphabet)
+        self.precision = precision
+        self.sample_rate: int = model.features.sample_rate
+
+    @classmethod
+    def load(cls, path: str | Path, decoder: Decoder | None = None, *, device: str = "", precision: str = "fp32"):
+        """The recognizer of a checkpoint, on a GPU where there is one and no `device` is named."""
+        model, checkpoint = load_model(path)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(model.to(device), checkpoint.alphabet, decoder, precision=precision)
+
+    def __call__(self, audio: np.ndarray | str | Path | Utterance) -> Transcript:
+        """The transcript of a waveform (S,) at the model's sample rate, or of a recording."""
+        if not isinstance(audio, np.ndarray):
+            audio = load_audio(audio, self.sample_rate)
+        log_probs = self.log_probs(torch.from_numpy(audio)[None], torch.tensor([len(audio)]))
+        return self.understand(log_probs[0], len(audio) / self.sample_rate)
+
+    def log_probs(self, audio: torch.Tensor, audio_lengths: torch.Tensor) -> list[np.ndarray]:
+        """The log-probabilities (O, V) of each row of audio (B, S)."""
+        device = next(self.model.parameters()).device
+        bf16 = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        with torch.inference_mode(), bf16:
+            log_probs, steps = self.model(audio.to(device), audio_lengths.to(device))
+        return [row[:length].numpy() for row, length in zip(log_probs.float().cpu(), steps.tolist())]
+
+    def understand(self, log_probs: np.ndarray, duration: float) -> Transcript:
+        """The transcript of log-probabilities (O, V) of so many seconds."""
+        return transcript(self.decoder(log_probs), step=self.model.step, duration=duration)
+
+    def batches(
+        self, utterances: Sequence[Utterance], *, batch_seconds: float = 120.0, workers: int = 2
+    ) -> Iterator[tuple[list[int], list[Utterance], list[np.ndarray], list[float]]]:
+        """Utterances in batches of like length, short ones first: their places, themselves, log-probabilities and seconds."""
+        durations = np.array([utterance.duration for utterance in utterances])
+        plan = plan_batches(durations, batch_seconds=batch_seconds, shuffle=False) if len(durations) else []
+        loaded = load_batches(utterances, plan, alphabet=self.alphabet, sample_rate=self.sample_rate, workers=workers)
+        for indices, batch in zip(plan, loaded):
+            seconds = (batch.audio_lengths / self.sample_rate).tolist()
+            yield indices.tolist(), batch.utterances, self.log_probs(batch.audio, batch.audio_lengths), seconds
+
+    def recognize(
+        self, utterances: Sequence[Utterance], *, batch_seconds: float = 120.0, workers: int = 2
+    ) -> Iterator[Recognized]:
+        """What is understood of each utterance, as it comes: batched by length, so in another order than the list's."""
+        for indices, batch, log_probs, seconds in self.batches(
+            utterances, batch_seconds=batch_seconds, workers=workers
+        ):
+            for index, utterance, hypotheses, duration in zip(indices, batch, self.decode(log_probs), seconds):
+                yield Recognized(index, utterance, transcript(hypotheses, step=self.model.step, duration=duration))
+
+    def decode(self, log_probs: Iterable[np.ndarray]) -> list[list[Hypothesis]]:
+        """The hypotheses of each utterance; a decoder that can, decodes them on all cores."""
+        batch = getattr(self.decoder, "batch", None)
+        return batch(log_probs) if batch else [self.decoder(each) for each in log_probs]
