@@ -1,0 +1,266 @@
+"""ARPA files, the text form of n-gram models: read (plain or gzip) and written. Values in them are base-10 logarithms."""
+
+import gzip
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from carnelian.decoding.ngram import NGram, NGramBuilder
+from carnelian.errors import LanguageModelError
+
+LN10 = math.log(10)
+NUMBER, WORD, LINE, POSITIVE, END = 1, 2, 3, 4, 5  # what can be wrong with a line
+WRONG = {
+    NUMBER: "found no number where a logarithm should stand",
+    WORD: "found a word that is not among the 1-grams",
+    LINE: "found a line with too few or too many words",
+    POSITIVE: "found a log-probability above 0",
+    END: "the file ends in the middle of this section",
+}
+
+
+@njit(cache=True)
+def _number(data, place):
+    """A decimal number (with exponent, or inf) at a place, and the place after it; the place is -1 if there is none."""
+    sign, digits, value, exponent = 1.0, 0, 0.0, 0
+    if data[place] == 45 or data[place] == 43:
+        sign = -1.0 if data[place] == 45 else 1.0
+        place += 1
+    if data[place] | 32 == 105 and data[place + 1] | 32 == 110 and data[place + 2] | 32 == 102:
+        return sign * np.inf, place + 3
+    point = False
+    while 48 <= data[place] <= 57 or (data[place] == 46 and not point):
+        if data[place] == 46:
+            point = True
+        else:
+            value = value * 10 + (data[place] - 48)
+            digits += 1
+            exponent -= point
+        place += 1
+    if digits == 0:
+        return 0.0, -1
+    if data[place] | 32 == 101:
+        place += 1
+        negative = data[place] == 45
+        if negative or data[place] == 43:
+            place += 1
+        if not 48 <= data[place] <= 57:
+            return 0.0, -1
+        power = 0
+        while 48 <= data[place] <= 57:
+            power = min(power * 10 + (data[place] - 48), 9999)
+            place += 1
+        exponent += -power if negative else power
+    if exponent < 0:
+        value /= 10.0**-exponent
+    elif exponent > 0:
+        value *= 10.0**exponent
+    if not (data[place] == 32 or data[place] == 9 or data[place] == 10 or data[place] == 13):
+        return 0.0, -1
+    return sign * value, place
+
+
+@njit(cache=True)
+def _word(data, place):
+    """The hash of the word at a place, and the place after it."""
+    hashed = np.uint64(14695981039346656037)
+    while data[place] > 32:
+        hashed = (hashed ^ np.uint64(data[place])) * np.uint64(1099511628211)
+        place += 1
+    return hashed ^ (hashed >> np.uint64(31)), place
+
+
+@njit(cache=True)
+def _blank(data, place):
+    """The place after spaces and tabs."""
+    while data[place] == 32 or data[place] == 9 or data[place] == 13:
+        place += 1
+    return place
+
+
+@njit(cache=True)
+def _slot(keys, key):
+    """Where a word's hash stands in a table, or the free place (key 0) where it belongs."""
+    mask = np.uint64(keys.shape[0] - 1)
+    slot = key & mask
+    while keys[slot] != 0 and keys[slot] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@njit(cache=True)
+def _section(data, place, order, keys, numbers, words, probabilities, backoffs, spans):
+    """Read the lines of one section; gives the place after them, how many are whole, and what is wrong with the next.
+
+    keys, numbers: hash table from words to their numbers, filled by the section of 1-grams, which also fills
+    spans (M, 2) with the places of its words; words: (M, n) int32.
+    """
+    for row in range(words.shape[0]):
+        place = _blank(data, place)
+        while data[place] == 10:
+            place = _blank(data, place + 1)
+        if data[place] == 0:
+            return place, row, END
+        if data[place] == 92:
+            return place, row, LINE
+        begin = place
+        value, place = _number(data, place)
+        if place < 0:
+            return begin, row, NUMBER
+        if value > 0:
+            return begin, row, POSITIVE
+        probabilities[row] = value
+        for column in range(order):
+            place = _blank(data, place)
+            if data[place] <= 32:
+                return begin, row, END if data[place] == 0 else LINE
+            first = place
+            key, place = _word(data, place)
+            slot = _slot(keys, key)
+            if order == 1:
+                if keys[slot] != 0:
+                    return begin, row, WORD
+                keys[slot] = key
+                numbers[slot] = row
+                spans[row, 0] = first
+                spans[row, 1] = place
+            elif keys[slot] == 0:
+                return begin, row, END if data[place] == 0 else WORD
+            words[row, column] = numbers[slot]
+        place = _blank(data, place)
+        backoffs[row] = 0.0
+        if data[place] > 32:
+            backoffs[row], place = _number(data, place)
+            if place < 0:
+                return begin, row, NUMBER
+            place = _blank(data, place)
+        if data[place] == 0:
+            return place, row, END
+        if data[place] != 10:
+            return begin, row, LINE
+        place += 1
+    return place, words.shape[0], 0
+
+
+class _Reader:
+    """An ARPA file in memory, and how far it has been read."""
+
+    def __init__(self, path: str | Path):
+        self.path = path
+        try:
+            raw = Path(path).read_bytes()
+            if raw[:2] == b"\x1f\x8b":
+                raw = gzip.decompress(raw)
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise LanguageModelError(f"{path}: the gzip file is cut or damaged ({error}). Copy it again") from None
+        except OSError as error:
+            raise LanguageModelError(f"{path}: cannot be read ({error.strerror}). Give an ARPA file") from None
+        self.data = np.frombuffer(raw + b"\n\0\0\0", np.uint8)
+        self.raw = raw
+        self.place = 0
+
+    def fail(self, place: int, what: str) -> LanguageModelError:
+        line = self.raw.count(b"\n", 0, place) + 1
+        return LanguageModelError(f"{self.path}:{line}: {what}. Give a whole ARPA file")
+
+    def counts(self) -> list[int]:
+        """The numbers of n-grams that the header announces."""
+        begin = self.raw.find(b"\\data\\")
+        if begin < 0:
+            raise self.fail(0, r"found no \data\ line, so this is not an ARPA file")
+        first = re.search(rb"^\\1-grams:[ \t\r]*$", self.raw[begin:], re.M)
+        if not first:
+            raise self.fail(len(self.raw), r"found no \1-grams: section")
+        counts: list[int] = []
+        place = begin + 6
+        for line in self.raw[place : begin + first.start()].splitlines(keepends=True):
+            match = re.fullmatch(rb"ngram\s+(\d+)\s*=\s*(\d+)\s*", line)
+            if line.strip() and not (match and int(match[1]) == len(counts) + 1):
+                raise self.fail(place, f'expected "ngram {len(counts) + 1}=..." in the header')
+            if match:
+                counts.append(int(match[2]))
+            place += len(line)
+        if not counts or counts[0] == 0 or sum(counts) * 4 > len(self.raw):
+            raise self.fail(begin, "the header's counts do not fit the file")
+        return counts
+
+    def heading(self, name: str) -> None:
+        r"""Go past a section's title, such as \2-grams: or \end\."""
+        match = re.compile(rb"\s*" + re.escape(f"\\{name}".encode()) + rb"[ \t\r]*(\n|$)").match(self.raw, self.place)
+        if not match:
+            rest = self.raw[self.place :].lstrip()[:1]
+            kinds = {b"": "the file's end", b"\\": "another section"}
+            found = kinds.get(rest, "more n-grams than the header announces")
+            raise self.fail(self.place, f"expected \\{name}, found {found}")
+        self.place = match.end()
+
+
+def _lower(words: list[str]) -> tuple[list[str], np.ndarray]:
+    """The words in lower case, each once, and for each given word the number of its lower-case form."""
+    index: dict[str, int] = {}
+    numbers = [index.setdefault(word if word in ("<s>", "</s>") else word.lower(), len(index)) for word in words]
+    return list(index), np.array(numbers, np.int32)
+
+
+def read_arpa(path: str | Path, *, lower_case: bool = False) -> NGram:
+    """A model from an ARPA file, plain or gzip, of any order.
+
+    lower_case: fold the words to lower case (OpenSLR-11's models are upper case); of words that become one the more
+    probable counts. Back-offs that are missing are 0, a missing <unk> gets log10 -100 as in KenLM.
+    """
+    reader = _Reader(path)
+    counts = reader.counts()
+    size = 1 << math.ceil(math.log2(counts[0] * 2 + 2))
+    keys, numbers = np.zeros(size, np.uint64), np.zeros(size, np.int32)
+    spans = np.zeros((counts[0], 2), np.int64)
+    builder, remap = None, None
+    reader.place = reader.raw.index(b"\\1-grams:")
+    for order, count in enumerate(counts, 1):
+        reader.heading(f"{order}-grams:")
+        words = np.zeros((count, order), np.int32)
+        probabilities, backoffs = np.zeros(count), np.zeros(count)
+        place, done, wrong = _section(
+            reader.data, reader.place, order, keys, numbers, words, probabilities, backoffs, spans
+        )
+        if wrong:
+            section = f"{WRONG[wrong]} (\\{order}-grams:, {done} of {count} read)"
+            if wrong == WORD and order == 1:
+                section = "found a word that is among the 1-grams twice"
+            raise reader.fail(place, section)
+        reader.place = place
+        probabilities = np.maximum(probabilities, -1e30) * LN10
+        backoffs = np.maximum(backoffs, -1e30) * LN10
+        if builder is None:
+            found = _decode(reader, spans)
+            if lower_case:
+                found, remap = _lower(found)
+                merged, first = np.full(len(found), -np.inf), np.zeros(len(found))
+                np.maximum.at(merged, remap, probabilities)
+                np.maximum.at(first, remap, np.where(probabilities == merged[remap], backoffs, -np.inf))
+                probabilities, backoffs = merged, first
+            builder = NGramBuilder(found, probabilities, backoffs, sum(counts[1:]))
+        else:
+            builder.add(words if remap is None else remap[words], probabilities, backoffs)
+    reader.heading("end\\")
+    assert builder is not None
+    return builder.finish()
+
+
+def _decode(reader: _Reader, spans: np.ndarray) -> list[str]:
+    """The words that stand at these places."""
+    words = [reader.raw[begin:end] for begin, end in spans.tolist()]
+    try:
+        return b"\n".join(words).decode().split("\n")
+    except UnicodeDecodeError:
+        for (begin, _), word in zip(spans.tolist(), words):
+            try:
+                word.decode()
+            except UnicodeDecodeError as error:
+                what = (
+                    f"byte 0x{word[error.start]:02x} is not UTF-8; it looks like Latin-1 ({word.decode('latin-1')!r})"
+                )
+                raise reader.fail(begin, f"{what}, which iconv -f latin1 -t utf-8 turns into UTF-8") from None
+        raise
