@@ -4,12 +4,18 @@ Activations are held as (B, D, 1, T) in channels-last memory: the 1x1 convolutio
 plain matrix products. What that layout makes slow (the gradients of a depthwise convolution) is computed in another way below.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from carnelian.errors import RecipeError
+from carnelian.models.norms import MASKED_NORMS, NORMS
 
 BLOCK_FRAMES = (
     32  # frames of gradient per matrix product in a depthwise weight gradient: wider wastes work, narrower loses speed
@@ -134,17 +140,16 @@ class Convolution(nn.Module):
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(channels, inputs // groups, 1, kernel)))
 
     def forward(self, encoded: Tensor) -> Tensor:
-        depthwise = (
-            self.groups == encoded.shape[1] == self.weight.shape[0] and self.kernel % 2 == 1 and self.stride == 1
-        )
+        weight = self.weight  # once: under weight norm it is computed each time it is asked for
+        depthwise = self.groups == encoded.shape[1] == weight.shape[0] and self.kernel % 2 == 1 and self.stride == 1
         if not depthwise or encoded.device.type != "cpu":
             settings = (1, self.stride), (0, self.padding), (1, self.dilation), self.groups
-            return F.conv2d(encoded, self.weight, None, *settings)
+            return F.conv2d(encoded, weight, None, *settings)
         if torch.is_autocast_enabled("cpu"):
             encoded = encoded.to(torch.get_autocast_dtype("cpu"))
         if self.dilation == 1:
-            return _Depthwise.apply(encoded, self.weight)
-        rows = _Depthwise.apply(interleave(encoded, self.dilation), self.weight)
+            return _Depthwise.apply(encoded, weight)
+        rows = _Depthwise.apply(interleave(encoded, self.dilation), weight)
         return deinterleave(rows, self.dilation, encoded.shape[-1])
 
     def lengths(self, lengths: Tensor) -> Tensor:
@@ -152,37 +157,106 @@ class Convolution(nn.Module):
         return (lengths + 2 * self.padding - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
 
 
+def gated_linear_unit(encoded: Tensor) -> Tensor:
+    """The first half of the channels, each let through by one of the second half (Dauphin et al., 2016, arXiv 1612.08083)."""
+    return F.glu(encoded, dim=1)
+
+
+def gated_activation_unit(encoded: Tensor) -> Tensor:
+    """The same with a hyperbolic tangent on the first half (van den Oord et al., 2016, arXiv 1606.05328)."""
+    passed, gate = encoded.chunk(2, dim=1)
+    return passed.tanh() * gate.sigmoid()
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "clipped_relu": lambda encoded: F.hardtanh(encoded, 0, 20),
+    "leaky_relu": F.leaky_relu,
+    "swish": F.silu,
+    "glu": gated_linear_unit,
+    "gau": gated_activation_unit,
+}
+GATED = ("glu", "gau")  # they halve the channels, so the convolution before them gives twice as many
+RESIDUALS = ("none", "plain", "dense", "densenet", "densernet")
+
+
 @dataclass(frozen=True)
 class Row:
-    """A line of a paper's table: `repeat` times convolution, batch norm, activation, dropout, with a residual around them.
+    """A line of a paper's table: `repeat` times convolution, norm, activation, dropout, with a residual around them.
 
-    `residual` is "none", "plain" (from the row's input) or "dense" (from the inputs of this and every residual row before it).
+    `residual` is "none", "plain" (from the row's input), "dense" (from the inputs of this and every residual row before it), or
+    "densenet" and "densernet": each convolution sees the input and all that the row's convolutions before it gave, `growth`
+    channels each, and a pointwise one goes back to `channels`; with the R, a plain residual is added.
     """
 
     channels: int
     kernel: int
     repeat: int = 1
+    #: taken by the last convolution of the row
     stride: int = 1
     dilation: int = 1
     dropout: float = 0.0
     residual: str = "none"
     separable: bool = False
+    #: of the pointwise convolution where separable, of the convolution where not; channels are shuffled after it
     groups: int = 1
+    #: squeeze-and-excitation: by how much its middle is narrower than the channels; 0 is none
+    excitation: int = 0
+    growth: int = 0
+
+
+class Excitation(nn.Module):
+    """Squeeze-and-excitation (Hu et al., 2017, arXiv 1709.01507): channels scaled by what the whole row says about them."""
+
+    def __init__(self, channels: int, reduction: int):
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // reduction, bias=False)
+        self.expand = nn.Linear(channels // reduction, channels, bias=False)
+        for linear in (self.squeeze, self.expand):
+            nn.init.xavier_uniform_(linear.weight)
+
+    def forward(self, encoded: Tensor, lengths: Tensor) -> Tensor:
+        encoded = silenced(encoded, lengths)
+        with torch.autocast(encoded.device.type, enabled=False):
+            mean = encoded.float().sum(3).squeeze(2) / lengths[:, None]
+            scale = self.expand(F.relu(self.squeeze(mean))).sigmoid().to(encoded.dtype)
+        return encoded * scale[:, :, None, None]
+
+
+def shuffle(encoded: Tensor, groups: int) -> Tensor:
+    """Channels dealt out anew, one of each group in turn (ShuffleNet, arXiv 1707.01083), so that grouped convolutions mix."""
+    batch, channels, _, frames = encoded.shape
+    dealt = encoded.permute(0, 3, 2, 1).reshape(batch, frames, groups, channels // groups).transpose(2, 3)
+    return dealt.reshape(batch, frames, 1, channels).permute(0, 3, 2, 1)
 
 
 class Normalized(nn.Module):
-    """Convolution and batch norm; where separable, the convolution is a depthwise one over time and a pointwise one over channels."""
+    """Convolution and norm; where separable, the convolution is a depthwise one over time and a pointwise one over channels."""
 
     def __init__(
-        self, inputs: int, channels: int, kernel: int, stride: int, dilation: int, separable: bool, groups: int
+        self,
+        inputs: int,
+        channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        separable: bool = False,
+        groups: int = 1,
+        norm: str = "batch",
     ):
         super().__init__()
-        time = {"stride": stride, "dilation": dilation}
-        self.depthwise = Convolution(inputs, inputs, kernel, **time, groups=inputs) if separable else None
-        self.convolution = Convolution(
-            inputs, channels, 1 if separable else kernel, groups=groups, **({} if separable else time)
-        )
-        self.norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.1)
+        self.groups, self.masked = groups, norm in MASKED_NORMS
+        self.depthwise: Convolution | None = None
+        if separable:
+            self.depthwise = Convolution(inputs, inputs, kernel, stride=stride, dilation=dilation, groups=inputs)
+            self.convolution = Convolution(inputs, channels, 1, groups=groups)
+        else:
+            self.convolution = Convolution(inputs, channels, kernel, stride=stride, dilation=dilation, groups=groups)
+        if norm == "weight":
+            for convolution in filter(None, (self.depthwise, self.convolution)):
+                weight_norm(convolution, dim=0)
+        self.norm = NORMS[norm](channels)
 
     def forward(self, encoded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         if self.depthwise is not None:
@@ -191,32 +265,43 @@ class Normalized(nn.Module):
             # the statistics of the norm are taken over the padding too, so what the kernel smeared into it must go
             encoded = silenced(encoded, lengths)
         lengths = self.convolution.lengths(lengths)
-        return self.norm(self.convolution(encoded)), lengths
+        encoded = self.convolution(encoded)
+        encoded = self.norm(encoded, lengths) if self.masked else self.norm(encoded)
+        return shuffle(encoded, self.groups) if self.groups > 1 else encoded, lengths
 
 
 class Block(nn.Module):
     """A `Row` at work. Gets and gives activations that are zero past each row's length."""
 
-    def __init__(self, inputs: Sequence[int], row: Row, activation: Callable[[Tensor], Tensor]):
+    def __init__(self, inputs: Sequence[int], row: Row, activation: str, norm: str):
         """`inputs`: the channels of what enters: the row before's last, and for a dense residual all those before it."""
         super().__init__()
-        self.activation, self.dropout = activation, nn.Dropout(row.dropout)
-        channels = [inputs[-1]] + [row.channels] * row.repeat
+        self.activation, self.dropout = ACTIVATIONS[activation], nn.Dropout(row.dropout)
+        self.concatenated = row.residual in ("densenet", "densernet")
+        wide = 2 if activation in GATED else 1
+        kind: dict[str, Any] = {
+            "dilation": row.dilation,
+            "separable": row.separable,
+            "groups": row.groups,
+            "norm": norm,
+        }
+        grown = row.growth if self.concatenated else row.channels
         self.convolutions = nn.ModuleList(
             Normalized(
-                channels[index],
-                channels[index + 1],
+                inputs[-1] + index * grown if self.concatenated else (grown if index else inputs[-1]),
+                wide * grown,
                 row.kernel,
-                row.stride if index == 0 else 1,
-                row.dilation,
-                row.separable,
-                row.groups,
+                stride=row.stride if index == row.repeat - 1 else 1,
+                **kind,
             )
             for index in range(row.repeat)
         )
-        sources = {"none": [], "plain": inputs[-1:], "dense": inputs}[row.residual]
+        if self.concatenated:
+            self.convolutions.append(Normalized(inputs[-1] + row.repeat * grown, wide * row.channels, 1, norm=norm))
+        self.excitation = Excitation(wide * row.channels, row.excitation) if row.excitation else None
+        sources = {"none": [], "densenet": [], "dense": inputs}.get(row.residual, inputs[-1:])
         self.residuals = nn.ModuleList(
-            Normalized(source, row.channels, 1, row.stride, 1, False, row.groups) for source in sources
+            Normalized(source, wide * row.channels, 1, stride=row.stride, norm=norm) for source in sources
         )
 
     def activate(self, encoded: Tensor, lengths: Tensor) -> Tensor:
@@ -225,48 +310,70 @@ class Block(nn.Module):
         return self.dropout(silenced(self.activation(encoded), lengths))
 
     def forward(self, inputs: Sequence[Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
-        encoded, frames = inputs[-1], lengths
+        encoded, frames, seen = inputs[-1], lengths, inputs[-1]
         for index, convolution in enumerate(self.convolutions):
             if index:
                 encoded = self.activate(encoded, frames)
+            if index and self.concatenated:
+                encoded = seen = torch.cat([seen, encoded], dim=1)
             encoded, frames = convolution(encoded, frames)
+        if self.excitation is not None:
+            encoded = self.excitation(encoded, frames)
         for source, residual in zip(inputs[-len(self.residuals) :], self.residuals):
             encoded = encoded + residual(source, lengths)[0]
         return self.activate(encoded, frames), frames
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "clipped_relu": lambda encoded: F.hardtanh(encoded, 0, 20),
-    "leaky_relu": F.leaky_relu,
-    "swish": F.silu,
-}
-
-
 class ConvolutionalEncoder(nn.Module):
     """Rows one after another: (B, F, T) features and (B,) frames -> (B, D, O) encoded and (B,) steps."""
 
-    def __init__(self, features: int, rows: Sequence[Row], *, activation: str = "relu"):
+    def __init__(
+        self,
+        features: int,
+        rows: Sequence[Row],
+        *,
+        activation: str = "relu",
+        norm: str = "batch",
+        mask: bool = True,
+    ):
+        """`activation` is one of ACTIVATIONS, `norm` one of NORMS; without `mask` the padding of a batch is treated as sound."""
         super().__init__()
-        self.rows = tuple(rows)
+        for name, value, known in (("activation", activation, ACTIVATIONS), ("norm", norm, NORMS)):
+            if value not in known:
+                raise RecipeError(f'[encoder] {name} = "{value}": no such choice. Known: {", ".join(known)}')
+        self.rows, self.mask = tuple(rows), mask
         self.channels = rows[-1].channels
         self.stride = 1
+        #: frames that one step is computed from
+        self.receptive_field: float = 1
         inputs, blocks = [features], []
         for row in rows:
-            blocks.append(Block(inputs, row, ACTIVATIONS[activation]))
+            if row.residual not in RESIDUALS:
+                raise RecipeError(
+                    f'[encoder] residual = "{row.residual}": no such choice. Known: {", ".join(RESIDUALS)}'
+                )
+            blocks.append(Block(inputs, row, activation, norm))
             inputs = [*inputs, row.channels] if row.residual == "dense" else [row.channels]
+            self.receptive_field += row.repeat * (row.kernel - 1) * row.dilation * self.stride
             self.stride *= row.stride
+        if norm == "layer" or any(row.excitation for row in rows):
+            self.receptive_field = math.inf
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        lengths, encoded = frames, features.unsqueeze(2).clone(memory_format=torch.channels_last)
+        lengths = frames if self.mask else torch.full_like(frames, features.shape[-1])
+        encoded = features.unsqueeze(2).clone(memory_format=torch.channels_last)
         inputs = [silenced(encoded, lengths)]
         for row, block in zip(self.rows, self.blocks):
             encoded, lengths = block(inputs, lengths)
             inputs = [*inputs, encoded] if row.residual == "dense" else [encoded]
+        if not self.mask:
+            lengths = (-(-frames // self.stride)).clamp_max(encoded.shape[-1])
         return encoded.squeeze(2), lengths
 
 
-def convolutional(features: int = 64, *, rows: Sequence[dict], activation: str = "relu") -> ConvolutionalEncoder:
+def convolutional(
+    features: int = 64, *, rows: Sequence[dict], activation: str = "relu", norm: str = "batch", mask: bool = True
+) -> ConvolutionalEncoder:
     """An encoder from rows given one by one, each a table of `Row`'s fields: other people's networks, and your own."""
-    return ConvolutionalEncoder(features, [Row(**row) for row in rows], activation=activation)
+    return ConvolutionalEncoder(features, [Row(**row) for row in rows], activation=activation, norm=norm, mask=mask)

@@ -1,0 +1,61 @@
+"""What a convolution's output is brought to scale by, on (B, D, 1, T): the norms of Jasper's tables 2 and 3."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Batch norm whose statistics are taken over all frames of the batch, the padding among them."""
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.1)
+
+
+class MaskedBatchNorm(nn.BatchNorm2d):
+    """Batch norm whose statistics leave the padding out."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, eps=1e-3, momentum=0.1)
+
+    def forward(self, encoded: Tensor, lengths: Tensor) -> Tensor:  # type: ignore[override]
+        frames = encoded.permute(0, 3, 2, 1)
+        inside = torch.arange(encoded.shape[-1], device=encoded.device) < lengths[:, None]
+        normalized = super().forward(frames[inside].permute(0, 2, 1)[..., None])
+        return torch.zeros_like(frames).index_put((inside,), normalized[..., 0].permute(0, 2, 1)).permute(0, 3, 2, 1)
+
+
+class MaskedLayerNorm(nn.Module):
+    """Each row at mean 0 and deviation 1 over its channels and its own frames, then scaled and shifted by channel."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, encoded: Tensor, lengths: Tensor) -> Tensor:
+        inside = (torch.arange(encoded.shape[-1], device=encoded.device) < lengths[:, None])[:, None, None]
+        count = encoded.shape[1] * lengths[:, None, None, None]
+        mean = (encoded * inside).sum((1, 2, 3), keepdim=True) / count
+        centred = (encoded - mean) * inside
+        variance = centred.square().sum((1, 2, 3), keepdim=True) / count
+        return centred * (variance + 1e-3).rsqrt() * self.weight + self.bias
+
+
+class Bias(nn.Module):
+    """A shift of each channel: what is left of a norm where the weights are normalised instead."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        return encoded + self.bias
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": batch_norm,
+    "masked_batch": MaskedBatchNorm,
+    "layer": MaskedLayerNorm,
+    "weight": Bias,
+}
+MASKED_NORMS = ("masked_batch", "layer")
