@@ -69,14 +69,14 @@ def count(reference: Sequence[str], hypothesis: Sequence[str], costs: tuple[int,
     """The errors between two sequences of words or characters."""
     if reference == hypothesis:
         return Errors(hits=len(reference))
-    steps = alignment(*numbered(reference, hypothesis), *costs)
+    steps = alignment(numbered(reference, hypothesis), costs)
     return Errors(*np.bincount(steps, minlength=4).tolist())
 
 
 def align(reference: Sequence[str], hypothesis: Sequence[str], costs: tuple[int, int, int] = FEWEST) -> list[Edit]:
     """The cheapest edits that turn the reference into the hypothesis, in order."""
     edits, r, h = [], 0, 0
-    for step in alignment(*numbered(reference, hypothesis), *costs):
+    for step in alignment(numbered(reference, hypothesis), costs):
         spoken = reference[r] if step != INSERTION else None
         found = hypothesis[h] if step != DELETION else None
         edits.append(Edit(KINDS[step], spoken, found))
@@ -84,38 +84,40 @@ def align(reference: Sequence[str], hypothesis: Sequence[str], costs: tuple[int,
     return edits
 
 
-def numbered(*sequences: Sequence[str]) -> list[np.ndarray]:
+def numbered(*sequences: Sequence[str]) -> tuple[np.ndarray, ...]:
     """The sequences with every distinct word as one number."""
     numbers: dict[str, int] = {}
-    return [
+    return tuple(
         np.array([numbers.setdefault(word, len(numbers)) for word in sequence], dtype=np.int32)
         for sequence in sequences
-    ]
+    )
 
 
 @njit(cache=True)
-def alignment(reference, hypothesis, substitution, deletion, insertion):
+def alignment(words, costs):
     """The steps (HIT, SUBSTITUTION, ...) of the cheapest alignment, uint8; Wagner and Fischer's dynamic programme.
 
     Among equally cheap ones it takes, from the end backwards, a hit or substitution before a deletion before an
     insertion. One byte is held per pair of words.
     """
+    reference, hypothesis = words
+    substitution, deletion, insertion = costs
     R, H = len(reference), len(hypothesis)
     steps = np.empty((R + 1, H + 1), dtype=np.uint8)
-    costs = np.arange(H + 1) * insertion
+    cost = np.arange(H + 1) * insertion
     steps[0] = INSERTION
     for r in range(1, R + 1):
-        diagonal, costs[0] = costs[0], r * deletion
+        diagonal, cost[0] = cost[0], r * deletion
         steps[r, 0] = DELETION
         for h in range(1, H + 1):
             same = reference[r - 1] == hypothesis[h - 1]
             best, step = diagonal + (0 if same else substitution), HIT if same else SUBSTITUTION
-            diagonal = costs[h]
+            diagonal = cost[h]
             if diagonal + deletion < best:
                 best, step = diagonal + deletion, DELETION
-            if costs[h - 1] + insertion < best:
-                best, step = costs[h - 1] + insertion, INSERTION
-            costs[h], steps[r, h] = best, step
+            if cost[h - 1] + insertion < best:
+                best, step = cost[h - 1] + insertion, INSERTION
+            cost[h], steps[r, h] = best, step
     path = np.empty(R + H, dtype=np.uint8)
     length, r, h = 0, R, H
     while r or h:

@@ -1,0 +1,56 @@
+"""Manifests from a corpus: `carnelian prepare an4 SOURCE OUT`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from carnelian.console import note, table, track
+from carnelian.corpora.an4 import an4
+from carnelian.corpora.folder import folder
+from carnelian.corpora.librispeech import librispeech
+from carnelian.data.audio import audio_info
+from carnelian.data.parallel import in_parallel
+from carnelian.data.utterance import Utterance, write_manifest
+from carnelian.errors import AudioError, ManifestError
+
+CORPORA: dict[str, Callable[[Path], dict[str, Iterator[Utterance]]]] = {
+    "an4": an4,
+    "librispeech": librispeech,
+    "folder": folder,
+}
+
+
+def prepare(
+    corpus: Annotated[str, f"the corpus: {', '.join(CORPORA)}"],
+    source: Annotated[Path, "where it lies unpacked (folder: a tree of audio with .txt beside it, or a CSV or TSV)"],
+    out: Annotated[Path, "the folder for the manifests, one SUBSET.jsonl each"],
+) -> None:
+    """Write a manifest for each subset of a corpus; the audio stays where it is."""
+    if corpus not in CORPORA:
+        raise ManifestError(f'corpus "{corpus}": not known. Take one of {", ".join(CORPORA)}')
+    rows = []
+    for subset, utterances in CORPORA[corpus](source).items():
+        kept, unreadable = measure(list(utterances), subset)
+        if not kept:
+            raise ManifestError(f"{source}: none of {len(unreadable)} recordings can be read; first: {unreadable[0]}")
+        if unreadable:
+            note(f"{subset}: {len(unreadable)} recordings cannot be read and are left out; first: {unreadable[0]}")
+        write_manifest(out / f"{subset}.jsonl", kept)
+        hours = sum(utterance.duration for utterance in kept) / 3600
+        rows.append((f"{subset}.jsonl", len(kept), f"{hours:.2f}", len(unreadable)))
+    table(f"{corpus} in {out}", ("manifest", "utterances", "hours", "left out"), rows)
+
+
+def measure(utterances: list[Utterance], subset: str) -> tuple[list[Utterance], list[AudioError]]:
+    """The utterances with their recordings' durations, and what was wrong with those that cannot be read."""
+
+    def measured(utterance: Utterance) -> Utterance | AudioError:
+        try:
+            return replace(utterance, duration=audio_info(utterance.audio_filepath).duration)
+        except AudioError as error:
+            return error
+
+    results = list(track(in_parallel(measured, utterances), f"Reading {subset}", len(utterances)))
+    kept = [result for result in results if isinstance(result, Utterance)]
+    return kept, [result for result in results if isinstance(result, AudioError)]

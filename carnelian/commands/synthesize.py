@@ -1,0 +1,20 @@
+"""A small spoken corpus from nothing: `carnelian synthesize OUT`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from carnelian.corpora import synthetic
+
+
+def synthesize(
+    folder: Annotated[Path, "the folder to make: audio/, train.jsonl and test.jsonl"],
+    *,
+    train: Annotated[int, "training utterances"] = 1500,
+    test: Annotated[int, "test utterances, of other sentences and other speakers"] = 150,
+    seed: Annotated[int, "the same seed gives the same corpus"] = 0,
+    sample_rate: Annotated[int, "samples per second"] = 16000,
+) -> None:
+    """Make a small spoken corpus with espeak-ng: commands to a house, in many voices."""
+    manifests = synthetic.synthesize(folder, train=train, test=test, seed=seed, sample_rate=sample_rate)
+    for manifest in manifests.values():
+        print(manifest)

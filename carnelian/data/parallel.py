@@ -1,0 +1,18 @@
+"""Work on many recordings at once: threads, since reading and decoding let go of the interpreter's lock."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_parallel(function: Callable[[T], R], values: Iterable[T], workers: int | None = None) -> Iterator[R]:
+    """`function` of each value, in the values' order; takes values only some thousands ahead of the results."""
+    values = iter(values)
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        while some := list(islice(values, 2048)):
+            yield from pool.map(function, some)
