@@ -1,0 +1,358 @@
+"""NeMo's checkpoints, read without NeMo: `.nemo` archives, Lightning `.ckpt`, and the pairs of NeMo 0.x.
+
+The door to pyyaml.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from torch import Tensor
+
+from carnelian.data.alphabet import ENGLISH, Alphabet, WordPieces
+from carnelian.errors import CheckpointError, MissingExtraError
+from carnelian.formats.convolutional import encoder_weights, model_weights, rows_of_weights, standard_names
+from carnelian.formats.reading import ForeignModel, check_tensors, plain, read_archive, read_file, read_pickle
+from carnelian.models.layers import Row
+
+YAML_BYTES = 2**22  # more than any configuration has
+CONFIGURATION, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
+
+
+def yaml_module() -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise MissingExtraError("pyyaml", "nemo", "Reading and writing NeMo's configurations") from None
+    return yaml
+
+
+def read_configuration(where: str | Path, data: bytes) -> dict[str, Any]:
+    """A YAML configuration as plain data."""
+    yaml = yaml_module()
+    if len(data) > YAML_BYTES:
+        raise CheckpointError(f"{where}: a configuration of {len(data)} bytes. Expected a few thousand: not read")
+    try:
+        configuration = yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise CheckpointError(f"{where}: not a YAML configuration ({str(error).splitlines()[0]})") from None
+    if not isinstance(configuration, dict):
+        raise CheckpointError(f"{where}: not a configuration but {type(configuration).__name__}")
+    return configuration.get("model", configuration) if "encoder" not in configuration else configuration
+
+
+def configuration_text(configuration: Mapping[str, Any]) -> bytes:
+    """A configuration as YAML."""
+    return yaml_module().safe_dump(dict(configuration), sort_keys=False, allow_unicode=True).encode()
+
+
+class Section:
+    """A table of a configuration, whose values are asked for by name and type."""
+
+    def __init__(self, where: str | Path, name: str, table: Any):
+        if not isinstance(table, dict):
+            raise CheckpointError(
+                f"{where}: its configuration has no table '{name}'. Is this a speech recognizer of NeMo?"
+            )
+        # NeMo 1.0's first versions kept the settings under `params`
+        self.where, self.name, self.table = where, name, {**table, **(table.get("params") or {})}
+        self.target = str(table.get("_target_") or table.get("cls") or "").rpartition(".")[2]
+
+    def get(self, key: str, kind: type, default: Any) -> Any:
+        """A value; a list of one counts as its element, and a number written as text as the number."""
+        value = self.table.get(key)
+        if value is None:
+            return default
+        if isinstance(value, list) and kind is not list and len(value) == 1:
+            value = value[0]
+        try:
+            if isinstance(value, kind) or kind in (int, float):
+                return kind(value)
+        except (TypeError, ValueError):
+            pass
+        raise CheckpointError(f"{self.where}: {self.name}.{key} is {value!r}, expected {kind.__name__}")
+
+    def expect(self, **settings: Any) -> None:
+        """Raises CheckpointError for a setting whose value this package cannot follow."""
+        for key, expected in settings.items():
+            found = self.table.get(key)
+            if found is not None and found != expected:
+                raise CheckpointError(
+                    f"{self.where}: {self.name}.{key} is {found!r}; only {expected!r} is supported here"
+                )
+
+
+def version_of(configuration: Mapping[str, Any]) -> tuple[int, int]:
+    """The (major, minor) version of NeMo that wrote an archive; 1.0 did not yet note it."""
+    numbers = re.findall(r"\d+", str(configuration.get("nemo_version", "1.0")))
+    return (int(numbers[0]), int(numbers[1])) if len(numbers) > 1 else (1, 0)
+
+
+def features_table(section: Section, sample_rate: int, version: tuple[int, int]) -> dict[str, Any]:
+    """The recipe's [features] from NeMo's preprocessor; how frames are counted and edges padded follows NeMo's version."""
+    section.expect(
+        window="hann",
+        frame_splicing=1,
+        exact_pad=False,
+        mag_power=2.0,
+        log=True,
+        log_zero_guard_type="add",
+        mel_norm="slaney",
+        pad_value=0,
+        lowfreq=0,
+    )
+    sample_rate = section.get("sample_rate", int, sample_rate)
+    window = section.get("window_size", float, 0.02)
+    normalize = section.table.get("normalize", "per_feature")
+    pad_to = section.table.get("pad_to")
+    if section.table.get("highfreq") not in (None, sample_rate // 2):
+        section.expect(highfreq=sample_rate // 2)
+    recent = version >= (2, 4)
+    return {
+        "name": "log_mel",
+        "features": section.get("features", int, 64),
+        "sample_rate": sample_rate,
+        "window": window,
+        "hop": section.get("window_stride", float, 0.01),
+        "fft": section.get("n_fft", int, 2 ** (int(sample_rate * window) - 1).bit_length()),
+        "preemphasis": section.get("preemph", float, 0.97),
+        "dither": section.get("dither", float, 1e-5),
+        "log_guard": section.get("log_zero_guard_value", float, 2.0**-24),
+        "normalize": normalize if normalize in ("per_feature", "all_features") else "none",
+        "frame_count": "floor" if recent else "ceil" if version < (1, 0) else "floor+1",
+        "edge": "zeros" if recent else "reflect",
+        "pad_to": pad_to if isinstance(pad_to, int) else 16,
+    }
+
+
+def row(section: Section) -> Row:
+    """A line of our table from an entry of NeMo's `jasper` list."""
+    section.expect(
+        heads=-1, se=False, groups=1, residual_mode="add", future_context=-1, stride_last=False, quantize=False
+    )
+    kernel = section.get("kernel", int, 11)
+    factor = section.get("kernel_size_factor", float, 1.0)
+    if factor != 1.0:
+        kernel = max(int(kernel * factor), 1) // 2 * 2 + 1
+    stride, repeat = section.get("stride", int, 1), section.get("repeat", int, 1)
+    if kernel % 2 == 0 or (stride > 1 and repeat > 1):
+        raise CheckpointError(
+            f"{section.where}: {section.name} has kernel {kernel}, stride {stride}, repeat {repeat}; "
+            "only odd kernels, and strides where nothing is repeated, are supported here"
+        )
+    residual = (
+        ("dense" if section.get("residual_dense", bool, False) else "plain")
+        if section.get("residual", bool, False)
+        else "none"
+    )
+    return Row(
+        channels=section.get("filters", int, 0),
+        kernel=kernel,
+        repeat=repeat,
+        stride=stride,
+        dilation=section.get("dilation", int, 1),
+        dropout=section.get("dropout", float, 0.0),
+        residual=residual,
+        separable=section.get("separable", bool, False),
+    )
+
+
+def encoder_rows(section: Section) -> tuple[list[Row], str]:
+    """(rows, activation) of NeMo's ConvASREncoder."""
+    if section.target not in ("ConvASREncoder", "JasperEncoder", ""):
+        raise CheckpointError(
+            f'{section.where}: its encoder is "{section.target}", which is unknown here. '
+            "ConvASREncoder is read: Jasper, QuartzNet, Citrinet"
+        )
+    section.expect(normalization_mode="batch", frame_splicing=1, residual_mode="add")
+    activation = section.get("activation", str, "relu")
+    if activation not in ("relu", "swish"):
+        section.expect(activation="relu")
+    entries = section.get("jasper", list, [])
+    rows = [row(Section(section.where, f"encoder.jasper.{index}", entry)) for index, entry in enumerate(entries)]
+    if not rows or any(r.channels < 1 or r.repeat < 1 or r.kernel < 1 for r in rows):
+        raise CheckpointError(f"{section.where}: encoder.jasper describes no layers. Is the configuration whole?")
+    return rows, activation
+
+
+def row_tables(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows as tables of a recipe, without what is left at its default."""
+    usual = asdict(Row(0, 0))
+    return [{key: value for key, value in asdict(r).items() if value != usual[key]} for r in rows]
+
+
+def alphabet_of(
+    where: str | Path, configuration: dict[str, Any], decoder: Section, members: Mapping[str, bytes]
+) -> Alphabet:
+    """The alphabet: the SentencePiece model of the archive, or the vocabulary of the decoder."""
+    tokenizer = configuration.get("tokenizer")
+    if isinstance(tokenizer, dict):
+        name = PurePosixPath(str(tokenizer.get("model_path") or "tokenizer.model").removeprefix("nemo:")).name
+        found = [data for member, data in members.items() if PurePosixPath(member).name == name]
+        if tokenizer.get("type", "bpe") != "bpe" or not found:
+            raise CheckpointError(
+                f'{where}: its word pieces come from "{tokenizer.get("type")}", {name}. Expected a SentencePiece model in the archive'
+            )
+        return WordPieces(found[0])
+    symbols = decoder.table.get("vocabulary") or configuration.get("labels")
+    if not isinstance(symbols, list) or not symbols:
+        raise CheckpointError(
+            f"{where}: its configuration has neither decoder.vocabulary nor labels, so its symbols are unknown"
+        )
+    # YAML 1.1 reads an unquoted n or y as false or true
+    return Alphabet([{True: "y", False: "n"}[s] if isinstance(s, bool) else str(s) for s in symbols])
+
+
+def resolved(configuration: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with `${labels}` and `${model.labels}` replaced by what they point at."""
+
+    def value(found: Any, depth: int) -> Any:
+        if isinstance(found, str) and depth < 8 and (pointer := re.fullmatch(r"\$\{([\w.]+)\}", found)):
+            target: Any = configuration
+            for key in pointer[1].removeprefix("model.").split("."):
+                target = target.get(key) if isinstance(target, dict) else None
+            return value(target, depth + 1)
+        if isinstance(found, dict) and depth < 8:
+            return {key: value(part, depth + 1) for key, part in found.items()}
+        if isinstance(found, list) and depth < 8:
+            return [value(part, depth + 1) for part in found]
+        return found
+
+    return value(configuration, 0)
+
+
+def masks_table(configuration: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's [masks] from NeMo's spec_augment."""
+    table = configuration.get("spec_augment")
+    section = Section("", "spec_augment", table if isinstance(table, dict) else {})
+    masks: dict[str, Any] = {}
+    if section.get("rect_masks", int, 0):
+        masks["spec_cutout"] = {
+            "masks": section.get("rect_masks", int, 0),
+            "frequency_width": section.get("rect_freq", int, 20),
+            "time_width": section.get("rect_time", int, 5),
+        }
+    if section.get("freq_masks", int, 0) or section.get("time_masks", int, 0):
+        width = section.table.get("time_width", 10)
+        masks["spec_augment"] = {
+            "frequency_masks": section.get("freq_masks", int, 0),
+            "frequency_width": section.get("freq_width", int, 10),
+            "time_masks": section.get("time_masks", int, 0),
+            "time_width": width if isinstance(width, int | float) else 10,
+        }
+    return masks
+
+
+def foreign_model(
+    where: str | Path, configuration: dict[str, Any], weights: Mapping[str, Any], members: Mapping[str, bytes]
+) -> ForeignModel:
+    """The model of a NeMo configuration and its weights."""
+    configuration = resolved(configuration)
+    rows, activation = encoder_rows(Section(where, "encoder", configuration.get("encoder")))
+    preprocessor = Section(where, "preprocessor", configuration.get("preprocessor"))
+    decoder = Section(where, "decoder", configuration.get("decoder"))
+    named = standard_names(where, check_tensors(str(where), weights))
+    inputs = Section(where, "encoder", configuration["encoder"]).get("feat_in", int, 64)
+    if decoder.target == "ConvASRDecoderClassification":
+        encoder_weights(where, named, inputs, rows)
+        labels = configuration.get("labels") or []
+        kind = "a voice activity detector" if "speech" in labels else "a classifier"
+        raise CheckpointError(
+            f"{where}: {kind} (labels {', '.join(map(str, labels))}), no recognizer: it writes no text. "
+            f"Its encoder of {len(rows)} rows is whole; give a model with a CTC decoder"
+        )
+    if decoder.target not in ("ConvASRDecoder", "JasperDecoderForCTC", ""):
+        raise CheckpointError(
+            f'{where}: its decoder is "{decoder.target}", which is unknown here. CTC decoders are read'
+        )
+    if preprocessor.target not in ("AudioToMelSpectrogramPreprocessor", ""):
+        raise CheckpointError(
+            f'{where}: its features are "{preprocessor.target}", which are unknown here. Mel spectrograms are read'
+        )
+    alphabet = alphabet_of(where, configuration, decoder, members)
+    version = version_of(configuration)
+    features = features_table(
+        preprocessor, Section(where, "model", configuration).get("sample_rate", int, 16_000), version
+    )
+    recipe: dict[str, Any] = {
+        "features": features,
+        "encoder": {"name": "convolutional", "activation": activation, "rows": row_tables(rows)},
+        "masks": masks_table(configuration),
+    }
+    remark = f'frames are counted as NeMo {version[0]}.{version[1]} does ("{features["frame_count"]}")'
+    return ForeignModel(recipe, alphabet, model_weights(where, named, inputs, rows, len(alphabet)), (remark,))
+
+
+def read_nemo(path: Path) -> ForeignModel:
+    """The model of a `.nemo` archive, plain or gzip."""
+    members = read_archive(path)
+    for name in (CONFIGURATION, WEIGHTS):
+        if name not in members:
+            raise CheckpointError(
+                f"{path}: has no member {name} (it has {', '.join(sorted(members)[:5]) or 'none'}). Not a whole .nemo archive"
+            )
+    configuration = read_configuration(f"{path}: {CONFIGURATION}", members[CONFIGURATION])
+    weights = read_pickle(f"{path}: {WEIGHTS}", members[WEIGHTS])
+    if not isinstance(weights, dict):
+        raise CheckpointError(f"{path}: {WEIGHTS} holds no state dictionary but {type(weights).__name__}")
+    return foreign_model(path, configuration, weights, members)
+
+
+def read_lightning(path: Path, content: dict[str, Any]) -> ForeignModel:
+    """The model of a Lightning `.ckpt` that NeMo wrote: its settings are among the hyper-parameters."""
+    settings = plain(content.get("hyper_parameters") or {})
+    configuration = settings.get("cfg", settings) if isinstance(settings, dict) else {}
+    if not isinstance(configuration, dict) or "encoder" not in configuration:
+        raise CheckpointError(
+            f"{path}: a Lightning checkpoint without NeMo's configuration in it. Save the model as .nemo"
+        )
+    return foreign_model(path, configuration, content["state_dict"], {})
+
+
+def beside(path: Path, own: str, other: str) -> Path:
+    """The other half of a pair of NeMo 0.x: the file of the same step, with another module's name."""
+    step = re.search(r"STEP-\d+", path.name)
+    found = sorted(path.parent.glob(f"{other}*{step[0] if step else ''}.pt"))
+    if len(found) != 1:
+        names = f"{other}-{step[0]}.pt" if step else f"{other}*.pt"
+        raise CheckpointError(
+            f"{path}: the {own} alone is no recognizer; it needs its {'encoder' if own == 'decoder' else 'decoder'}. "
+            f"Expected {names} beside it, found {len(found)}"
+        )
+    return found[0]
+
+
+def read_pair(path: Path, content: Mapping[str, Any], configuration: dict[str, Any] | None) -> ForeignModel:
+    """The model of a NeMo 0.x pair, from either of its files; without a configuration, what shapes do not tell is assumed."""
+    own, other = "encoder", "JasperDecoderForCTC"
+    if any("decoder_layers" in name for name in content):
+        own, other = "decoder", "JasperEncoder"
+    twin = beside(path, own, other)
+    weights = {**check_tensors(str(path), content), **check_tensors(str(twin), read_pickle(str(twin), read_file(twin)))}
+    if configuration is not None:
+        return foreign_model(path, configuration, weights, {})
+    return without_configuration(path, weights, log_guard=2.0**-24)
+
+
+def without_configuration(path: Path, weights: Mapping[str, Tensor], *, log_guard: float) -> ForeignModel:
+    """A model from its weights alone: NVIDIA's usual front end of that time, English letters, the papers' stride and dilation."""
+    named = standard_names(path, weights)
+    features, rows = rows_of_weights(path, named)
+    alphabet = Alphabet(ENGLISH)
+    recipe = {
+        "features": {
+            "name": "log_mel",
+            "features": features,
+            "frame_count": "ceil",
+            "edge": "reflect",
+            "log_guard": log_guard,
+        },
+        "encoder": {"name": "convolutional", "rows": row_tables(rows)},
+    }
+    remarks = (
+        "the file has no configuration. Assumed as in the papers: stride 2 in the first row, dilation 2 in the last with a kernel, "
+        f'relu, no dropout; 16 kHz, {features} mel bands, the alphabet "{ENGLISH}". Give another with --config FILE.yaml',
+    )
+    return ForeignModel(recipe, alphabet, model_weights(path, named, features, rows, len(alphabet)), remarks)

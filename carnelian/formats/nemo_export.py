@@ -1,0 +1,136 @@
+"""Our models written as `.nemo` archives, which NeMo loads."""
+
+import inspect
+import io
+import os
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from carnelian.data.alphabet import Alphabet, WordPieces
+from carnelian.errors import CheckpointError
+from carnelian.formats.convolutional import name_pairs
+from carnelian.formats.nemo import CONFIGURATION, WEIGHTS, configuration_text
+from carnelian.models.acoustic import AcousticModel
+from carnelian.models.features import log_mel
+from carnelian.models.layers import ConvolutionalEncoder, Row
+
+
+def feature_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The [features] of a recipe with what it leaves at the defaults; CheckpointError where NeMo has no such front end."""
+    table = dict(recipe.get("features", {}))
+    name = table.pop("name", "log_mel")
+    if name != "log_mel":
+        raise CheckpointError(f'export nemo: the features are "{name}"; NeMo models of this kind take log_mel')
+    defaults = {key: parameter.default for key, parameter in inspect.signature(log_mel).parameters.items()}
+    return {**defaults, **table}
+
+
+def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: Alphabet) -> dict[str, Any]:
+    """NeMo's configuration of one of our convolutional models; CheckpointError for what NeMo's ConvASREncoder cannot say."""
+    encoder = model.encoder
+    if not isinstance(encoder, ConvolutionalEncoder):
+        raise CheckpointError(
+            f"export nemo: the encoder is a {type(encoder).__name__}; Jasper, QuartzNet and their kin can be exported"
+        )
+    features = feature_settings(recipe)
+    activation = recipe.get("encoder", {}).get("activation", "relu")
+    if activation not in ("relu", "swish"):
+        raise CheckpointError(f'export nemo: NeMo\'s encoder has no activation "{activation}"; it has relu and swish')
+    if isinstance(alphabet, WordPieces):
+        raise CheckpointError("export nemo: a model of word pieces; only models of characters are exported as yet")
+    symbols = list(alphabet.symbols)
+    return {
+        "target": "nemo.collections.asr.models.ctc_models.EncDecCTCModel",
+        "nemo_version": {"floor": "2.4.0", "floor+1": "1.0.0", "ceil": "0.11.0"}[features["frame_count"]],
+        "sample_rate": features["sample_rate"],
+        "labels": symbols,
+        "preprocessor": {
+            "_target_": "nemo.collections.asr.modules.AudioToMelSpectrogramPreprocessor",
+            "sample_rate": features["sample_rate"],
+            "window_size": features["window"],
+            "window_stride": features["hop"],
+            "window": "hann",
+            "normalize": features["normalize"] if features["normalize"] != "none" else "NA",
+            "features": features["features"],
+            "n_fft": features["fft"],
+            "preemph": features["preemphasis"],
+            "dither": features["dither"],
+            "log_zero_guard_value": features["log_guard"],
+            "pad_to": features["pad_to"],
+            "frame_splicing": 1,
+        },
+        "encoder": {
+            "_target_": "nemo.collections.asr.modules.ConvASREncoder",
+            "feat_in": features["features"],
+            "activation": activation,
+            "conv_mask": True,
+            "jasper": [entry_of(r) for r in encoder.rows],
+        },
+        "decoder": {
+            "_target_": "nemo.collections.asr.modules.ConvASRDecoder",
+            "feat_in": encoder.channels,
+            "num_classes": len(symbols),
+            "vocabulary": symbols,
+        },
+    }
+
+
+def entry_of(row: Row) -> dict[str, Any]:
+    """An entry of NeMo's `jasper` list from a line of our table."""
+    return {
+        "filters": row.channels,
+        "repeat": row.repeat,
+        "kernel": [row.kernel],
+        "stride": [row.stride],
+        "dilation": [row.dilation],
+        "dropout": row.dropout,
+        "residual": row.residual != "none",
+        "residual_dense": row.residual == "dense",
+        "separable": row.separable,
+    }
+
+
+def weights_of(model: Any) -> dict[str, Tensor]:
+    """Our weights under NeMo's names and in its shapes, with the buffers that NeMo keeps of its front end."""
+    ours = model.encoder.state_dict()
+    weights = {
+        "preprocessor.featurizer.window": model.features.window,
+        "preprocessor.featurizer.fb": model.features.to_features.bands[None],
+    }
+    for name, standard in name_pairs(model.encoder.rows):
+        block, rest = standard.split(".", 1)
+        tensor = ours[name]
+        if tensor.ndim == 4:  # a convolution, which NeMo wraps in one that masks
+            tensor, rest = tensor.squeeze(2), rest.removesuffix("weight") + "conv.weight"
+        weights[
+            f"encoder.encoder.{block}.{rest.replace('conv.', 'mconv.', 1) if rest.startswith('conv.') else rest}"
+        ] = tensor
+    weights["decoder.decoder_layers.0.weight"] = model.head.weight[:, :, None]
+    weights["decoder.decoder_layers.0.bias"] = model.head.bias
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+
+
+def write_nemo(path: Path, model: AcousticModel, recipe: Mapping[str, Any], alphabet: Alphabet) -> None:
+    """Writes a model as a `.nemo` archive that NeMo loads, all or nothing."""
+    configuration = configuration_of(model, recipe, alphabet)
+    weights = io.BytesIO()
+    torch.save(weights_of(model), weights)
+    text = configuration_text(configuration)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with tarfile.open(temporary, "w") as archive:
+            for name, data in ((CONFIGURATION, text), (WEIGHTS, weights.getvalue())):
+                member = tarfile.TarInfo(f"./{name}")
+                member.size, member.mode = len(data), 0o644
+                archive.addfile(member, io.BytesIO(data))
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path}: could not be written ({error.strerror}). Is there room, and may you write there?"
+        ) from None
