@@ -12,7 +12,8 @@ FLOORS = {
     **dict.fromkeys(["training", "recognizer", "serving", "cloud"], 4),
     **dict.fromkeys(["checkpoint", "corpora", "formats", "decoding", "inference"], 3),
     **dict.fromkeys(["recipe", "data", "models"], 2),
-    **dict.fromkeys(["errors", "console", "scoring"], 1),
+    "scoring": 1,
+    **dict.fromkeys(["errors", "console"], 0),
 }
 DOORS = {
     "typer": "cli.py",

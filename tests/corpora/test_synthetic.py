@@ -47,7 +47,7 @@ def test_a_finished_corpus_is_not_overwritten(corpus):
 
 
 def test_more_sentences_than_the_grammar_has(tmp_path):
-    with pytest.raises(ManifestError, match="too few sentences"):
+    with pytest.raises(ManifestError, match="sentences for 1 to 1000"):
         synthesize(tmp_path, test=3000)
 
 

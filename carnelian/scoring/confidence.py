@@ -1,0 +1,85 @@
+"""How sure an error rate is: bootstrap intervals (Bisani and Ney, "Bootstrap estimates for confidence intervals", 2004)."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from carnelian.scoring.wer import Errors
+
+AT_ONCE = 4_000_000
+"""Drawn utterances held in memory at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The rates between which the true one lies with probability `level`."""
+
+    low: float
+    high: float
+    level: float
+
+
+def interval(
+    errors: Sequence[Errors],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """The bootstrap confidence interval of the error rate of utterances.
+
+    Utterances are drawn with replacement; with `groups` (their speakers, say) whole groups are, which is right where
+    the errors of a group go together.
+    """
+    counts = [(each.total, each.reference_words) for each in errors]
+    return between(drawn_rates(counts, groups, draws, seed), level)
+
+
+def difference(
+    first: Sequence[Errors],
+    second: Sequence[Errors],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> tuple[Interval, float]:
+    """How much more the first of two systems errs on the same utterances, and how often it seems the better one.
+
+    The interval is of the first rate minus the second; the probability is the share of draws in which that is below
+    zero (ties count half).
+    """
+    counts = [(a.total - b.total, a.reference_words) for a, b in zip(first, second, strict=True)]
+    rates = drawn_rates(counts, groups, draws, seed)
+    better = float(np.mean(rates < 0) + np.mean(rates == 0) / 2) if len(rates) else 0.5
+    return between(rates, level), better
+
+
+def between(rates: np.ndarray, level: float) -> Interval:
+    """The interval that holds the middle `level` of the drawn rates."""
+    low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2]) if len(rates) else (0.0, 0.0)
+    return Interval(float(low), float(high), level)
+
+
+def drawn_rates(
+    counts: Sequence[tuple[int, int]], groups: Sequence[Hashable] | None, draws: int, seed: int
+) -> np.ndarray:
+    """The rate (draws,) of errors to words in each draw, with replacement, of as many utterances or groups as there are.
+
+    Draws without a word are left out, so that there are none at all where no utterance has one.
+    """
+    numbers: dict[Hashable, int] = {}
+    index = [numbers.setdefault(group, len(numbers)) for group in (range(len(counts)) if groups is None else groups)]
+    sums = np.zeros((len(numbers), 2), dtype=np.int64)
+    np.add.at(sums, index, np.array(counts, dtype=np.int64).reshape(-1, 2))
+    size = max(1, len(sums))
+    step, rng = max(1, AT_ONCE // size), np.random.default_rng(seed)
+    drawn = [
+        sums[rng.integers(size, size=(min(step, draws - done), size))].sum(axis=1)
+        for done in range(0, draws if len(sums) else 0, step)
+    ]
+    totals = np.concatenate([*drawn, np.zeros((0, 2), dtype=np.int64)])
+    totals = totals[totals[:, 1] > 0]
+    return totals[:, 0] / totals[:, 1]

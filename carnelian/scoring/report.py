@@ -1,0 +1,105 @@
+"""Error rates for people to read: tables, and a heat map of confused words. The door to matplotlib."""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from carnelian.console import table
+from carnelian.errors import MissingExtraError
+from carnelian.scoring.confidence import Interval, interval
+from carnelian.scoring.wer import Edit, Errors, align, count_character_errors
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a recognizer got wrong; `confusions` counts the edits that are no hits, `utterances` holds errors of each."""
+
+    words: Errors
+    characters: Errors
+    interval: Interval
+    confusions: Counter[Edit]
+    utterances: tuple[Errors, ...]
+
+    def as_dict(self) -> dict:
+        """The figures as one JSON object; rates from 0 on, not percent."""
+        return {
+            "utterances": len(self.utterances),
+            "wer": self.words.rate,
+            "wer_low": self.interval.low,
+            "wer_high": self.interval.high,
+            "cer": self.characters.rate,
+            "words": self.words.reference_words,
+            "hits": self.words.hits,
+            "substitutions": self.words.substitutions,
+            "deletions": self.words.deletions,
+            "insertions": self.words.insertions,
+        }
+
+
+def score(
+    references: Iterable[str], hypotheses: Iterable[str], *, speakers: Sequence[Hashable] | None = None, seed: int = 0
+) -> Report:
+    """The report of hypotheses beside their references, with a 95 % interval (by speaker, where they are given)."""
+    confusions: Counter[Edit] = Counter()
+    utterances, characters = [], Errors()
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        edits = align(reference.split(), hypothesis.split())
+        kinds = Counter(edit.kind for edit in edits)
+        utterances.append(Errors(kinds["hit"], kinds["substitution"], kinds["deletion"], kinds["insertion"]))
+        confusions.update(edit for edit in edits if edit.kind != "hit")
+        characters += count_character_errors(reference, hypothesis)
+    words = sum(utterances, Errors())
+    return Report(words, characters, interval(utterances, groups=speakers, seed=seed), confusions, tuple(utterances))
+
+
+def print_rates(reports: dict[str, Report], title: str = "Error rates") -> None:
+    """A line per report: WER in percent with its interval, the counts it is made of, and CER."""
+    columns = ("", "utterances", "words", "WER %", "95 %", "hits", "subs", "dels", "ins", "CER %")
+    rows = [
+        (
+            name,
+            len(report.utterances),
+            report.words.reference_words,
+            f"{100 * report.words.rate:.2f}",
+            f"{100 * report.interval.low:.2f} - {100 * report.interval.high:.2f}",
+            report.words.hits,
+            report.words.substitutions,
+            report.words.deletions,
+            report.words.insertions,
+            f"{100 * report.characters.rate:.2f}",
+        )
+        for name, report in reports.items()
+    ]
+    table(title, columns, rows)
+
+
+def print_confusions(report: Report, most: int = 10) -> None:
+    """A table of the most frequent errors: what was said, what was found, how often."""
+    rows = [
+        (edit.reference or "(nothing)", edit.hypothesis or "(nothing)", count)
+        for edit, count in sorted(report.confusions.items(), key=lambda item: (-item[1], str(item)))[:most]
+    ]
+    if rows:
+        table("Most frequent errors", ("said", "found", "times"), rows)
+
+
+def plot_confusions(report: Report, path: Path, most: int = 20) -> None:
+    """A heat map of the words most often confused, as an image file (PNG, SVG or PDF by its name)."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("matplotlib", "plot", "A heat map") from None
+    pairs = [(edit, count) for edit, count in report.confusions.items() if edit.kind == "substitution"]
+    pairs = sorted(pairs, key=lambda item: (-item[1], item[0]))[: 2 * most]
+    said = sorted({str(edit.reference) for edit, _ in pairs})[:most]
+    found = sorted({str(edit.hypothesis) for edit, _ in pairs})[:most]
+    counts = [[dict(pairs).get(Edit("substitution", word, other), 0) for other in found] for word in said]
+    figure = Figure(figsize=(2 + 0.4 * len(found), 2 + 0.3 * len(said)), layout="constrained")
+    axes = figure.subplots()
+    if pairs:
+        figure.colorbar(axes.imshow(counts, cmap="magma_r"), label="times")
+    axes.set_xticks(range(len(found)), found, rotation=90)
+    axes.set_yticks(range(len(said)), said)
+    axes.set(xlabel="found", ylabel="said", title=f"{100 * report.words.rate:.2f} % word errors")
+    figure.savefig(path)

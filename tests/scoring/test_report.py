@@ -1,0 +1,43 @@
+"""Reports: their counts, tables and picture."""
+
+import pytest
+
+from carnelian.scoring.report import plot_confusions, print_confusions, print_rates, score
+from carnelian.scoring.wer import Edit, Errors
+
+REFERENCES = ["the cat sat", "the cat ran", "a dog"]
+HYPOTHESES = ["the hat sat", "the hat ran off", "dog"]
+
+
+def test_counts():
+    report = score(REFERENCES, HYPOTHESES)
+    assert report.words == Errors(5, 2, 1, 1) == sum(report.utterances, Errors())
+    assert report.confusions[Edit("substitution", "cat", "hat")] == 2
+    assert report.confusions.total() == report.words.total
+    assert report.interval.low <= report.words.rate <= report.interval.high
+    assert report.characters.rate == pytest.approx((1 + 5 + 2) / 27)
+    assert report.as_dict()["wer"] == pytest.approx(0.5)
+
+
+def test_lists_of_different_length():
+    with pytest.raises(ValueError, match="shorter"):
+        score(REFERENCES, HYPOTHESES[:2])
+
+
+def test_tables_show_rates_and_confusions(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    report = score(REFERENCES, HYPOTHESES)
+    print_rates({"test": report})
+    print_confusions(report)
+    shown = capsys.readouterr().out
+    assert "50.00" in shown
+    row = next(line for line in shown.splitlines() if "hat" in line)
+    assert "cat" in row and "2" in row
+    assert "(nothing)" in shown
+
+
+@pytest.mark.parametrize("hypotheses", [HYPOTHESES, REFERENCES])
+def test_heat_map(tmp_path, hypotheses):
+    pytest.importorskip("matplotlib")
+    plot_confusions(score(REFERENCES, hypotheses), tmp_path / "confusions.png")
+    assert (tmp_path / "confusions.png").read_bytes().startswith(b"\x89PNG")
