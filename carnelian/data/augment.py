@@ -1,6 +1,7 @@
 """Augmentations: functions (audio, rng) -> audio, made by factories whose keyword arguments are a recipe's keys."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -18,7 +19,7 @@ def speed(low: float = 0.9, high: float = 1.1, factors: Sequence[float] = (), pr
 
     def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         factor = rng.choice(factors) if len(factors) else rng.uniform(low, high)
-        return resample(audio, float(factor), 1.0, quality="LQ")
+        return resample(audio, float(factor), 1.0, quality="MQ")
 
     return sometimes(probability, apply)
 
@@ -49,12 +50,13 @@ def noise(
 
     A longer noise is cut at a random place, a shorter one repeated.
     """
-    noises = Manifest(manifest)
+    noises = recordings(manifest)
 
     def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        added = load_audio(noises[int(rng.integers(len(noises)))], sample_rate)
-        start = int(rng.integers(max(1, len(added) - len(audio) + 1)))
-        added = np.resize(added[start : start + len(audio)], len(audio))
+        chosen = noises[int(rng.integers(len(noises)))]
+        seconds = min(chosen.duration, len(audio) / sample_rate)
+        offset = chosen.offset + rng.uniform(0, chosen.duration - seconds)
+        added = np.resize(load_audio(replace(chosen, offset=offset, duration=seconds), sample_rate), len(audio))
         ratio = 10 ** (rng.uniform(low, high) / 10)
         power, added_power = np.mean(audio**2), np.mean(added**2)
         return audio + added * np.float32(np.sqrt(power / (ratio * added_power))) if added_power > 0 else audio
@@ -67,7 +69,7 @@ def impulse(manifest: str, probability: float = 1.0, sample_rate: int = 16000) -
 
     The response is moved so that its peak comes at once and scaled so that loudness stays.
     """
-    responses = Manifest(manifest)
+    responses = recordings(manifest)
 
     def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         response = load_audio(responses[int(rng.integers(len(responses)))], sample_rate)
@@ -114,6 +116,16 @@ AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
     "shift": shift,
     "telephone": telephone,
 }
+
+
+def recordings(manifest: str) -> Manifest:
+    """The recordings of a manifest, which must list some."""
+    listed = Manifest(manifest)
+    if not len(listed):
+        raise RecipeError(
+            f'{manifest}: an empty manifest. Give one that lists recordings; "carnelian prepare" writes it'
+        )
+    return listed
 
 
 def sometimes(probability: float, apply: Augmentation) -> Augmentation:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import torch
 
@@ -76,62 +77,61 @@ def plan_batches(
     A batch holds `batch_size` utterances, or as many as are `batch_seconds` long with their padding. Batches are of
     like length, with as much chance in them as keeps the padding under its share; unshuffled ones (and the first
     epoch's, if sorted, as in SortaGrad) come from short to long. The processes' k-th batches together are the k-th
-    batch of one process with `ranks` times the size. Raises ManifestError for fewer utterances than processes.
+    batch of one process with `ranks` times the size (unless that one's last batch is too small to share, which then
+    joins the one before it). Raises ManifestError for fewer utterances than processes.
     """
     durations = np.asarray(durations, np.float64)
     if len(durations) < ranks:
         raise ManifestError(f"{len(durations)} utterances for {ranks} processes. Give at least one to each")
     if (batch_size is None) == (batch_seconds is None):
         raise ValueError("give batch_size or batch_seconds")
-    in_order = not shuffle or (sorted_first_epoch and epoch == 0)
+    rng = np.random.default_rng((seed, epoch))
+    lengths, chance = np.log(np.maximum(durations, 0.01)), rng.uniform(-1, 1, len(durations))
 
-    def cut(noise: float, rng: np.random.Generator) -> list[np.ndarray]:
-        keys = np.log(np.maximum(durations, 1e-3))
-        order = np.argsort(keys + noise * rng.uniform(-1, 1, len(keys)) if noise else keys, kind="stable")
+    def cut(noise: float, least: int = 1) -> list[np.ndarray]:
+        order = np.argsort(lengths + noise * chance, kind="stable")
         if batch_size is not None:
             return np.array_split(order, -(-len(order) // (batch_size * ranks)))
         assert batch_seconds is not None
-        return cut_by_seconds(order, durations, batch_seconds * ranks, ranks)
+        return np.split(order, cuts_by_seconds(durations[order], batch_seconds * ranks, least))
 
-    if in_order:
-        plan = cut(0.0, np.random.default_rng(0))
-    else:
-        rng = np.random.default_rng((seed, epoch))
-        plan = cut(choose_noise(cut, durations, padding), rng)
+    if shuffle and not (sorted_first_epoch and epoch == 0):
+        plan = cut(most_noise(lambda noise: padding_share(cut(noise), durations), padding), ranks)
         plan = [plan[index] for index in rng.permutation(len(plan))]
+    else:
+        plan = cut(0.0, ranks)
     return [batch[rank::ranks] for batch in plan]
 
 
-def choose_noise(cut, durations: np.ndarray, padding: float) -> float:
-    """The most noise on the logarithm of durations with which `cut` keeps the share of padding."""
-    low, high = 0.0, 2.0
-    for _ in range(8):
+def most_noise(share: Callable[[float], float], padding: float) -> float:
+    """The most noise on the logarithm of durations (uniform, either way) whose share of padding is not above the one
+    allowed; the noise comes out near that share, and 0 is taken where none will do."""
+    low, high = 0.0, 4 * padding
+    for _ in range(6):
         middle = (low + high) / 2
-        share = padding_share(cut(middle, np.random.default_rng(0)), durations)
-        low, high = (middle, high) if share < 0.96 * padding else (low, middle)
+        low, high = (middle, high) if share(middle) <= padding else (low, middle)
     return low
 
 
-def cut_by_seconds(order: np.ndarray, durations: np.ndarray, seconds: float, least: int) -> list[np.ndarray]:
-    """Indices in runs whose count times longest duration is at most `seconds`, but of at least `least` indices."""
-    batches, first, longest = [], 0, 0.0
-    lengths = durations[order].tolist()
-    for position, duration in enumerate(lengths):
-        count = position - first
-        longer = max(longest, duration)
-        if count >= least and (count + 1) * longer > seconds:
-            batches.append(order[first:position])
-            first, longer = position, duration
-        longest = longer
-    if len(order) - first < least and batches:
-        first -= len(batches.pop())
-    return [*batches, order[first:]]
+@numba.njit(cache=True)
+def cuts_by_seconds(durations: np.ndarray, seconds: float, least: int) -> np.ndarray:
+    """Where to cut durations into runs whose count times longest is at most `seconds`, if they are `least` or more."""
+    cuts, count, first, longest = np.empty(len(durations), np.int64), 0, 0, 0.0
+    for at in range(len(durations)):
+        longest = max(longest, durations[at])
+        if at - first >= least and (at + 1 - first) * longest > seconds:
+            cuts[count], first, longest = at, at, durations[at]
+            count += 1
+    if len(durations) - first < least and count:
+        count -= 1
+    return cuts[:count]
 
 
 def padding_share(plan: Sequence[np.ndarray], durations: np.ndarray) -> float:
     """The part of all batches' seconds that is padding, 0 to 1."""
-    held = sum(len(batch) * float(durations[batch].max()) for batch in plan)
-    return 1 - sum(float(durations[batch].sum()) for batch in plan) / held if held else 0.0
+    counts, held = np.array([len(batch) for batch in plan]), np.asarray(durations, np.float64)[np.concatenate(plan)]
+    padded = np.dot(np.maximum.reduceat(held, np.cumsum(counts) - counts), counts)
+    return 1 - float(held.sum() / padded) if padded > 0 else 0.0
 
 
 def load_batches(
