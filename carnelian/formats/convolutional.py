@@ -58,6 +58,7 @@ def name_pairs(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
     for block, row in enumerate(rows):
         dense = dense + 1 if row.residual == "dense" else 0
         parts = ["depthwise", "convolution"] if row.separable else ["convolution"]
+        shuffles = row.groups > 1
         position = 0
         for index in range(row.repeat):
             ours = f"blocks.{block}.convolutions.{index}"
@@ -66,7 +67,10 @@ def name_pairs(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
                 position += 1
             for leaf in NORM:
                 yield f"{ours}.norm.{leaf}", f"{block}.conv.{position}.{leaf}"
-            position += 3  # the norm, the activation, the dropout
+            position += 1 + shuffles + 2  # the norm, the shuffle, the activation, the dropout
+        if row.excitation:  # in the place of the last activation
+            yield f"blocks.{block}.excitation.squeeze.weight", f"{block}.conv.{position - 2}.fc.0.weight"
+            yield f"blocks.{block}.excitation.expand.weight", f"{block}.conv.{position - 2}.fc.2.weight"
         for source in range({"none": 0, "plain": 1, "dense": dense}[row.residual]):
             ours = f"blocks.{block}.residuals.{source}"
             yield f"{ours}.convolution.weight", f"{block}.res.{source}.0.weight"
@@ -147,7 +151,7 @@ def rows_of_weights(where: str | Path, named: Mapping[str, Tensor]) -> tuple[int
     sources = [
         sum(name.startswith(f"{block}.res.") and name.endswith(".0.weight") for name in named) for block in blocks
     ]
-    kind = "dense" if max(sources) > 1 else "plain"
+    dense = [count > 1 or (count == 1 and following == 2) for count, following in zip(sources, [*sources[1:], 0])]
     rows = []
     for block in blocks:
         convolutions = {
@@ -158,13 +162,18 @@ def rows_of_weights(where: str | Path, named: Mapping[str, Tensor]) -> tuple[int
         if 0 not in convolutions:
             raise CheckpointError(f"{where}: the weight {block}.conv.0.weight is missing. Is the file whole?")
         first, separable = convolutions[0], 1 in convolutions
+        middle = [
+            tensor.shape for name, tensor in named.items() if re.fullmatch(rf"{block}\.conv\.\d+\.fc\.0\.weight", name)
+        ]
         rows.append(
             Row(
                 channels=convolutions[1][0] if separable else first[0],
                 kernel=first[2],
                 repeat=len(convolutions) // (2 if separable else 1),
-                residual=kind if sources[block] else "none",
+                residual=("dense" if dense[block] else "plain") if sources[block] else "none",
                 separable=separable,
+                groups=first[0] // convolutions[1][1] if separable else 1,
+                excitation=middle[0][1] // middle[0][0] if middle else 0,
             )
         )
     wide = [index for index, row in enumerate(rows) if row.kernel > 1]

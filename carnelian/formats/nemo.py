@@ -127,26 +127,23 @@ def features_table(section: Section, sample_rate: int, version: tuple[int, int])
     }
 
 
-def row(section: Section) -> Row:
+def row(section: Section, residual_mode: str) -> Row:
     """A line of our table from an entry of NeMo's `jasper` list."""
-    section.expect(
-        heads=-1, se=False, groups=1, residual_mode="add", future_context=-1, stride_last=False, quantize=False
-    )
-    kernel = section.get("kernel", int, 11)
-    factor = section.get("kernel_size_factor", float, 1.0)
-    if factor != 1.0:
-        kernel = max(int(kernel * factor), 1) // 2 * 2 + 1
+    section.expect(heads=-1, se_context_size=-1, future_context=-1, quantize=False)
+    kernel = max(int(section.get("kernel", int, 11) * section.get("kernel_size_factor", float, 1.0)), 1)
+    if section.get("kernel_size_factor", float, 1.0) != 1.0:
+        kernel = kernel // 2 * 2 + 1
     stride, repeat = section.get("stride", int, 1), section.get("repeat", int, 1)
-    if kernel % 2 == 0 or (stride > 1 and repeat > 1):
+    residual = section.get("residual", bool, False)
+    if kernel % 2 == 0 or (stride > 1 and repeat > 1 and not section.get("stride_last", bool, False)):
         raise CheckpointError(
             f"{section.where}: {section.name} has kernel {kernel}, stride {stride}, repeat {repeat}; "
-            "only odd kernels, and strides where nothing is repeated, are supported here"
+            "only odd kernels, and strides that are taken once, are supported here"
         )
-    residual = (
-        ("dense" if section.get("residual_dense", bool, False) else "plain")
-        if section.get("residual", bool, False)
-        else "none"
-    )
+    if residual_mode not in ("add", "stride_add") or (residual and stride > 1 and residual_mode == "add"):
+        raise CheckpointError(
+            f'{section.where}: {section.name} has residual_mode "{residual_mode}", which does not fit here'
+        )
     return Row(
         channels=section.get("filters", int, 0),
         kernel=kernel,
@@ -154,27 +151,36 @@ def row(section: Section) -> Row:
         stride=stride,
         dilation=section.get("dilation", int, 1),
         dropout=section.get("dropout", float, 0.0),
-        residual=residual,
+        residual=("dense" if section.get("residual_dense", bool, False) else "plain") if residual else "none",
         separable=section.get("separable", bool, False),
+        groups=section.get("groups", int, 1),
+        excitation=section.get("se_reduction_ratio", int, 8) if section.get("se", bool, False) else 0,
     )
 
 
-def encoder_rows(section: Section) -> tuple[list[Row], str]:
-    """(rows, activation) of NeMo's ConvASREncoder."""
+def encoder_settings(section: Section) -> tuple[list[Row], dict[str, Any]]:
+    """(rows, the other settings of our encoder) of NeMo's ConvASREncoder."""
     if section.target not in ("ConvASREncoder", "JasperEncoder", ""):
         raise CheckpointError(
             f'{section.where}: its encoder is "{section.target}", which is unknown here. '
             "ConvASREncoder is read: Jasper, QuartzNet, Citrinet"
         )
-    section.expect(normalization_mode="batch", frame_splicing=1, residual_mode="add")
+    section.expect(normalization_mode="batch", frame_splicing=1)
     activation = section.get("activation", str, "relu")
     if activation not in ("relu", "swish"):
         section.expect(activation="relu")
     entries = section.get("jasper", list, [])
-    rows = [row(Section(section.where, f"encoder.jasper.{index}", entry)) for index, entry in enumerate(entries)]
-    if not rows or any(r.channels < 1 or r.repeat < 1 or r.kernel < 1 for r in rows):
+    rows, residual_mode = [], section.get("residual_mode", str, "add")
+    for index, entry in enumerate(entries):
+        line = Section(section.where, f"encoder.jasper.{index}", entry)
+        residual_mode = line.get("residual_mode", str, residual_mode)  # in NeMo it holds until the next that is given
+        rows.append(row(line, residual_mode))
+    if not rows or any(r.channels < 1 or r.repeat < 1 or r.kernel < 1 or r.stride < 1 or r.groups < 1 for r in rows):
         raise CheckpointError(f"{section.where}: encoder.jasper describes no layers. Is the configuration whole?")
-    return rows, activation
+    if activation != "relu" and any(r.excitation for r in rows):
+        section.expect(activation="relu")
+    settings: dict[str, Any] = {} if activation == "relu" else {"activation": activation}
+    return rows, settings if section.get("conv_mask", bool, True) else {**settings, "mask": False}
 
 
 def row_tables(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -250,7 +256,7 @@ def foreign_model(
 ) -> ForeignModel:
     """The model of a NeMo configuration and its weights."""
     configuration = resolved(configuration)
-    rows, activation = encoder_rows(Section(where, "encoder", configuration.get("encoder")))
+    rows, settings = encoder_settings(Section(where, "encoder", configuration.get("encoder")))
     preprocessor = Section(where, "preprocessor", configuration.get("preprocessor"))
     decoder = Section(where, "decoder", configuration.get("decoder"))
     named = standard_names(where, check_tensors(str(where), weights))
@@ -278,7 +284,7 @@ def foreign_model(
     )
     recipe: dict[str, Any] = {
         "features": features,
-        "encoder": {"name": "convolutional", "activation": activation, "rows": row_tables(rows)},
+        "encoder": {"name": "convolutional", **settings, "rows": row_tables(rows)},
         "masks": masks_table(configuration),
     }
     remark = f'frames are counted as NeMo {version[0]}.{version[1]} does ("{features["frame_count"]}")'

@@ -38,7 +38,12 @@ def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: 
             f"export nemo: the encoder is a {type(encoder).__name__}; Jasper, QuartzNet and their kin can be exported"
         )
     features = feature_settings(recipe)
-    activation = recipe.get("encoder", {}).get("activation", "relu")
+    settings = {"activation": "relu", "norm": "batch", **recipe.get("encoder", {})}
+    activation, odd = settings["activation"], {row.residual for row in encoder.rows} - {"none", "plain", "dense"}
+    if settings["norm"] != "batch" or odd:
+        raise CheckpointError(
+            f'export nemo: norm "{settings["norm"]}", residuals {sorted(odd) or "plain"}; NeMo\'s encoder has batch norm, and plain or dense'
+        )
     if activation not in ("relu", "swish"):
         raise CheckpointError(f'export nemo: NeMo\'s encoder has no activation "{activation}"; it has relu and swish')
     if isinstance(alphabet, WordPieces):
@@ -68,7 +73,7 @@ def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: 
             "_target_": "nemo.collections.asr.modules.ConvASREncoder",
             "feat_in": features["features"],
             "activation": activation,
-            "conv_mask": True,
+            "conv_mask": encoder.mask,
             "jasper": [entry_of(r) for r in encoder.rows],
         },
         "decoder": {
@@ -92,6 +97,11 @@ def entry_of(row: Row) -> dict[str, Any]:
         "residual": row.residual != "none",
         "residual_dense": row.residual == "dense",
         "separable": row.separable,
+        "groups": row.groups,
+        "residual_mode": "stride_add" if row.stride > 1 else "add",
+        "stride_last": row.repeat > 1,
+        "se": row.excitation > 0,
+        "se_reduction_ratio": row.excitation or 8,
     }
 
 
@@ -105,8 +115,10 @@ def weights_of(model: Any) -> dict[str, Tensor]:
     for name, standard in name_pairs(model.encoder.rows):
         block, rest = standard.split(".", 1)
         tensor = ours[name]
-        if tensor.ndim == 4:  # a convolution, which NeMo wraps in one that masks
-            tensor, rest = tensor.squeeze(2), rest.removesuffix("weight") + "conv.weight"
+        if tensor.ndim == 4:
+            tensor = tensor.squeeze(2)
+            if model.encoder.mask:  # NeMo wraps convolutions in ones that mask
+                rest = rest.removesuffix("weight") + "conv.weight"
         weights[
             f"encoder.encoder.{block}.{rest.replace('conv.', 'mconv.', 1) if rest.startswith('conv.') else rest}"
         ] = tensor
