@@ -54,19 +54,18 @@ def score(
 
 
 def print_rates(reports: dict[str, Report], title: str = "Error rates") -> None:
-    """A line per report: WER in percent with its interval, the counts it is made of, and CER."""
-    columns = ("", "utterances", "words", "WER %", "95 %", "hits", "subs", "dels", "ins", "CER %")
+    """A line per report: the counts of words, WER in percent with its 95 % interval, and CER."""
+    columns = ("", "words", "hits", "subs", "dels", "ins", "WER %", "95 %", "CER %")
     rows = [
         (
             name,
-            len(report.utterances),
             report.words.reference_words,
-            f"{100 * report.words.rate:.2f}",
-            f"{100 * report.interval.low:.2f} - {100 * report.interval.high:.2f}",
             report.words.hits,
             report.words.substitutions,
             report.words.deletions,
             report.words.insertions,
+            f"{100 * report.words.rate:.2f}",
+            f"{100 * report.interval.low:.2f}-{100 * report.interval.high:.2f}",
             f"{100 * report.characters.rate:.2f}",
         )
         for name, report in reports.items()
