@@ -40,7 +40,7 @@ def test_captions_hold_all_words_in_order_and_size(form):
     shown = list(blocks(FORMATS[form]("talk.wav", LONG)))
     assert " ".join(line for _, _, lines in shown for line in lines) == LONG.text
     assert len(shown) > 3
-    for (start, end, lines), (following, _, _) in zip(shown, shown[1:] + [(1e9, 0, [])]):
+    for (start, end, lines), (following, _, _) in zip(shown, [*shown[1:], (1e9, 0, [])]):
         assert start < end <= following and end - start <= LONGEST
         assert len(lines) <= LINES and all(len(line) <= WIDTH for line in lines)
     assert shown[0][0] == LONG.words[0].start and shown[-1][1] == LONG.words[-1].end
