@@ -40,7 +40,12 @@ def read_configuration(where: str | Path, data: bytes) -> dict[str, Any]:
         raise CheckpointError(f"{where}: not a YAML configuration ({str(error).splitlines()[0]})") from None
     if not isinstance(configuration, dict):
         raise CheckpointError(f"{where}: not a configuration but {type(configuration).__name__}")
-    return configuration.get("model", configuration) if "encoder" not in configuration else configuration
+    if "JasperEncoder" in configuration:  # NeMo 0.x named its tables by the modules
+        tables = {"encoder": "JasperEncoder", "preprocessor": "AudioToMelSpectrogramPreprocessor"}
+        found = {ours: configuration.get(theirs) for ours, theirs in tables.items()}
+        return {"nemo_version": "0.11", "decoder": {}, **configuration, **found}
+    inner = configuration.get("model")
+    return inner if isinstance(inner, dict) and "encoder" not in configuration else configuration
 
 
 def configuration_text(configuration: Mapping[str, Any]) -> bytes:

@@ -42,7 +42,8 @@ def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: 
     activation, odd = settings["activation"], {row.residual for row in encoder.rows} - {"none", "plain", "dense"}
     if settings["norm"] != "batch" or odd:
         raise CheckpointError(
-            f'export nemo: norm "{settings["norm"]}", residuals {sorted(odd) or "plain"}; NeMo\'s encoder has batch norm, and plain or dense'
+            f"export nemo: norm {settings['norm']}, residuals {', '.join(sorted(odd)) or 'plain'}; "
+            "NeMo's encoder has batch norm, and plain or dense residuals"
         )
     if activation not in ("relu", "swish"):
         raise CheckpointError(f'export nemo: NeMo\'s encoder has no activation "{activation}"; it has relu and swish')
@@ -127,8 +128,8 @@ def weights_of(model: Any) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
 
 
-def write_nemo(path: Path, model: AcousticModel, recipe: Mapping[str, Any], alphabet: Alphabet) -> None:
-    """Writes a model as a `.nemo` archive that NeMo loads, all or nothing."""
+def write_nemo(path: Path, model: AcousticModel, recipe: Mapping[str, Any], alphabet: Alphabet) -> list[str]:
+    """Writes a model as a `.nemo` archive that NeMo loads, all or nothing; gives what the user should know."""
     configuration = configuration_of(model, recipe, alphabet)
     weights = io.BytesIO()
     torch.save(weights_of(model), weights)
@@ -146,3 +147,10 @@ def write_nemo(path: Path, model: AcousticModel, recipe: Mapping[str, Any], alph
         raise CheckpointError(
             f"{path}: could not be written ({error.strerror}). Is there room, and may you write there?"
         ) from None
+    features = feature_settings(recipe)
+    if (features["frame_count"], features["edge"]) == ("floor", "zeros"):
+        return []
+    return [
+        f'its frames are counted as "{features["frame_count"]}" with edges of {features["edge"]}; '
+        'NeMo since 2.4 counts every model\'s as "floor" with edges of zeros, so that border frames differ there'
+    ]

@@ -1,0 +1,36 @@
+"""`carnelian import`: another toolkit's checkpoint as one of ours."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from carnelian import console
+from carnelian.checkpoint import Checkpoint, build_model, load_weights, save_checkpoint
+from carnelian.data.alphabet import WordPieces
+from carnelian.formats.kind import read_foreign
+from carnelian.models.acoustic import count_parameters
+
+
+def import_checkpoint(
+    file: Annotated[Path, "a .nemo, .ckpt or .pt file, or a Hugging Face folder"],
+    *,
+    out: Annotated[Path | None, "the checkpoint to write; FILE with .safetensors at its end, if not given"] = None,
+    config: Annotated[Path | None, "the YAML configuration, for files that come without one (NeMo 0.x)"] = None,
+    weights: Annotated[
+        Literal["average", "last"], "DeepLearningExamples: the running average of weights, or those of the last step"
+    ] = "average",
+) -> None:
+    """Take another toolkit's checkpoint: NeMo, DeepLearningExamples, fairseq wav2vec, Hugging Face. Nothing in it is run."""
+    found = read_foreign(file, config=config, weights=weights)
+    model = build_model(found.recipe, found.alphabet)
+    load_weights(model, found.weights, where=file)
+    out = out or file.with_name(f"{file.stem}.safetensors")
+    recipe = dict(found.recipe)
+    if not isinstance(found.alphabet, WordPieces):
+        recipe = {"alphabet": list(found.alphabet.symbols), **recipe}
+    save_checkpoint(out, Checkpoint(found.weights, found.alphabet, recipe, 0, {"imported": file.name}))
+    for remark in found.remarks:
+        console.note(f"{file}: {remark}")
+    console.note(
+        f"{out}: {count_parameters(model):,} parameters, {len(found.alphabet)} symbols. Try: carnelian transcribe {out} FILES"
+    )
+    print(out)
