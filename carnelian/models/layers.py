@@ -105,7 +105,8 @@ def depthwise_weight_gradient(encoded: Tensor, gradient: Tensor, kernel: int) ->
     windows = padded.unfold(2, window, BLOCK_FRAMES).reshape(channels, batch * blocks, window)
     products = torch.bmm(gradients.transpose(1, 2), windows)
     diagonals = products.as_strided((channels, BLOCK_FRAMES, kernel), (BLOCK_FRAMES * window, window + 1, 1))
-    return diagonals.float().sum(1).view(channels, 1, 1, kernel)
+    whole = torch.promote_types(diagonals.dtype, torch.float32)
+    return diagonals.to(whole).sum(1).view(channels, 1, 1, kernel)
 
 
 class _Depthwise(torch.autograd.Function):
@@ -218,7 +219,7 @@ class Excitation(nn.Module):
     def forward(self, encoded: Tensor, lengths: Tensor) -> Tensor:
         encoded = silenced(encoded, lengths)
         with torch.autocast(encoded.device.type, enabled=False):
-            mean = encoded.float().sum(3).squeeze(2) / lengths[:, None]
+            mean = encoded.to(self.squeeze.weight.dtype).sum(3).squeeze(2) / lengths[:, None]
             scale = self.expand(F.relu(self.squeeze(mean))).sigmoid().to(encoded.dtype)
         return encoded * scale[:, :, None, None]
 

@@ -4,10 +4,14 @@ from collections.abc import Callable
 
 from torch import nn
 
+from carnelian.models.citrinet import citrinet
+from carnelian.models.deepspeech2 import deepspeech2
 from carnelian.models.features import log_mel, mfcc, spectrogram
-from carnelian.models.jasper import jasper
+from carnelian.models.jasper import jasper, jasper_mini
 from carnelian.models.layers import convolutional
-from carnelian.models.quartznet import quartznet
+from carnelian.models.quartznet import quartznet, quartznet_wsj
+from carnelian.models.wav2letter import wav2letter
+from carnelian.models.wave2letter import wave2letter
 
 #: front ends: waveforms -> features, with `.channels`, `.hop` and `.sample_rate`
 FEATURES: dict[str, Callable[..., nn.Module]] = {
@@ -16,9 +20,15 @@ FEATURES: dict[str, Callable[..., nn.Module]] = {
     "spectrogram": spectrogram,
 }
 
-#: encoders: `name(features, *, ...)` with the features' channels -> a module with `.channels` and `.stride`
+#: encoders: `name(features, *, ...)` with the features' channels -> a module with `.channels`, `.stride`, `.receptive_field`
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
+    "citrinet": citrinet,
     "convolutional": convolutional,
+    "deepspeech2": deepspeech2,
     "jasper": jasper,
+    "jasper_mini": jasper_mini,
     "quartznet": quartznet,
+    "quartznet_wsj": quartznet_wsj,
+    "wav2letter": wav2letter,
+    "wave2letter": wave2letter,
 }

@@ -1,0 +1,118 @@
+"""The block's own way of convolving, silencing and normalising, beside torch's."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from carnelian.errors import RecipeError
+from carnelian.models import layers
+from carnelian.models.norms import MaskedBatchNorm, MaskedLayerNorm
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    values = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return values.to(memory_format=torch.channels_last) if len(shape) == 4 else values
+
+
+@pytest.mark.parametrize(
+    "kernel, dilation, stride", [(1, 1, 1), (3, 1, 1), (33, 1, 1), (7, 2, 1), (5, 3, 1), (5, 1, 2)]
+)
+@pytest.mark.parametrize("frames", [1, 31, 32, 33, 70])
+def test_depthwise_equals_convolution(kernel, dilation, stride, frames):
+    """Outputs and both gradients of the quick way are those of a plain convolution."""
+    ours = layers.Convolution(6, 6, kernel, stride=stride, dilation=dilation, groups=6).double()
+    encoded = random(3, 6, 1, frames).requires_grad_()
+    weight = ours.weight.detach().clone().requires_grad_()
+    expected = F.conv2d(encoded, weight, None, (1, stride), (0, ours.padding), (1, dilation), 6)
+    gradient = random(*expected.shape, seed=1)
+    theirs = torch.autograd.grad(expected, [encoded, weight], gradient)
+    result = ours(encoded)
+    torch.testing.assert_close(result, expected)
+    for one, other in zip(torch.autograd.grad(result, [encoded, ours.weight], gradient), theirs):
+        torch.testing.assert_close(one, other)
+    assert ours.lengths(torch.tensor(frames)) == expected.shape[-1]
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_depthwise_against_central_differences(dilation):
+    module = layers.Convolution(2, 2, 3, dilation=dilation, groups=2).double()
+    assert torch.autograd.gradcheck(module, random(2, 2, 1, 5).requires_grad_())
+
+
+def test_interleave_is_undone():
+    encoded = random(2, 3, 1, 11)
+    assert layers.interleave(encoded, 4).shape == (8, 3, 1, 3)
+    assert torch.equal(layers.deinterleave(layers.interleave(encoded, 4), 4, 11), encoded)
+
+
+def test_silence():
+    lengths = torch.tensor([5, 3])
+    encoded = random(2, 4, 1, 5)
+    quiet = layers.silence(encoded.clone(), lengths)
+    assert torch.equal(quiet[0], encoded[0]) and torch.equal(quiet[1, :, :, :3], encoded[1, :, :, :3])
+    assert not quiet[1, :, :, 3:].any()
+    leaf = encoded.clone().requires_grad_()
+    layers.silenced(leaf * 2, lengths).sum().backward()
+    assert leaf.grad[1, 0, 0].tolist() == [2, 2, 2, 0, 0]
+    leaf = encoded.clone().requires_grad_()
+    layers._ReluSilence.apply(leaf * 2, lengths).sum().backward()
+    assert torch.equal(leaf.grad, 2.0 * (quiet > 0))
+
+
+def test_shuffle_deals_channels():
+    encoded = torch.arange(6.0).reshape(1, 6, 1, 1)
+    assert layers.shuffle(encoded, 2).flatten().tolist() == [0, 3, 1, 4, 2, 5]
+
+
+def test_excitation_pools_inside_the_row():
+    module = layers.Excitation(4, 2).double()
+    encoded, lengths = random(2, 4, 1, 6), torch.tensor([6, 2])
+    result = module(encoded.clone(), lengths)
+    mean = encoded[1, :, 0, :2].mean(1)
+    scale = torch.sigmoid(module.expand.weight @ F.relu(module.squeeze.weight @ mean))
+    torch.testing.assert_close(result[1, :, 0, :2], encoded[1, :, 0, :2] * scale[:, None])
+
+
+def test_masked_batch_norm_leaves_padding_out():
+    module = MaskedBatchNorm(3).double()
+    encoded, lengths = random(2, 3, 1, 6), torch.tensor([6, 2])
+    result = module(encoded, lengths)
+    inside = torch.cat([encoded[0, :, 0], encoded[1, :, 0, :2]], dim=1)
+    expected = F.batch_norm(inside[None], None, None, training=True, eps=1e-3)[0]
+    torch.testing.assert_close(torch.cat([result[0, :, 0], result[1, :, 0, :2]], dim=1), expected)
+    torch.testing.assert_close(module.running_mean, 0.1 * inside.mean(1))
+    torch.testing.assert_close(module.running_var, 0.9 + 0.1 * inside.var(1))
+
+
+def test_masked_layer_norm():
+    module = MaskedLayerNorm(3).double()
+    encoded, lengths = random(2, 3, 1, 6), torch.tensor([6, 2])
+    result = module(encoded, lengths)[1, :, 0, :2]
+    expected = F.layer_norm(encoded[1, :, 0, :2], (3, 2), eps=1e-3)
+    torch.testing.assert_close(result, expected)
+
+
+def test_weight_norm_separates_length_and_direction():
+    block = layers.Normalized(4, 8, 3, norm="weight")
+    names = [name for name, _ in block.named_parameters()]
+    assert any("original0" in name for name in names) and "norm.bias" in names
+    direction = block.convolution.parametrizations.weight.original1
+    with torch.no_grad():
+        before = block.convolution.weight.clone()
+        direction.mul_(3)
+    torch.testing.assert_close(block.convolution.weight, before)
+
+
+def test_gates():
+    encoded = random(1, 4, 1, 2)
+    passed, gate = encoded[:, :2], encoded[:, 2:]
+    torch.testing.assert_close(layers.gated_linear_unit(encoded), passed * torch.sigmoid(gate))
+    torch.testing.assert_close(layers.gated_activation_unit(encoded), torch.tanh(passed) * torch.sigmoid(gate))
+
+
+@pytest.mark.parametrize(
+    "settings, row", [({"norm": "group"}, {}), ({"activation": "gelu"}, {}), ({}, {"residual": "twice"})]
+)
+def test_unknown_choices_are_named(settings, row):
+    with pytest.raises(RecipeError, match="no such choice"):
+        layers.convolutional(8, rows=[{"channels": 4, "kernel": 3, **row}], **settings)
