@@ -11,9 +11,9 @@ FLOORS = {
     "commands": 5,
     **dict.fromkeys(["training", "recognizer", "serving", "cloud"], 4),
     **dict.fromkeys(["checkpoint", "corpora", "formats", "decoding", "inference"], 3),
-    **dict.fromkeys(["recipe", "data", "models"], 2),
-    "scoring": 1,
-    **dict.fromkeys(["errors", "console"], 0),
+    **dict.fromkeys(["recipe", "data", "models", "scoring"], 2),
+    **dict.fromkeys(["console", "files"], 1),
+    "errors": 0,
 }
 DOORS = {
     "typer": "cli.py",

@@ -119,7 +119,7 @@ class SpectralFeatures(nn.Module):
                 pad_mode=self.edge if audio.shape[1] > self.fft // 2 else "constant",
                 return_complex=True,
             )
-            power = torch.view_as_real(spectrum).square().sum(-1)
+            power = spectrum.real.square() + spectrum.imag.square()  # a sum over the last axis of two is ten times slower
             features = self.normalize(self.to_features(power), frames)
             features = features * (torch.arange(features.shape[-1], device=audio.device) < frames[:, None])[:, None]
             if self.pad_to:

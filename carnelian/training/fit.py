@@ -85,18 +85,23 @@ class Training:
 
     @torch.no_grad()
     def move_average(self, decay: float) -> None:
-        """Moves the average by 1 - decay towards the weights; it starts as the weights."""
-        parameters = dict(self.model.named_parameters())
-        if not self.average:
-            self.average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-            return
-        averages = list(self.average.values())
-        torch._foreach_lerp_(averages, [parameters[name].detach() for name in self.average], 1 - decay)
+        """Moves the average towards the weights by 1 - decay, or faster in the first steps; it starts as the weights.
+
+        The running statistics of norms are averaged too: those of the weights' own would not fit the averaged weights.
+        """
+        live = {name: tensor for name, tensor in self.model.state_dict().items() if tensor.is_floating_point()}
+        if self.average.keys() != live.keys():
+            self.average = {name: tensor.clone() for name, tensor in live.items()}
+        decay = min(decay, (1 + self.place.step) / (10 + self.place.step))
+        torch._foreach_lerp_(list(self.average.values()), [live[name] for name in self.average], 1 - decay)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One step: its mean loss, rate and gradient norm, the batches seen, and seconds taken and spent waiting for data."""
+    """One step: its mean loss, rate and gradient norm, the batches seen, and seconds taken and spent waiting for data.
+
+    `idle` counts rows whose loss was exactly 0, from which nothing is learnt; `halved` says that memory did not suffice at first.
+    """
 
     step: int
     loss: float
@@ -107,6 +112,8 @@ class Report:
     waited: float
     finite: bool = True
     loss_scale: float = 1.0
+    idle: int = 0
+    halved: bool = False
 
 
 def fit(
@@ -123,22 +130,22 @@ def fit(
     clip: float = 0.0,
     larc: float = 0.0,
     average: float = 0.0,
-    nonfinite: str = "skip",
     wrapped: nn.Module | None = None,
+    halves: Callable[[Any], list] | None = None,
 ) -> Iterator[Report]:
     """Trains, and reports each step, after which the caller may save, validate or leave.
 
     `loss(model, batch)` gives one value for each row of a batch; the gradient is that of the mean over the rows of a step, in all
     its `accumulate` batches on all processes. `clip` bounds the gradient's norm, `larc` scales it layer by layer, `average` is
-    the decay of a moving average of the weights (0: none of them). A step whose gradient is not finite leaves no trace
-    (`nonfinite` "skip") or ends the run ("stop"). `wrapped` is the model as several processes train it.
+    the decay of a moving average of the weights (0: none of them). A step whose gradient is not finite leaves no trace. `wrapped`
+    is the model as several processes train it, or compiled. A step that is out of memory is done once more on the `halves` of its
+    batches, in one process; RecipeError where that does not help.
     """
-    model = wrapped or training.model
-    kind = torch.device(device).type
+    model, kind = wrapped or training.model, torch.device(device).type
     autocast = torch.autocast(kind, PRECISIONS[precision], enabled=precision != "fp32")
     if precision == "fp16" and training.scaler is None:
         training.scaler = torch.amp.GradScaler(kind, init_scale=2.0**14, growth_interval=2000)
-    parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
+    scaler, parameters = training.scaler, list(training.model.parameters())
     rank, ranks = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     place, stream = training.place, training.place.follow(epoch_batches)
     clock = time.perf_counter
@@ -149,36 +156,65 @@ def fit(
         rate = set_rate(training.optimizer, schedule(place.step))
         torch.manual_seed((seed * ranks + rank) * 1_000_003 + place.step)
         rows = sum(len(batch) for batch in batches)
-        share = ranks / total_over_processes(rows, device) if ranks > 1 else 1 / rows
+        share = ranks / total_over_processes([rows], device)[0]
         buffers = [buffer.clone() for buffer in training.model.buffers()]
-        summed = torch.zeros((), device=device)
-        for index, batch in enumerate(batches):
-            with waiting(model, until=index == accumulate - 1), autocast:
-                losses = loss(model, batch.to(device)).sum() * share
-                (training.scaler.scale(losses) if training.scaler else losses).backward()
-            summed += losses.detach()
-        if training.scaler:
-            training.scaler.unscale_(training.optimizer)
+        for halved in (False, True):
+            parts = [half for batch in batches for half in halves(batch)] if halved and halves else batches
+            try:
+                mean, idle = add_gradients(model, parts, loss, share, scaler, autocast, device)
+                break
+            except torch.OutOfMemoryError as error:
+                if halved or not halves or ranks > 1:
+                    raise RecipeError(OUT_OF_MEMORY.format(step=place.step + 1, error=error)) from None
+                put_back(training, buffers)
+        if scaler:
+            scaler.unscale_(training.optimizer)
         norm = nn.utils.clip_grad_norm_(parameters, clip or float("inf"))
         finite = bool(norm.isfinite())
         if finite:
             if larc:
                 scale_by_larc(training.optimizer, trust=larc)
             training.optimizer.step()
+            training.optimizer.zero_grad(set_to_none=True)
+            if average:
+                training.move_average(average)
         else:  # the forward pass has been through the norms' running statistics
-            for buffer, old in zip(training.model.buffers(), buffers):
-                buffer.copy_(old)
-        if training.scaler:
-            training.scaler.update()  # halves on overflow, doubles after 2000 clean steps
-        training.optimizer.zero_grad(set_to_none=True)
+            put_back(training, buffers)
+        if scaler:
+            scaler.update()  # halves on overflow, doubles after 2000 clean steps
         place.step += 1
-        if average and finite:
-            training.move_average(average)
-        scale = training.scaler.get_scale() if training.scaler else 1.0
-        mean = float(summed) if ranks == 1 else total_over_processes(float(summed), device) / ranks
-        yield Report(place.step, mean, rate, float(norm), batches, clock() - started, waited, finite, scale)
-        if not finite and nonfinite == "stop" and not training.scaler:
-            return
+        scale = scaler.get_scale() if scaler else 1.0
+        mean, idle = total_over_processes([mean / ranks, idle], device)
+        seconds = clock() - started
+        yield Report(place.step, mean, rate, float(norm), batches, seconds, waited, finite, scale, int(idle), halved)
+
+
+def add_gradients(
+    model: nn.Module, batches: list, loss: Callable, share: float, scaler: Any, autocast: Any, device: str
+) -> list[float]:
+    """Adds to the gradients those of the batches' losses times `share`; gives these losses' sum, and how many were 0."""
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    for index, batch in enumerate(batches):
+        with waiting(model, until=index == len(batches) - 1), autocast:
+            losses = loss(model, batch.to(device))
+            total = losses.sum() * share
+            (scaler.scale(total) if scaler else total).backward()
+        sums += torch.stack([total.detach(), (losses.detach() == 0).sum()])
+    return sums.tolist()
+
+
+OUT_OF_MEMORY = (
+    "step {step}: out of memory ({error}). Lower [train] batch_size or batch_seconds and raise accumulate to make up for it, "
+    "or set checkpoint_activations"
+)
+
+
+@torch.no_grad()
+def put_back(training: Training, buffers: list[Tensor]) -> None:
+    """Takes away the gradients of a step, and what it did to the model's buffers."""
+    training.optimizer.zero_grad(set_to_none=True)
+    for buffer, old in zip(training.model.buffers(), buffers):
+        buffer.copy_(old)
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> float:
@@ -194,8 +230,10 @@ def waiting(model: nn.Module, *, until: bool) -> Any:
     return torch.enable_grad() if synchronised else model.no_sync()  # type: ignore[operator]
 
 
-def total_over_processes(value: float, device: str) -> float:
-    """The sum of a number over all processes."""
-    total = torch.tensor(float(value), dtype=torch.float64, device=device)
-    distributed.all_reduce(total)
-    return float(total)
+def total_over_processes(values: list[float], device: str) -> list[float]:
+    """Each number's sum over all processes; exact for whole numbers."""
+    if not distributed.is_initialized():
+        return values
+    totals = torch.tensor(values, dtype=torch.float64, device=device)
+    distributed.all_reduce(totals)
+    return totals.tolist()

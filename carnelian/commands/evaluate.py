@@ -1,0 +1,76 @@
+"""Error rates and speed of a model on manifests: `carnelian evaluate MODEL MANIFEST...`."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+from carnelian.console import note, track
+from carnelian.data.utterance import Manifest
+from carnelian.decoding.settings import make_decoding
+from carnelian.errors import ManifestError
+from carnelian.files import written
+from carnelian.recognizer import Recognizer
+from carnelian.scoring.report import Report, print_confusions, print_rates, score
+
+
+def evaluate(
+    model: Annotated[Path, "the checkpoint"],
+    manifests: Annotated[list[Path], "manifests of utterances with their text"],
+    *,
+    language_model: Annotated[Path | None, "decode with this n-gram model (ARPA or binary)"] = None,
+    decoding: Annotated[Path | None, "decoding settings as `carnelian tune` wrote them"] = None,
+    alpha: Annotated[float | None, "weight of the language model"] = None,
+    beta: Annotated[float | None, "bonus for each word"] = None,
+    beam_width: Annotated[int | None, "beams kept"] = None,
+    device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
+    precision: Annotated[str, "fp32 or bf16"] = "fp32",
+    batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
+    out: Annotated[Path | None, "write each utterance's hypothesis and errors to this JSON-lines file"] = None,
+    json_output: Annotated[bool, "print one JSON object instead of tables"] = False,
+) -> None:
+    """Measure word and character error rates, with a 95 % interval, the most frequent errors, and the real-time factor."""
+    recognizer = Recognizer.load(model, device=device, precision=precision)
+    settings = make_decoding(decoding, language_model, alpha, beta, beam_width)
+    recognizer.decoder = settings.decoder(recognizer.alphabet)
+    reports: dict[str, Report] = {}
+    audio_seconds = seconds = 0.0
+    lines = []
+    for manifest in manifests:
+        utterances = list(Manifest(manifest))
+        if not utterances:
+            raise ManifestError(f"{manifest}: it is empty. Give a manifest with utterances and their text")
+        started = time.perf_counter()
+        recognized = recognizer.recognize(utterances, batch_seconds=batch_seconds)
+        results = sorted(track(recognized, manifest.name, len(utterances)), key=lambda each: each.index)
+        seconds += time.perf_counter() - started
+        audio_seconds += sum(each.transcript.duration for each in results)
+        references = [utterance.text for utterance in utterances]
+        reports[str(manifest)] = report = score(references, [each.transcript.text for each in results])
+        lines += [
+            {
+                "audio_filepath": utterance.audio_filepath,
+                "text": utterance.text,
+                "hypothesis": each.transcript.text,
+                "errors": errors.total,
+                "words": errors.reference_words,
+            }
+            for utterance, each, errors in zip(utterances, results, report.utterances)
+        ]
+    if out:
+        with written(out) as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    speed = {
+        "audio_seconds": round(audio_seconds, 1),
+        "seconds": round(seconds, 2),
+        "real_time_factor": seconds / audio_seconds,
+    }
+    if json_output:
+        figures = {name: report.as_dict() for name, report in reports.items()}
+        print(json.dumps({"manifests": figures, **speed}, indent=2))
+        return
+    print_rates(reports)
+    for report in reports.values():
+        print_confusions(report)
+    print(f"real-time factor {speed['real_time_factor']:.5f} ({audio_seconds:.0f} s of audio in {seconds:.1f} s)")
+    note("words are compared as they stand; no normalisation is applied to either side")

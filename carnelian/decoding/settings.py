@@ -1,0 +1,85 @@
+"""The decoder a user asks for: greedy, or a beam search with a language model and the weights that were tuned for it."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from carnelian.data.alphabet import Alphabet
+from carnelian.decoding.beam import BeamSearch
+from carnelian.decoding.greedy import Greedy
+from carnelian.decoding.language_model import load_language_model
+from carnelian.errors import DecodingError
+from carnelian.files import written
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How to decode: without a language model and a beam width of 1, greedily. A TOML file holds the same keys."""
+
+    language_model: str = ""
+    alpha: float = 0.8
+    beta: float = 2.0
+    beam_width: int = 64
+
+    def with_options(self, **options: Any) -> "Decoding":
+        """The same, changed by those options that are not None."""
+        return replace(self, **{name: value for name, value in options.items() if value is not None})
+
+    def decoder(self, alphabet: Alphabet, *, hypotheses: int = 1, hot_words: Mapping[str, float] | None = None):
+        """The decoder for an alphabet; greedy where nothing asks for a search."""
+        if not self.language_model and not hot_words and hypotheses == 1:
+            return Greedy(alphabet)
+        model = load_language_model(self.language_model) if self.language_model else None
+        return BeamSearch(
+            alphabet,
+            model,
+            alpha=self.alpha,
+            beta=self.beta if model else 0.0,
+            beam_width=self.beam_width,
+            hypotheses=hypotheses,
+            hot_words=hot_words,
+        )
+
+
+def read_decoding(path: str | Path) -> Decoding:
+    """The settings in a TOML file, as `carnelian tune` writes it; a language model's path is as seen from that file."""
+    try:
+        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DecodingError(
+            f'{path}: not decoding settings ({error}). Give the file that "carnelian tune" wrote'
+        ) from None
+    known = {"language_model": str, "alpha": float | int, "beta": float | int, "beam_width": int}
+    for key, value in found.items():
+        if key not in known or not isinstance(value, known[key]):
+            raise DecodingError(f"{path}: {key} = {value!r} is not a decoding setting. Known: {', '.join(known)}")
+    if found.get("language_model"):
+        found["language_model"] = str(Path(path).parent / found["language_model"])
+    return Decoding(**found)
+
+
+def write_decoding(path: str | Path, decoding: Decoding) -> None:
+    """Writes settings as TOML, beside and renamed."""
+    path = Path(path)
+    values = asdict(decoding)
+    if decoding.language_model:
+        values["language_model"] = os.path.relpath(decoding.language_model, path.parent)
+    lines = [f"{key} = {value!r}".replace("'", '"') for key, value in values.items()]
+    with written(path) as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def make_decoding(
+    settings: Path | None,
+    language_model: Path | None,
+    alpha: float | None,
+    beta: float | None,
+    beam_width: int | None,
+) -> Decoding:
+    """The settings of a file, or the defaults, changed by a command's options."""
+    decoding = read_decoding(settings) if settings else Decoding()
+    model = str(language_model) if language_model else None
+    return decoding.with_options(language_model=model, alpha=alpha, beta=beta, beam_width=beam_width)
