@@ -1,0 +1,117 @@
+"""The beam search as a decoder: log-probabilities in, the best hypotheses with their words in time out."""
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from carnelian.data.alphabet import Alphabet
+from carnelian.data.transcript import Hypothesis
+from carnelian.decoding import search
+from carnelian.decoding.align import align
+from carnelian.decoding.fusion import make_language, make_symbols
+from carnelian.decoding.hotwords import make_hot_words
+from carnelian.decoding.log_probs import checked
+from carnelian.decoding.ngram import NGram
+from carnelian.decoding.words import Words
+
+LEAST = np.float32(1e-30)  # what a probability of zero counts as
+
+
+class BeamSearch:
+    """Finds the words of highest acoustic score plus language score (the CTC probability of their spelling, summed
+    over all paths, and what the language model and the bonuses say of them).
+
+    language_model: of words, or of the alphabet's symbols (known by its vocabulary); None for the acoustics alone.
+    alpha weighs its natural log-probabilities, beta is added for each word (or symbol).
+    beam_width: prefixes kept at each step. beam_threshold: those further behind the best are dropped.
+    token_threshold: log-probability that a symbol needs to be tried at a step; the best is always tried.
+    hypotheses: how many to give. unknown_score: added for a word outside the language model, or outside
+    `known_words` where that is given. lexicon: if given, only its words are found.
+    sentence: the utterance is a whole sentence, from the model's <s> to its </s>.
+    """
+
+    def __init__(
+        self,
+        alphabet: Alphabet,
+        language_model: NGram | None = None,
+        *,
+        alpha: float = 0.8,
+        beta: float = 2.0,
+        beam_width: int = 64,
+        beam_threshold: float = 10.0,
+        token_threshold: float = -8.0,
+        hypotheses: int = 1,
+        unknown_score: float = -18.0,
+        known_words: Collection[str] | None = None,
+        lexicon: Collection[str] | None = None,
+        sentence: bool = True,
+        hot_words: Mapping[str, float] | None = None,
+    ):
+        self.alphabet = alphabet
+        self.hypotheses = hypotheses
+        self.words = Words(alphabet)
+        self.symbols = make_symbols(alphabet, language_model)
+        self.language = make_language(
+            alphabet, language_model, alpha, beta, unknown_score, known_words, lexicon, sentence
+        )
+        self.hot_words = make_hot_words(hot_words or {}, alphabet)
+        self.settings = search.Settings(
+            beam_width, float(np.exp(-beam_threshold)), float(np.exp(token_threshold)), True
+        )
+
+    def __call__(self, log_probs: np.ndarray, hot_words: Mapping[str, float] | None = None) -> list[Hypothesis]:
+        """The best hypotheses of one utterance from its log-probabilities (O, V), best first.
+
+        hot_words: words that are expected, with what each adds to the score; in place of those given before.
+        """
+        stream = self.stream(hot_words)
+        stream.accept(log_probs)
+        return stream.hypotheses()
+
+    def batch(
+        self,
+        log_probs: Iterable[np.ndarray],
+        threads: int | None = None,
+        hot_words: Mapping[str, float] | None = None,
+    ) -> list[list[Hypothesis]]:
+        """The hypotheses of each utterance, searched on several threads (all cores unless told)."""
+        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+            return list(pool.map(lambda each: self(each, hot_words), log_probs))
+
+    def stream(self, hot_words: Mapping[str, float] | None = None) -> "Stream":
+        """A search that takes an utterance in chunks."""
+        return Stream(self, self.hot_words if hot_words is None else make_hot_words(hot_words, self.alphabet))
+
+
+class Stream:
+    """A search under way: `accept` chunks of log-probabilities, ask for `hypotheses` whenever they are wanted."""
+
+    def __init__(self, decoder: BeamSearch, hot_words: search.HotWords):
+        self.decoder = decoder
+        self.hot_words = hot_words
+        self.chunks: list[np.ndarray] = []
+        self.beam = search.start(decoder.language, hot_words, decoder.settings.width, len(decoder.alphabet))
+
+    def accept(self, log_probs: np.ndarray) -> None:
+        """Goes on with the next log-probabilities (O, V)."""
+        decoder = self.decoder
+        log_probs, probs = checked(log_probs, decoder.alphabet)
+        self.chunks.append(log_probs)
+        self.beam = search.advance(
+            self.beam, np.maximum(probs, LEAST), decoder.symbols, decoder.language, self.hot_words, decoder.settings
+        )
+
+    def hypotheses(self) -> list[Hypothesis]:
+        """The best hypotheses if the utterance ended here, best first; more chunks may follow."""
+        decoder = self.decoder
+        log_probs = np.concatenate(self.chunks) if len(self.chunks) != 1 else self.chunks[0]
+        nodes, scores, languages = search.finish(self.beam, decoder.language, self.hot_words)
+        found = []
+        for node, score, language in zip(*(values[: decoder.hypotheses] for values in (nodes, scores, languages))):
+            symbols = search.symbols_of(self.beam, node)
+            spans = decoder.words.spans(symbols, *align(log_probs, symbols))
+            text = " ".join([span.text for span in spans])
+            found.append(Hypothesis(text, float(score), float(score - language), float(language), spans))
+        return found
