@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,4 +31,5 @@ def written(path: str | Path, mode: str = "w", **options: Any) -> Iterator[IO[An
             f"{path}: could not be written ({error.strerror or error}). Make room, or give another path"
         ) from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none after success, nor where the folder is no folder
+            beside.unlink()

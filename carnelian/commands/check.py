@@ -1,0 +1,207 @@
+"""What would break or silently hurt a training, found before it: `carnelian check MANIFEST...`."""
+
+import hashlib
+import json
+import math
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from carnelian.checkpoint import load_model
+from carnelian.console import note, table, track
+from carnelian.data.alphabet import Alphabet, make_alphabet
+from carnelian.data.audio import audio_info, load_audio
+from carnelian.data.parallel import in_parallel
+from carnelian.data.utterance import BOM, Utterance, manifest_line, open_manifest, parse_line, write_manifest
+from carnelian.errors import CarnelianError
+from carnelian.files import written
+from carnelian.models.ctc import steps_needed
+
+FATES = {
+    "not an utterance": "rejected",
+    "audio missing": "rejected",
+    "audio empty": "rejected",
+    "audio unreadable": "rejected",
+    "audio cut off": "rejected",
+    "wrong duration": "mended",
+    "silence": "rejected",
+    "clipping": "kept",
+    "text empty": "rejected",
+    "characters unknown": "rejected",
+    "text too long": "rejected",
+    "duplicate": "rejected",
+}
+"""What is looked for, and what becomes of an utterance that has it."""
+TOLD = {"no such file": "audio missing", "an empty file": "audio empty", "cut off": "audio cut off"}
+"""What an AudioError says, and the finding it is."""
+TOLERANCE = 0.1  # seconds by which a stated duration may be off
+FAR = 0.1  # share (and seconds) by which it is off so far that it is of another recording
+SILENT = 10 ** (-60 / 20)  # peak, relative to full scale: -60 dB
+CLIPPED = 0.001  # share of samples at full scale
+
+
+@dataclass(slots=True)
+class Checked:
+    """A manifest's line, its utterance (None where it is none) and what was found: (kind, reason), in order."""
+
+    place: str
+    utterance: Utterance | None
+    findings: list[tuple[str, str]] = field(default_factory=list)
+    digest: bytes = b""
+
+    @property
+    def clean(self) -> bool:
+        """Whether the utterance may stay."""
+        return all(FATES[kind] != "rejected" for kind, _ in self.findings)
+
+    @property
+    def hours(self) -> float:
+        """Its duration in hours."""
+        return self.utterance.duration / 3600 if self.utterance else 0.0
+
+
+def check(
+    manifests: Annotated[list[Path], "the manifests; what is in two of them is a duplicate in the later one"],
+    *,
+    alphabet: Annotated[str, "the characters that a model can write, or a SentencePiece .model; by default any"] = "",
+    model: Annotated[Path | None, "a checkpoint, whose alphabet and step are taken"] = None,
+    step_seconds: Annotated[float, "seconds that one output step of the model covers"] = 0.02,
+    out: Annotated[
+        Path | None, "the folder for NAME.clean.jsonl and NAME.rejects.jsonl; by default the manifest's"
+    ] = None,
+    workers: Annotated[int, "recordings decoded at once; 0 is one per processor"] = 0,
+) -> None:
+    """Find what would break or hurt a training; write the clean manifest, and the rejects with reasons, beside each."""
+    symbols = make_alphabet(alphabet) if alphabet else None
+    if model:
+        acoustic, checkpoint = load_model(model)
+        symbols, step_seconds = checkpoint.alphabet, acoustic.step
+    seen: dict[bytes, str] = {}
+    for manifest in manifests:
+        lines = list(read_lines(manifest))
+        uses = Counter(line.utterance.audio_filepath for line in lines if line.utterance)
+        alone = [line.utterance is not None and uses[line.utterance.audio_filepath] == 1 for line in lines]
+        decoded = in_parallel(lambda given: check_audio(*given), zip(lines, alone), workers or None)
+        checked = list(track(decoded, f"Checking {manifest.name}", len(lines)))
+        for each in checked:
+            check_text(each, symbols, step_seconds)
+            check_duplicate(each, seen)
+        written = write_results(manifest, checked, out or manifest.parent)
+        print_findings(manifest, checked)
+        note("wrote " + ", ".join(str(path) for path in written))
+
+
+def read_lines(manifest: Path) -> Iterator[Checked]:
+    """Each line of a manifest; a bad one is a finding, not an error."""
+    with open_manifest(manifest) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                place = f"{manifest}:{number}"
+                try:
+                    yield Checked(place, parse_line(line.removeprefix(BOM), os.path.dirname(manifest)))
+                except ValueError as error:
+                    yield Checked(place, None, [("not an utterance", str(error))])
+
+
+def check_audio(line: Checked, alone: bool = True) -> Checked:
+    """The line with what is wrong with its recording, which is read and decoded; a wrong duration is mended.
+
+    `alone` says that no other line of the manifest is of the same recording.
+    """
+    if line.utterance is None:
+        return line
+    stage = "audio unreadable"
+    try:
+        info = audio_info(line.utterance)
+        line.utterance = mend(line, line.utterance, info.duration, alone)
+        stage = "audio cut off"
+        check_samples(line, load_audio(line.utterance, info.sample_rate))
+    except CarnelianError as error:
+        kind = next((kind for words, kind in TOLD.items() if words in str(error)), stage)
+        line.findings.append((kind, str(error)))
+    return line
+
+
+def mend(line: Checked, utterance: Utterance, recorded: float, alone: bool) -> Utterance:
+    """The utterance with the duration that its recording has, where the stated one is none, a little long, or short.
+
+    A stretch of a recording that has several (not `alone`) may end early. One that ends far too late is left as it
+    is: its words are hardly those of the recording.
+    """
+    stated, left = utterance.duration, recorded - utterance.offset
+    short = alone and not utterance.offset and stated < left - TOLERANCE
+    long = left + TOLERANCE < stated <= left + FAR * (1 + stated)
+    if left <= 0 or (stated > 0 and not short and not long):
+        return utterance
+    line.findings.append(("wrong duration", f"{stated:.2f} s stated, the recording has {left:.2f} s"))
+    return replace(utterance, duration=left)
+
+
+def check_samples(line: Checked, audio: np.ndarray) -> None:
+    """Finds silence and clipping in a waveform, and takes its fingerprint."""
+    loudness = np.abs(audio)
+    if (peak := float(loudness.max(initial=0))) < SILENT:
+        line.findings.append(("silence", f"its loudest sample is {peak:.6f} of full scale"))
+    elif (clipped := float(np.mean(loudness >= 0.999))) > CLIPPED:
+        line.findings.append(("clipping", f"{100 * clipped:.1f} % of its samples are at full scale"))
+    line.digest = hashlib.blake2b(audio.tobytes(), digest_size=16).digest()
+
+
+def check_text(line: Checked, alphabet: Alphabet | None, step_seconds: float) -> None:
+    """Finds text that is empty, that the alphabet cannot spell, or too long for CTC at the model's step."""
+    if line.utterance is None:
+        return
+    text = line.utterance.text
+    if not text.strip():
+        line.findings.append(("text empty", "nothing to learn from"))
+    elif alphabet and (unknown := alphabet.unknown(text)):
+        line.findings.append(("characters unknown", "".join(sorted(unknown))))
+    symbols = alphabet.encode(text) if alphabet else [ord(character) for character in text]
+    needed, steps = steps_needed(symbols), math.floor(line.utterance.duration / step_seconds + 1e-6)
+    if needed > steps and not any(kind.startswith("audio") for kind, _ in line.findings):
+        line.findings.append(
+            ("text too long", f"needs {needed} output steps, {line.utterance.duration:.2f} s give {steps}")
+        )
+
+
+def check_duplicate(line: Checked, seen: dict[bytes, str]) -> None:
+    """Finds a recording whose samples were seen before; `seen` holds the place of each first one."""
+    if line.digest and line.clean and (first := seen.setdefault(line.digest, line.place)) != line.place:
+        line.findings.append(("duplicate", f"the same samples as {first}"))
+
+
+def write_results(manifest: Path, checked: list[Checked], folder: Path) -> list[Path]:
+    """Writes the clean manifest, and the rejects with their places and reasons; gives the two paths."""
+    clean, rejects = (folder / f"{manifest.stem}.{kind}.jsonl" for kind in ("clean", "rejects"))
+    write_manifest(clean, (each.utterance for each in checked if each.utterance and each.clean))
+    with written(rejects) as file:
+        for each in (each for each in checked if not each.clean):
+            keys = json.loads(manifest_line(each.utterance, os.path.abspath(folder))) if each.utterance else {}
+            reasons = [f"{kind}: {reason}" for kind, reason in each.findings]
+            file.write(json.dumps(keys | {"line": each.place, "reasons": reasons}, ensure_ascii=False) + "\n")
+    return [clean, rejects]
+
+
+def print_findings(manifest: Path, checked: list[Checked]) -> None:
+    """A table of what was found, how often and in how many hours, and the first of each kind."""
+    found: dict[str, list[tuple[Checked, str]]] = defaultdict(list)
+    for each in checked:
+        for kind, reason in each.findings:
+            found[kind].append((each, reason))
+    rows = [
+        (kind, fate, len(found[kind]), f"{sum(each.hours for each, _ in found[kind]):.2f}")
+        for kind, fate in FATES.items()
+        if kind in found
+    ]
+    clean = [each for each in checked if each.clean]
+    rows.append(("clean", "", len(clean), f"{sum(each.hours for each in clean):.2f}"))
+    rows.append(("all", "", len(checked), f"{sum(each.hours for each in checked):.2f}"))
+    table(str(manifest), ("finding", "fate", "utterances", "hours"), rows)
+    for kind in FATES:
+        for each, reason in found.get(kind, [])[:1]:
+            print(f"{each.place}: {kind}: {reason}")

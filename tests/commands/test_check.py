@@ -1,0 +1,122 @@
+"""Every fault that `check` looks for, planted in a manifest and found."""
+
+import json
+import wave
+
+import numpy as np
+import pytest
+
+from carnelian.commands.check import check
+from carnelian.data.utterance import read_manifest
+from carnelian.errors import CarnelianError, ManifestError
+
+RATE = 8000
+
+
+def record(path, seconds=2.0, seed=0, gain=0.1, cut=0):
+    """Noise, loud or silent; `cut` bytes are missing at the file's end."""
+    noise = np.random.default_rng(seed).standard_normal(round(RATE * seconds)) * gain
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes((noise.clip(-1, 1) * 32767).astype("<i2").tobytes())
+    if cut:
+        path.write_bytes(path.read_bytes()[:-cut])
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """A manifest with one fault per line, named by the line's file; "good" lines have none."""
+    for seed, name in enumerate(["good", "long", "short", "far", "unknown", "wordy", "mute", "parts", "none"]):
+        record(tmp_path / f"{name}.wav", seed=seed)
+    record(tmp_path / "silent.wav", gain=1e-6, seed=20)
+    record(tmp_path / "clipped.wav", gain=3.0, seed=21)
+    (tmp_path / "copy.wav").write_bytes((tmp_path / "good.wav").read_bytes())
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "text.wav").write_text("no recording, but long enough to hold a header of forty-four bytes")
+    (tmp_path / "cut.flac").write_bytes(b"fLaC" + bytes(200))
+    lines = {
+        "good.wav": {},
+        "long.wav": {"duration": 2.2},
+        "short.wav": {"duration": 1.0},
+        "far.wav": {"duration": 9.0},
+        "unknown.wav": {"text": "Grüße"},
+        "wordy.wav": {"text": "a" * 51},  # 51 symbols and 50 blanks, where two seconds give 100 steps
+        "mute.wav": {"text": " "},
+        "none.wav": {"duration": 0},
+        "silent.wav": {},
+        "clipped.wav": {},
+        "copy.wav": {},
+        "empty.wav": {},
+        "text.wav": {},
+        "cut.flac": {},
+        "missing.wav": {},
+    }
+    written = [{"audio_filepath": name, "duration": 2.0, "text": "hello"} | keys for name, keys in lines.items()]
+    parts = [{"audio_filepath": "parts.wav", "offset": at, "duration": 1, "text": "part"} for at in (0, 1, 3)]
+    content = "".join(json.dumps(line) + "\n" for line in written + parts) + '{"audio_filepath": \n'
+    (tmp_path / "all.jsonl").write_text(content)
+    return tmp_path
+
+
+def test_planted_faults_are_found_and_parted(planted, capsys):
+    before = (planted / "all.jsonl").read_bytes()
+    check([planted / "all.jsonl"], alphabet=" abcdefghijklmnopqrstuvwxyz")
+    clean = {
+        (u.audio_filepath.split("/")[-1], u.offset): u.duration for u in read_manifest(planted / "all.clean.jsonl")
+    }
+    names = ["good.wav", "long.wav", "short.wav", "none.wav", "clipped.wav", "parts.wav"]
+    assert clean == {(name, 0.0): 1.0 if name == "parts.wav" else 2.0 for name in names} | {("parts.wav", 1.0): 1.0}
+    rejects = [json.loads(line) for line in (planted / "all.rejects.jsonl").read_text().splitlines()]
+    found = {each.get("audio_filepath", "bad"): each["reasons"][0].split(":")[0] for each in rejects}
+    assert found == {
+        "far.wav": "audio cut off",
+        "unknown.wav": "characters unknown",
+        "wordy.wav": "text too long",
+        "mute.wav": "text empty",
+        "silent.wav": "silence",
+        "copy.wav": "duplicate",
+        "empty.wav": "audio empty",
+        "text.wav": "audio unreadable",
+        "cut.flac": "audio unreadable",
+        "missing.wav": "audio missing",
+        "parts.wav": "audio cut off",
+        "bad": "not an utterance",
+    }
+    assert (planted / "all.jsonl").read_bytes() == before
+    shown = capsys.readouterr().out
+    assert "clipping" in shown and "wrong duration" in shown and "all.jsonl:19: not an utterance" in shown
+
+
+def test_clean_manifest_is_clean(planted):
+    check([planted / "all.jsonl"])
+    check([planted / "all.clean.jsonl"])
+    again = list(read_manifest(planted / "all.clean.clean.jsonl"))
+    assert again == list(read_manifest(planted / "all.clean.jsonl")) and len(again) > 5
+
+
+def test_a_test_recording_in_training_is_told(planted, tmp_path):
+    out = tmp_path / "out"
+    for name, audio in (("train", "good.wav"), ("test", "copy.wav")):
+        (planted / f"{name}.jsonl").write_text(json.dumps({"audio_filepath": audio, "duration": 2, "text": "hello"}))
+    check([planted / "train.jsonl", planted / "test.jsonl"], out=out)
+    (reject,) = (out / "test.rejects.jsonl").read_text().splitlines()
+    assert "train.jsonl:1" in json.loads(reject)["reasons"][0]
+
+
+def test_truncated_flac(planted, shared):
+    recording = next(shared("librispeech").rglob("*.flac"))
+    (planted / "half.flac").write_bytes(recording.read_bytes()[: recording.stat().st_size // 2])
+    (planted / "half.jsonl").write_text(json.dumps({"audio_filepath": "half.flac", "duration": 0, "text": "hello"}))
+    check([planted / "half.jsonl"])
+    assert "audio cut off" in (planted / "half.rejects.jsonl").read_text()
+
+
+def test_folder_that_cannot_be_written(planted):
+    (planted / "file").write_text("")
+    with pytest.raises(CarnelianError, match="could not be written"):
+        check([planted / "all.jsonl"], out=planted / "file")
+
+
+def test_no_manifest(tmp_path):
+    with pytest.raises(ManifestError, match="No such file"):
+        check([tmp_path / "none.jsonl"])
