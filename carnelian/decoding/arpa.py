@@ -2,16 +2,20 @@
 
 import gzip
 import math
+import os
 import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numba import njit
 
-from carnelian.decoding.ngram import NGram, NGramBuilder
+from carnelian.decoding.count import word_hash, word_slot
+from carnelian.decoding.ngram import Block, NGram, NGramBuilder
 from carnelian.errors import LanguageModelError
 
 LN10 = math.log(10)
+LARGEST = 99.0  # written for a logarithm of nothing
 NUMBER, WORD, LINE, POSITIVE, END = 1, 2, 3, 4, 5  # what can be wrong with a line
 WRONG = {
     NUMBER: "found no number where a logarithm should stand",
@@ -64,31 +68,11 @@ def _number(data, place):
 
 
 @njit(cache=True)
-def _word(data, place):
-    """The hash of the word at a place, and the place after it."""
-    hashed = np.uint64(14695981039346656037)
-    while data[place] > 32:
-        hashed = (hashed ^ np.uint64(data[place])) * np.uint64(1099511628211)
-        place += 1
-    return hashed ^ (hashed >> np.uint64(31)), place
-
-
-@njit(cache=True)
 def _blank(data, place):
     """The place after spaces and tabs."""
     while data[place] == 32 or data[place] == 9 or data[place] == 13:
         place += 1
     return place
-
-
-@njit(cache=True)
-def _slot(keys, key):
-    """Where a word's hash stands in a table, or the free place (key 0) where it belongs."""
-    mask = np.uint64(keys.shape[0] - 1)
-    slot = key & mask
-    while keys[slot] != 0 and keys[slot] != key:
-        slot = (slot + np.uint64(1)) & mask
-    return slot
 
 
 @njit(cache=True)
@@ -118,8 +102,8 @@ def _section(data, place, order, keys, numbers, words, probabilities, backoffs, 
             if data[place] <= 32:
                 return begin, row, END if data[place] == 0 else LINE
             first = place
-            key, place = _word(data, place)
-            slot = _slot(keys, key)
+            key, place = word_hash(data, place)
+            slot = word_slot(keys, key)
             if order == 1:
                 if keys[slot] != 0:
                     return begin, row, WORD
@@ -264,3 +248,84 @@ def _decode(reader: _Reader, spans: np.ndarray) -> list[str]:
                 )
                 raise reader.fail(begin, f"{what}, which iconv -f latin1 -t utf-8 turns into UTF-8") from None
         raise
+
+
+@njit(cache=True)
+def _put_number(out, place, value):
+    """Write a number with up to seven decimals, without zeros at its end; gives the place after it."""
+    if value < 0:
+        out[place] = 45
+        place += 1
+        value = -value
+    scaled = np.int64(value * 10_000_000 + 0.5)
+    whole, rest = scaled // 10_000_000, scaled % 10_000_000
+    digits = 1
+    while whole >= 10**digits:
+        digits += 1
+    for index in range(digits - 1, -1, -1):
+        out[place + index] = 48 + whole % 10
+        whole //= 10
+    place += digits
+    if rest:
+        out[place] = 46
+        decimals = 7
+        while rest % 10 == 0:
+            rest //= 10
+            decimals -= 1
+        for index in range(decimals, 0, -1):
+            out[place + index] = 48 + rest % 10
+            rest //= 10
+        place += decimals + 1
+    return place
+
+
+@njit(cache=True)
+def _put_lines(out, text, begins, words, probabilities, backoffs, with_backoffs):
+    """Write a block of n-grams as lines; gives how many bytes they take. begins: where each word stands in the text."""
+    place = 0
+    order = words.shape[1]
+    for row in range(words.shape[0]):
+        place = _put_number(out, place, probabilities[row])
+        out[place] = 9
+        place += 1
+        for column in range(order):
+            word = words[row, column]
+            for index in range(begins[word], begins[word + 1]):  # with the newline that ends it
+                out[place] = text[index]
+                place += 1
+            out[place - 1] = 32 if column < order - 1 else 9
+        if with_backoffs:
+            place = _put_number(out, place, backoffs[row])
+            place += 1
+        out[place - 1] = 10
+    return place
+
+
+def write_arpa(
+    path: str | Path, text: np.ndarray, sizes: Sequence[int], blocks: Callable[[int], Iterable[Block]]
+) -> None:
+    """Write an ARPA file (gzip where the name ends in .gz), whole or not at all.
+
+    text: the words as `NGram.text` has them; sizes: how many n-grams there are of each length; blocks(n): those of n words.
+    """
+    text = np.append(text, np.uint8(10))
+    begins = np.concatenate([[0], np.flatnonzero(text == 10) + 1])
+    beside = Path(f"{path}.part{os.getpid()}")
+    out = np.empty(1 << 20, np.uint8)
+    try:
+        with gzip.open(beside, "wb", 6) if str(path).endswith(".gz") else beside.open("wb") as file:
+            header = "".join(f"ngram {order}={size}\n" for order, size in enumerate(sizes, 1))
+            file.write(f"\\data\\\n{header}".encode())
+            for order in range(1, len(sizes) + 1):
+                file.write(f"\n\\{order}-grams:\n".encode())
+                for block in blocks(order):
+                    need = int((begins[block.words + 1] - begins[block.words]).sum()) + 48 * len(block.words)
+                    out = out if len(out) >= need else np.empty(need, np.uint8)
+                    probabilities = np.maximum(block.probabilities / LN10, -LARGEST)
+                    backoffs = np.maximum(block.backoffs / LN10, -LARGEST)
+                    used = _put_lines(out, text, begins, block.words, probabilities, backoffs, order < len(sizes))
+                    file.write(out[:used].data)
+            file.write(b"\n\\end\\\n")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -37,6 +37,14 @@ class Tables(NamedTuple):
     states: np.ndarray
 
 
+class Block(NamedTuple):
+    """N-grams of one length: words (M, n) int32, natural logarithms of probabilities and back-offs (M,)."""
+
+    words: np.ndarray
+    probabilities: np.ndarray
+    backoffs: np.ndarray
+
+
 @njit(cache=True)
 def place(arcs, key):
     """The place in the table that holds this key, or the free one where it belongs."""
