@@ -7,7 +7,6 @@ from carnelian import console
 from carnelian.checkpoint import Checkpoint, build_model, load_weights, save_checkpoint
 from carnelian.data.alphabet import WordPieces
 from carnelian.formats.kind import read_foreign
-from carnelian.models.acoustic import count_parameters
 
 
 def import_checkpoint(
@@ -21,8 +20,8 @@ def import_checkpoint(
 ) -> None:
     """Take another toolkit's checkpoint: NeMo, DeepLearningExamples, fairseq wav2vec, Hugging Face. Nothing in it is run."""
     found = read_foreign(file, config=config, weights=weights)
-    model = build_model(found.recipe, found.alphabet)
-    load_weights(model, found.weights, where=file)
+    if "encoder" in found.recipe:
+        load_weights(build_model(found.recipe, found.alphabet), found.weights, where=file)
     out = out or file.with_name(f"{file.stem}.safetensors")
     recipe = dict(found.recipe)
     if not isinstance(found.alphabet, WordPieces):
@@ -30,7 +29,6 @@ def import_checkpoint(
     save_checkpoint(out, Checkpoint(found.weights, found.alphabet, recipe, 0, {"imported": file.name}))
     for remark in found.remarks:
         console.note(f"{file}: {remark}")
-    console.note(
-        f"{out}: {count_parameters(model):,} parameters, {len(found.alphabet)} symbols. Try: carnelian transcribe {out} FILES"
-    )
+    size = f"{sum(tensor.numel() for tensor in found.weights.values()):,} numbers in {len(found.weights)} tensors"
+    console.note(f"{out}: {size}" + (f". Try: carnelian transcribe {out} FILES" if "encoder" in found.recipe else ""))
     print(out)

@@ -27,8 +27,9 @@ class MaskedBatchNorm(nn.BatchNorm2d):
 class MaskedLayerNorm(nn.Module):
     """Each row at mean 0 and deviation 1 over its channels and its own frames, then scaled and shifted by channel."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, eps: float = 1e-3):
         super().__init__()
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
 
@@ -38,7 +39,7 @@ class MaskedLayerNorm(nn.Module):
         mean = (encoded * inside).sum((1, 2, 3), keepdim=True) / count
         centred = (encoded - mean) * inside
         variance = centred.square().sum((1, 2, 3), keepdim=True) / count
-        return centred * (variance + 1e-3).rsqrt() * self.weight + self.bias
+        return centred * (variance + self.eps).rsqrt() * self.weight + self.bias
 
 
 class Bias(nn.Module):

@@ -11,6 +11,7 @@ from carnelian.models.jasper import jasper, jasper_mini
 from carnelian.models.layers import convolutional
 from carnelian.models.quartznet import quartznet, quartznet_wsj
 from carnelian.models.wav2letter import wav2letter
+from carnelian.models.wav2vec import wav2vec
 from carnelian.models.wave2letter import wave2letter
 
 #: front ends: waveforms -> features, with `.channels`, `.hop` and `.sample_rate`
@@ -18,6 +19,7 @@ FEATURES: dict[str, Callable[..., nn.Module]] = {
     "log_mel": log_mel,
     "mfcc": mfcc,
     "spectrogram": spectrogram,
+    "wav2vec": wav2vec,
 }
 
 #: encoders: `name(features, *, ...)` with the features' channels -> a module with `.channels`, `.stride`, `.receptive_field`

@@ -1,0 +1,131 @@
+"""wav2vec checkpoints of fairseq (fairseq/models/wav2vec/wav2vec.py): a front end, which an encoder is trained upon."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from carnelian.data.alphabet import ENGLISH, Alphabet
+from carnelian.errors import CheckpointError
+from carnelian.formats.reading import ForeignModel, check_tensors, plain
+from carnelian.models.wav2vec import wav2vec
+
+PRE_TRAINING = ("wav2vec_predictions.", "vector_quantizer.", "project_features.")
+
+
+def layers(where: Path, text: Any) -> list[tuple[int, int, int]]:
+    """(channels, kernel, stride) of each layer, from text such as "[(512, 10, 5)] + [(512, 4, 2)] * 3", which fairseq runs as code."""
+
+    def value(node: ast.AST) -> Any:
+        if isinstance(node, ast.Constant) and isinstance(node.value, int):
+            return node.value
+        if isinstance(node, ast.List | ast.Tuple):
+            return [value(part) for part in node.elts]
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mult):
+            left, right = value(node.left), value(node.right)
+            if isinstance(node.op, ast.Add) and isinstance(left, list) and isinstance(right, list):
+                return left + right
+            if isinstance(node.op, ast.Mult) and isinstance(left, list) and isinstance(right, int) and right < 100:
+                return left * right
+        raise ValueError
+
+    try:
+        found = [tuple(layer) for layer in value(ast.parse(str(text), mode="eval").body)]
+        if found and len(found) < 100 and all(len(layer) == 3 and min(layer) > 0 for layer in found):
+            return found
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        pass
+    raise CheckpointError(
+        f"{where}: its layers are given as {str(text)[:80]!r}, expected a list of (channels, kernel, stride)"
+    )
+
+
+def name_pairs(encoder: int, aggregator: int) -> Iterator[tuple[str, str]]:
+    """(our name, fairseq's) of every tensor."""
+    for ours, theirs, count, first, leaves in (
+        ("encoder", "feature_extractor", encoder, 0, ("weight",)),
+        ("aggregator", "feature_aggregator", aggregator, 1, ("weight", "bias")),
+    ):
+        for layer in range(count):
+            for leaf in leaves:
+                yield f"{ours}.{layer}.convolution.{leaf}", f"{theirs}.conv_layers.{layer}.{first}.{leaf}"
+            for leaf in ("weight", "bias"):
+                yield f"{ours}.{layer}.norm.{leaf}", f"{theirs}.conv_layers.{layer}.{first + 2}.{leaf}"
+
+
+def settings_of(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's settings: `args` of old checkpoints, `cfg.model` of newer ones."""
+    for found in (plain(content.get("args")), (plain(content.get("cfg")) or {}).get("model")):
+        if isinstance(found, dict) and "conv_feature_layers" in found:
+            kind = found.get("arch") or found.get("_name") or "wav2vec"
+            if "conv_aggregator_layers" in found and kind == "wav2vec":
+                return found
+            raise CheckpointError(
+                f'{path}: a fairseq model "{kind}"; wav2vec 1.0 is read. For wav2vec 2.0 import its Hugging Face folder'
+            )
+    raise CheckpointError(f"{path}: a fairseq checkpoint without the settings of a wav2vec model. wav2vec 1.0 is read")
+
+
+def read_fairseq(path: Path, content: Mapping[str, Any]) -> ForeignModel:
+    """The front end of a wav2vec checkpoint; it writes no text until an encoder is trained upon it."""
+    settings = settings_of(path, content)
+    encoder, aggregator = (layers(path, settings[f"conv_{part}_layers"]) for part in ("feature", "aggregator"))
+    skip = bool(settings.get("skip_connections_agg", False))
+    expected = {
+        "log_compression": True,
+        "activation": "relu",
+        "aggregator": "cnn",
+        "agg_zero_pad": False,
+        "skip_connections_feat": False,
+        "no_conv_bias": False,
+        "non_affine_group_norm": False,
+        **({"residual_scale": 0.5} if skip else {}),
+    }
+    for key, value in expected.items():
+        if settings.get(key, value) != value:
+            raise CheckpointError(f"{path}: {key} is {settings[key]!r}; only {value!r} is supported here")
+    channels = {layer[0] for layer in encoder + aggregator}
+    if len(channels) > 1 or any(layer[2] != 1 for layer in aggregator):
+        raise CheckpointError(
+            f"{path}: several widths or strides in the aggregator; one width and no strides are supported"
+        )
+    table = {
+        "kernels": [layer[1] for layer in encoder],
+        "strides": [layer[2] for layer in encoder],
+        "context": [layer[1] for layer in aggregator],
+        "channels": encoder[0][0],
+        "skip": skip,
+    }
+    weights = wav2vec_weights(path, check_tensors(str(path), content["model"]), table)
+    remark = (
+        "a front end, no recognizer: it writes no text. Train an encoder upon it, with [start] checkpoint and "
+        'parts = ["features"] in the recipe'
+    )
+    recipe = {"features": {"name": "wav2vec", **table}}
+    return ForeignModel(
+        recipe, Alphabet(ENGLISH), {f"features.{name}": tensor for name, tensor in weights.items()}, (remark,)
+    )
+
+
+def wav2vec_weights(path: Path, given: Mapping[str, Tensor], table: dict[str, Any]) -> dict[str, Tensor]:
+    """Our front end's weights; CheckpointError for one missing, of another shape, or left over."""
+    with torch.device("meta"):
+        expected = wav2vec(**table).state_dict()
+    pairs = dict(name_pairs(len(table["kernels"]), len(table["context"])))
+    weights = {}
+    for ours, theirs in pairs.items():
+        if theirs not in given:
+            raise CheckpointError(f"{path}: the weight {theirs} is missing. Is the file whole?")
+        tensor, shape = given[theirs], expected[ours].shape
+        if tensor.numel() != shape.numel() or tensor.shape != shape[: tensor.ndim]:
+            raise CheckpointError(
+                f"{path}: the weight {theirs} is of shape {tuple(tensor.shape)}, expected {tuple(shape)}"
+            )
+        weights[ours] = tensor.float().reshape(shape)
+    left = sorted(name for name in given.keys() - set(pairs.values()) if not name.startswith(PRE_TRAINING))
+    if left:
+        raise CheckpointError(f"{path}: holds {left[0]} ({len(left)} such), of a module that is unknown here")
+    return weights
