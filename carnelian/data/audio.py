@@ -13,6 +13,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from carnelian.data.shards import INSIDE, inside_shard, read_bytes
 from carnelian.data.utterance import Utterance
 from carnelian.errors import AudioError
 
@@ -95,12 +96,21 @@ def resample(audio: np.ndarray, rate: float, new_rate: float, quality: str = "HQ
     return audio if rate == new_rate else soxr.resample(audio, rate, new_rate, quality=quality)
 
 
+def encode_flac(audio: np.ndarray, sample_rate: int) -> bytes:
+    """A waveform (S,) as a FLAC file of 16 bits."""
+    file = io.BytesIO()
+    soundfile.write(file, audio, sample_rate, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
 @contextmanager
 def open_audio(source: Source) -> Iterator[soundfile.SoundFile]:
     """The recording, open for reading; what is no recording is an AudioError."""
     name = name_of(source)
     given = source.audio_filepath if isinstance(source, Utterance) else source
     if isinstance(given, str | Path):
+        given = find_recording(str(given), source.more if isinstance(source, Utterance) else {})
+    if isinstance(given, str):
         if not os.path.isfile(given):
             found = "a folder" if os.path.isdir(given) else "no such file"
             raise AudioError(f"{name}: {found}. Give the path of a recording")
@@ -117,6 +127,15 @@ def open_audio(source: Source) -> Iterator[soundfile.SoundFile]:
             if int(found) < 0.9 * int(promised) and int(promised) < 0x7FFF0000:  # more: a stream of unknown length
                 raise AudioError(f"{name}: cut off; {found} bytes of {promised} are there. {AGAIN}")
         yield file
+
+
+def find_recording(path: str, more: dict) -> str | bytes:
+    """A recording's path, or its bytes where it lies in a shard or at a URL."""
+    if os.path.exists(path):
+        return path
+    if "shard_id" in more and INSIDE not in path:
+        path = inside_shard(path, more["shard_id"])
+    return read_bytes(path) if INSIDE in path or "://" in path else path
 
 
 def name_of(source: Source) -> str:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -12,8 +13,14 @@ import torch
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.audio import load_audio
 from carnelian.data.augment import Augmentation
+from carnelian.data.shards import read_ahead
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
+
+AT_ONCE = 8
+"""From how many shards at once the utterances of a batch come."""
+AHEAD = 32
+"""How many batches before they are needed (at least) the shards at a URL begin to be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,7 @@ def plan_batches(
     ranks: int = 1,
     sorted_first_epoch: bool = False,
     padding: float = 0.05,
+    shards: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """One epoch's batches for one of several processes: arrays of indices into `durations`, each index once.
 
@@ -78,13 +86,19 @@ def plan_batches(
     like length, with as much chance in them as keeps the padding under its share; unshuffled ones (and the first
     epoch's, if sorted, as in SortaGrad) come from short to long. The processes' k-th batches together are the k-th
     batch of one process with `ranks` times the size (unless that one's last batch is too small to share, which then
-    joins the one before it). Raises ManifestError for fewer utterances than processes.
+    joins the one before it). Given the number of each utterance's shard (a manifest's `shards`), an epoch goes through
+    the shards a few at a time and each process through its own part of them. Raises ManifestError for fewer utterances
+    than processes.
     """
     durations = np.asarray(durations, np.float64)
     if len(durations) < ranks:
         raise ManifestError(f"{len(durations)} utterances for {ranks} processes. Give at least one to each")
     if (batch_size is None) == (batch_seconds is None):
         raise ValueError("give batch_size or batch_seconds")
+    shuffle = shuffle and not (sorted_first_epoch and epoch == 0)
+    if shards is not None and np.any(shards >= 0):
+        settings = {"batch_size": batch_size, "batch_seconds": batch_seconds, "padding": padding}
+        return plan_shards(durations, shards, (seed, epoch), shuffle, rank, ranks, settings)
     rng = np.random.default_rng((seed, epoch))
     lengths, chance = np.log(np.maximum(durations, 0.01)), rng.uniform(-1, 1, len(durations))
 
@@ -95,12 +109,45 @@ def plan_batches(
         assert batch_seconds is not None
         return np.split(order, cuts_by_seconds(durations[order], batch_seconds * ranks, least))
 
-    if shuffle and not (sorted_first_epoch and epoch == 0):
+    if shuffle:
         plan = cut(most_noise(lambda noise: padding_share(cut(noise), durations), padding), ranks)
         plan = [plan[index] for index in rng.permutation(len(plan))]
     else:
         plan = cut(0.0, ranks)
     return [batch[rank::ranks] for batch in plan]
+
+
+def plan_shards(
+    durations: np.ndarray,
+    shards: np.ndarray,
+    seed: tuple[int, int],
+    shuffle: bool,
+    rank: int,
+    ranks: int,
+    settings: dict[str, Any],
+) -> list[np.ndarray]:
+    """`plan_batches` for shards: their utterances in a line, shard after shard in an order by chance, cut evenly for
+    the processes (so that two may read from one shard), and for each process into batches from a few shards at a time.
+    """
+    rng = np.random.default_rng(seed)
+    numbers, which = np.unique(shards, return_inverse=True)
+    turn = rng.permutation(len(numbers)) if shuffle else np.arange(len(numbers))
+    line = np.argsort(turn[which], kind="stable")
+    plans = []
+    for own in np.array_split(line, ranks):
+        plan: list[np.ndarray] = []
+        for some in np.split(own, np.flatnonzero(np.diff(turn[which[own]] // AT_ONCE)) + 1):
+            batches = plan_batches(durations[some], seed=int(rng.integers(1 << 31)), shuffle=shuffle, **settings)
+            plan += [some[batch] for batch in batches]
+        plans.append(plan)
+    most = max(map(len, plans))
+    for plan in plans:
+        while len(plan) < most:  # every process takes as many steps: the biggest batches are halved
+            biggest = max(range(len(plan)), key=lambda index: len(plan[index]))
+            if len(plan[biggest]) < 2:
+                raise ManifestError(f"{len(durations)} utterances are too few for {ranks} processes. Take fewer")
+            plan[biggest : biggest + 1] = np.array_split(plan[biggest], 2)
+    return plans[rank]
 
 
 def most_noise(share: Callable[[float], float], padding: float) -> float:
@@ -171,7 +218,9 @@ def load_batches(
     pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")
     coming: deque[Future] = deque()
     try:
-        for indices in rest:
+        for number, indices in enumerate(rest):
+            for index in () if number % AHEAD else np.concatenate(plan[start + number : start + number + 2 * AHEAD]):
+                read_ahead(manifest[index].audio_filepath)
             coming.append(pool.submit(make, indices))
             if len(coming) > workers + 1:
                 yield coming.popleft().result()

@@ -4,20 +4,25 @@ import json
 import math
 import mmap
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import IO
 
 import numba
 import numpy as np
 
+from carnelian.data.shards import fetch
 from carnelian.errors import ManifestError
+from carnelian.files import written
 
 BOM = b"\xef\xbb\xbf"
 BLOCK = 1 << 22
 NEWLINE, QUOTE, COLON, COMMA, BACKSLASH, OPEN, CLOSE = b'\n":,\\{}'
+SHARD = re.compile(rb'"shard_id"\s*:\s*(\d+)')
 AUDIO, DURATION, TEXT, OFFSET = b"audio_filepath", b"duration", b"text", b"offset"
 
 
@@ -50,24 +55,11 @@ def read_manifest(path: str | Path) -> Iterator[Utterance]:
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
     """Writes a manifest and gives the number of its utterances; audio below its folder is named relative to it."""
-    path = Path(path)
-    folder = os.path.abspath(path.parent)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    count = 0
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with open(beside, "w", encoding="utf-8", newline="\n") as file:
-            for utterance in utterances:
-                file.write(manifest_line(utterance, folder) + "\n")
-                count += 1
-        os.replace(beside, path)
-    except OSError as error:
-        raise ManifestError(
-            f"{path}: cannot be written ({error.strerror}). Free space or choose another place"
-        ) from None
-    finally:
-        with suppress(OSError):
-            beside.unlink()
+    folder, count = os.path.abspath(Path(path).parent), 0
+    with written(path, newline="\n") as file:
+        for utterance in utterances:
+            file.write(manifest_line(utterance, folder) + "\n")
+            count += 1
     return count
 
 
@@ -85,10 +77,10 @@ def manifest_line(utterance: Utterance, folder: str) -> str:
     return json.dumps(keys | utterance.more, ensure_ascii=False)
 
 
-def open_manifest(path: str | Path):
-    """The manifest's file, open for reading bytes."""
+def open_manifest(path: str | Path) -> IO[bytes]:
+    """The manifest's file, or a copy of what is at a URL, open for reading bytes."""
     try:
-        return open(path, "rb")
+        return fetch(str(path)) if "://" in str(path) else open(path, "rb")
     except OSError as error:
         raise ManifestError(
             f'{path}: {error.strerror or error}. Give the path of a manifest; "carnelian prepare" writes them'
@@ -131,17 +123,19 @@ def bad_line(path: str | Path, number: int, found: object) -> ManifestError:
 class Manifest:
     """One or several manifests as a sequence of utterances that is indexed, not loaded.
 
-    `durations` (N,) float32 in seconds and `offsets` (N,) int64, the bytes of its file before each line, are all that
-    stays in memory.
+    `durations` (N,) float32 in seconds, `offsets` (N,) int64, the bytes of its file before each line, and `shards`
+    (N,) int32, a number for each tar of a sharded corpus and -1 for files of their own, are all that stays in memory.
     """
 
     def __init__(self, *paths: str | Path):
         self.paths = [str(path) for path in paths]
         scanned = [scan_manifest(path) for path in self.paths]
-        self.offsets = np.concatenate([offsets for offsets, _ in scanned])
-        self.durations = np.concatenate([durations for _, durations in scanned])
-        self.firsts = np.cumsum([0] + [len(offsets) for offsets, _ in scanned]).tolist()
+        self.offsets, self.durations, self.shards = (np.concatenate(parts) for parts in zip(*scanned))
+        self.firsts = np.cumsum([0] + [len(offsets) for offsets, _, _ in scanned]).tolist()
         self.maps: dict[str, mmap.mmap] = {}
+        for first, after in pairwise(self.firsts):  # two manifests' shards of one number are two
+            own = self.shards[first:after]
+            own[own >= 0] += self.shards[:first].max(initial=-1) + 1
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -164,10 +158,10 @@ class Manifest:
         return self.__dict__ | {"maps": {}}
 
 
-def scan_manifest(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Where each utterance's line starts (int64) and its duration (float32), a few megabytes at a time."""
+def scan_manifest(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Starts of the utterances' lines (int64), durations (float32) and shards (int32), a few megabytes at a time."""
     folder, position, lines = os.path.dirname(path), 0, 1
-    offsets, durations = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    offsets, durations, shards = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)], [np.zeros(0, np.int32)]
     with open_manifest(path) as file:
         while block := file.read(BLOCK) + file.readline():
             first = len(BOM) if position == 0 and block.startswith(BOM) else 0
@@ -181,8 +175,18 @@ def scan_manifest(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
                     raise bad_line(path, lines + block.count(b"\n", 0, start), error) from None
             offsets.append(position + starts)
             durations.append(seconds)
+            shards.append(scan_shards(block, starts))
             position, lines = position + len(block), lines + count
-    return np.concatenate(offsets), np.concatenate(durations)
+    return np.concatenate(offsets), np.concatenate(durations), np.concatenate(shards)
+
+
+def scan_shards(block: bytes, starts: np.ndarray) -> np.ndarray:
+    """The "shard_id" of each line (int32), -1 for lines without."""
+    shards = np.full(len(starts), -1, np.int32)
+    if found := [(match.start(), int(match[1])) for match in SHARD.finditer(block)]:
+        places, numbers = np.array(found).T
+        shards[np.searchsorted(starts, places) - 1] = numbers
+    return shards
 
 
 def line_at(text: bytes | mmap.mmap, start: int) -> bytes:
