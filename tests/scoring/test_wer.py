@@ -1,6 +1,7 @@
 """Counts and alignments: by hand, by their laws, and against a published figure."""
 
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -72,3 +73,15 @@ def test_published_rate(shared):
     errors = sum((count_errors(text, hypotheses[name]) for name, text in references.items()), Errors())
     assert len(references) == 2620
     assert round(100 * errors.rate, 4) == 3.6538
+
+
+@pytest.mark.parametrize("name, utterances", [("test1", 51), ("test3", 60), ("test7_1", 58), ("test14_c", 29)])
+def test_counts_are_those_of_sclite(shared, name, utterances):
+    told = (shared("scoring/sctk") / "sclite_testdata" / "base" / f"{name}.pra").read_text(errors="replace")
+    scores = re.findall(r"^Scores: \(#C #S #D #I\) (.*)\n(?:Attrib.*\n)?REF:(.*)\nHYP:(.*)\n", told, re.MULTILINE)
+    assert len(scores) == utterances
+    for counts, *texts in scores:
+        reference, hypothesis = (
+            " ".join(word for word in text.lower().split() if set(word) != {"*"}) for text in texts
+        )
+        assert count_errors(reference, hypothesis, SCLITE) == Errors(*map(int, counts.split()))
