@@ -53,8 +53,8 @@ class Estimate:
             last = order > len(self.backoffs)
             yield Block(rows, probabilities, np.zeros(len(kept)) if last else np.log(self.backoffs[order - 1][kept]))
 
-    def model(self) -> NGram:
-        """The model for the search."""
+    def model(self, advance: Callable[..., None] = silent) -> NGram:
+        """The model for the search; `advance` is told the n-grams put in."""
         sizes = self.sizes
         unigrams = Block(*(np.concatenate(part) for part in zip(*self.blocks(1))))
         words = self.counts.text.tobytes().decode().split("\n")
@@ -67,6 +67,7 @@ class Estimate:
         for order in range(2, len(sizes) + 1):
             for block in self.blocks(order):
                 builder.add(renumber[block.words], block.probabilities, block.backoffs)
+                advance(len(block.words))
         return builder.finish()
 
 
