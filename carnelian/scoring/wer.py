@@ -69,8 +69,11 @@ def count(reference: Sequence[str], hypothesis: Sequence[str], costs: tuple[int,
     """The errors between two sequences of words or characters."""
     if reference == hypothesis:
         return Errors(hits=len(reference))
-    steps = alignment(numbered(reference, hypothesis), costs)
-    return Errors(*np.bincount(steps, minlength=4).tolist())
+    cost, substitutions = distance(numbered(reference, hypothesis), costs)
+    longer = len(reference) - len(hypothesis)  # deletions less insertions
+    insertions = (cost - costs[0] * substitutions - costs[1] * longer) // (costs[1] + costs[2])
+    deletions = insertions + longer
+    return Errors(len(reference) - substitutions - deletions, substitutions, deletions, insertions)
 
 
 def align(reference: Sequence[str], hypothesis: Sequence[str], costs: tuple[int, int, int] = FEWEST) -> list[Edit]:
@@ -91,6 +94,28 @@ def numbered(*sequences: Sequence[str]) -> tuple[np.ndarray, ...]:
         np.array([numbers.setdefault(word, len(numbers)) for word in sequence], dtype=np.int32)
         for sequence in sequences
     )
+
+
+@njit(cache=True)
+def distance(words, costs):
+    """The cost of the alignment that `alignment` gives, and its substitutions; memory grows with the hypothesis only."""
+    reference, hypothesis = words
+    substitution, deletion, insertion = costs
+    cost = np.arange(len(hypothesis) + 1) * insertion
+    substitutions = np.zeros(len(hypothesis) + 1, dtype=np.int64)
+    for r in range(len(reference)):
+        diagonal, replaced = cost[0], np.int64(0)
+        cost[0] = (r + 1) * deletion
+        for h in range(1, len(hypothesis) + 1):
+            unlike = reference[r] != hypothesis[h - 1]
+            best, count = diagonal + (substitution if unlike else 0), replaced + unlike
+            diagonal, replaced = cost[h], substitutions[h]
+            if diagonal + deletion < best:
+                best, count = diagonal + deletion, replaced
+            if cost[h - 1] + insertion < best:
+                best, count = cost[h - 1] + insertion, substitutions[h - 1]
+            cost[h], substitutions[h] = best, count
+    return cost[-1], substitutions[-1]
 
 
 @njit(cache=True)

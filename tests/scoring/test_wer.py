@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carnelian.scoring.wer import SCLITE, Errors, align, count, count_character_errors, count_errors
+from carnelian.scoring.wer import FEWEST, KINDS, SCLITE, Errors, align, count, count_character_errors, count_errors
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=12)
 
@@ -52,9 +52,13 @@ def test_alignment_spells_both_sides_with_the_fewest_edits(reference, hypothesis
     assert [edit.reference for edit in edits if edit.kind != "insertion"] == reference
     assert [edit.hypothesis for edit in edits if edit.kind != "deletion"] == hypothesis
     assert all((edit.kind == "hit") == (edit.reference == edit.hypothesis) for edit in edits)
-    errors = count(reference, hypothesis)
-    assert errors.total == sum(edit.kind != "hit" for edit in edits) == plain_distance(reference, hypothesis)
-    assert errors.reference_words == len(reference)
+    assert count(reference, hypothesis).total == plain_distance(reference, hypothesis)
+
+
+@given(WORDS, WORDS, st.sampled_from([FEWEST, SCLITE]))
+def test_counts_are_those_of_the_alignment(reference, hypothesis, costs):
+    kinds = [edit.kind for edit in align(reference, hypothesis, costs)]
+    assert count(reference, hypothesis, costs) == Errors(*(kinds.count(kind) for kind in KINDS))
 
 
 @given(WORDS, WORDS, WORDS)
