@@ -1,5 +1,6 @@
 """The beam search as a decoder: log-probabilities in, the best hypotheses with their words in time out."""
 
+import math
 import os
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ class BeamSearch:
     token_threshold: log-probability that a symbol needs to be tried at a step; the best is always tried.
     hypotheses: how many to give. unknown_score: added for a word outside the language model, or outside
     `known_words` where that is given. lexicon: if given, only its words are found.
+    recombine: of prefixes that nothing later can tell apart (same state of the language model, same open word) keep
+    only the best; unless told, where one hypothesis is asked for.
     sentence: the utterance is a whole sentence, from the model's <s> to its </s>.
     """
 
@@ -46,6 +49,7 @@ class BeamSearch:
         unknown_score: float = -18.0,
         known_words: Collection[str] | None = None,
         lexicon: Collection[str] | None = None,
+        recombine: bool | None = None,
         sentence: bool = True,
         hot_words: Mapping[str, float] | None = None,
     ):
@@ -58,7 +62,10 @@ class BeamSearch:
         )
         self.hot_words = make_hot_words(hot_words or {}, alphabet)
         self.settings = search.Settings(
-            beam_width, float(np.exp(-beam_threshold)), float(np.exp(token_threshold)), True
+            beam_width,
+            math.exp(-beam_threshold),
+            math.exp(token_threshold),
+            hypotheses == 1 if recombine is None else recombine,
         )
 
     def __call__(self, log_probs: np.ndarray, hot_words: Mapping[str, float] | None = None) -> list[Hypothesis]:

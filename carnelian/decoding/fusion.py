@@ -1,6 +1,5 @@
 """Language models and alphabets in the form that the compiled search takes."""
 
-
 import numpy as np
 
 from carnelian.data.alphabet import Alphabet

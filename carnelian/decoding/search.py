@@ -214,7 +214,7 @@ def ending_of(prefix, language, hot_words):
     return ending, state
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, forceinline=True)
 def choose_tokens(row, threshold, tokens):
     """Writes the symbols worth trying at a step into `tokens`, always the best of all; gives their number."""
     blank = len(row) - 1
@@ -231,7 +231,7 @@ def choose_tokens(row, threshold, tokens):
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, forceinline=True)
 def stay(beam, row, symbols):
     """Candidates that are the beam's own prefixes one step on, by a blank, a repeat, or a further space."""
     blank = len(row) - 1
@@ -247,7 +247,7 @@ def stay(beam, row, symbols):
             after.spoken = total * row[symbols.space]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, forceinline=True)
 def children_in_beam(beam, row, child, sibling):
     """Adds to each prefix what reaches it from its parent in the beam; lists the children of each: child, sibling."""
     size = beam.counts[0]
@@ -268,7 +268,7 @@ def children_in_beam(beam, row, child, sibling):
         beam.next[index].spoken += mass * row[prefix.symbol]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, forceinline=True)
 def ask_endings(beam, chance, bar, language, hot_words):
     """Asks the language model about open words that are likely enough to be finished, once for each prefix.
 
@@ -284,7 +284,7 @@ def ask_endings(beam, chance, bar, language, hot_words):
             after.ending, after.ended, after.factor = prefix.ending, prefix.ended, prefix.factor
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, forceinline=True)
 def grow(beam, row, tokens, symbols, language, hot_words, settings, bar, child, sibling):
     """Candidates that are the beam's prefixes with one more symbol; gives the number of all candidates.
 
@@ -415,7 +415,7 @@ def keep_best(beam, filled, bar, settings):
     return left
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, forceinline=True)
 def adopt(beam, size):
     """Makes the candidates the beam: gives new ones a place in the history and scales the probabilities."""
     beam.counts[0] = size
@@ -476,7 +476,7 @@ def with_room(beam, wanted):
     )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, forceinline=True)
 def only_blank(beam, chance):
     """One step on where nothing but the blank is possible: no prefix changes, and none need be compared."""
     for index in range(beam.counts[0]):
@@ -513,7 +513,7 @@ def advance(beam, probs, symbols, language, hot_words, settings):
     return beam
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, forceinline=True)
 def bar_of(beam, settings):
     """The rank that a candidate must reach, from those that are there already."""
     best, worst = 0.0, np.inf

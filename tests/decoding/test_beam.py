@@ -1,0 +1,166 @@
+"""The beam search against plain enumeration of every path, and its promises: chunks, batches, widths, hot words."""
+
+import itertools
+import json
+import math
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from carnelian.data.alphabet import ENGLISH, Alphabet
+from carnelian.decoding.beam import BeamSearch
+from carnelian.decoding.ngram import NGram, NGramBuilder
+from carnelian.errors import DecodingError
+
+WORDS = ["a", "b", "ab", "ba", "aab"]
+
+
+class Pieces(Alphabet):
+    """Word pieces without a model behind them."""
+
+    separator = "▁"
+
+
+def random_model(seed: int, words=WORDS) -> NGram:
+    """A trigram model with random scores; some n-grams missing."""
+    random = np.random.default_rng(seed)
+    known = ["<unk>", "<s>", "</s>", *words]
+
+    def scores(count):
+        return -random.uniform(0.1, 4, count), -random.uniform(0.1, 2, count)
+
+    builder = NGramBuilder(known, *(each.astype(np.float32) for each in scores(len(known))))
+    for order in (2, 3):
+        grams = [
+            gram
+            for gram in itertools.product(range(len(known)), repeat=order)
+            if 1 not in gram[1:] and 2 not in gram[:-1] and random.random() < 0.4
+        ]
+        probabilities, backoffs = scores(len(grams))
+        builder.add(np.array(grams, np.int32), probabilities, backoffs if order < 3 else backoffs * 0)
+    return builder.finish()
+
+
+def random_log_probs(seed: int, steps: int, symbols: int) -> np.ndarray:
+    return np.log(np.random.default_rng(seed).dirichlet(np.ones(symbols), size=steps).astype(np.float32) + 1e-4)
+
+
+def normalised(log_probs):
+    return (log_probs - np.log(np.exp(log_probs).sum(axis=1, keepdims=True))).astype(np.float32)
+
+
+def enumerate_texts(log_probs: np.ndarray, alphabet: Alphabet) -> dict[str, float]:
+    """The probability of every text, summed over all paths that spell it."""
+    texts: dict[str, float] = defaultdict(float)
+    for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
+        symbols = [symbol for symbol, _ in itertools.groupby(path) if symbol != alphabet.blank]
+        spelled = "".join(alphabet.symbols[symbol] for symbol in symbols).replace(alphabet.separator, " ")
+        texts[" ".join(spelled.split())] += math.exp(sum(row[symbol] for row, symbol in zip(log_probs, path)))
+    return texts
+
+
+def language_score(text, model, alpha, beta, unknown_score):
+    """What a model of words says of a text."""
+    words = text.split()
+    unknown = sum(word not in model.index for word in words)
+    return alpha * model.score(text) + beta * len(words) + unknown_score * unknown
+
+
+def wide(alphabet, model=None, **options):
+    """A search that drops nothing."""
+    everything = {"beam_width": 4000, "beam_threshold": math.inf, "token_threshold": -math.inf, "hypotheses": 8}
+    return BeamSearch(alphabet, model, **(everything | options))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_equal_to_enumeration_without_a_language_model(seed):
+    alphabet = Alphabet(" ab")
+    log_probs = normalised(random_log_probs(seed, 6, 4))
+    expected = sorted(enumerate_texts(log_probs, alphabet).items(), key=lambda item: -item[1])
+    for (text, probability), hypothesis in zip(expected, wide(alphabet)(log_probs)):
+        assert hypothesis.text == text
+        assert hypothesis.score == hypothesis.acoustic_score == pytest.approx(math.log(probability), abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_equal_to_enumeration_with_a_language_model(seed):
+    alphabet, model = Alphabet(" ab"), random_model(seed)
+    weights = {"alpha": 0.7, "beta": 0.4, "unknown_score": -1.5}
+    log_probs = normalised(random_log_probs(seed + 100, 6, 4))
+    language = {text: language_score(text, model, **weights) for text in enumerate_texts(log_probs, alphabet)}
+    scored = {text: math.log(mass) + language[text] for text, mass in enumerate_texts(log_probs, alphabet).items()}
+    expected = sorted(scored, key=lambda text: -scored[text])
+    found = wide(alphabet, model, **weights)(log_probs)
+    assert found[0].text == expected[0]
+    for hypothesis in found:
+        assert hypothesis.score == pytest.approx(scored[hypothesis.text], abs=1e-3)
+        assert hypothesis.language_score == pytest.approx(language[hypothesis.text], abs=1e-3)
+        assert hypothesis.acoustic_score + hypothesis.language_score == pytest.approx(hypothesis.score)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_recombination_keeps_the_best(seed):
+    alphabet, model = Alphabet(" ab"), random_model(seed)
+    log_probs = normalised(3 * random_log_probs(seed, 30, 4))
+    apart, together = (wide(alphabet, model, beam_width=500, recombine=each)(log_probs)[0] for each in (False, True))
+    assert together.text == apart.text and together.score == pytest.approx(apart.score, abs=0.1)
+
+
+def test_chunks_give_what_the_whole_gives():
+    alphabet, model = Alphabet(" ab"), random_model(3)
+    log_probs = normalised(random_log_probs(3, 400, 4))
+    decoder = BeamSearch(alphabet, model, beam_width=20, hypotheses=5)
+    stream = decoder.stream()
+    for chunk in np.split(log_probs, [0, 1, 7, 150, 151, 399]):
+        stream.accept(chunk)
+        stream.hypotheses()
+    assert stream.hypotheses() == decoder(log_probs)
+
+
+def test_long_utterances_give_up_history_that_nothing_needs():
+    alphabet = Alphabet(" ab")
+    log_probs = normalised(random_log_probs(5, 6000, 4))
+    stream = BeamSearch(alphabet, random_model(5), beam_width=16).stream()
+    stream.accept(log_probs)
+    assert len(stream.beam.parent) < 16 * 6000 / 2
+    assert stream.hypotheses()[0].text
+
+
+def test_a_batch_gives_what_one_by_one_gives():
+    decoder = BeamSearch(Alphabet(" ab"), random_model(4), beam_width=20, hypotheses=3)
+    log_probs = [normalised(random_log_probs(seed, 50 + seed, 4)) for seed in range(12)]
+    assert decoder.batch(log_probs, threads=3) == [decoder(each) for each in log_probs]
+
+
+def test_wider_is_not_worse():
+    alphabet, model = Alphabet(" ab"), random_model(6)
+    log_probs = [normalised(random_log_probs(seed, 60, 4)) for seed in range(20)]
+    totals = []
+    for width in (1, 4, 16, 64, 256):
+        decoder = BeamSearch(alphabet, model, beam_width=width, beam_threshold=50, token_threshold=-50)
+        totals.append(sum(decoder(each)[0].score for each in log_probs))
+    assert totals == sorted(totals) and totals[-1] > totals[0] + 1
+
+
+def test_words_in_time_agree_with_the_text():
+    alphabet, model = Alphabet(" ab"), random_model(7)
+    for seed in range(10):
+        for hypothesis in BeamSearch(alphabet, model, hypotheses=4)(normalised(random_log_probs(seed, 40, 4))):
+            assert hypothesis.text == " ".join(span.text for span in hypothesis.spans)
+            steps = [step for span in hypothesis.spans for step in (span.first, span.last)]
+            assert steps == sorted(steps) and all(0 <= step < 40 for step in steps)
+            assert all(0 < span.confidence <= 1 for span in hypothesis.spans)
+
+
+def test_known_sentence_without_a_language_model(shared):
+    log_probs = np.array(json.loads((shared("decoding") / "libri_logits.json").read_text()))
+    text = "i have a good deal of will you remember and what i have set my mind upon no doubt i shall some day achieve"
+    assert BeamSearch(Alphabet(ENGLISH))(log_probs)[0].text == text
+
+
+def test_what_are_not_log_probs():
+    decoder = BeamSearch(Alphabet(" ab"))
+    for wrong in (np.zeros((5, 4)), np.full((5, 4), np.nan), np.zeros((5, 5))):
+        with pytest.raises(DecodingError):
+            decoder(wrong)
