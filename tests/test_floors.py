@@ -29,7 +29,7 @@ DOORS = {
     "espeakng_loader": "corpora/synthetic.py",
     "kenlm": "decoding/kenlm.py",
     "yaml": "formats/nemo.py",
-    "transformers": "formats/transformers.py",
+    "transformers": "models/hugging_face.py",
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

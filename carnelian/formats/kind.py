@@ -22,9 +22,9 @@ def read_foreign(
 ) -> ForeignModel:
     """The model in another toolkit's file or folder; `config` and `weights` as in `carnelian import`."""
     if path.is_dir():
-        from carnelian.formats.transformers import read_transformers
+        from carnelian.formats.hugging_face import read_hugging_face
 
-        return read_transformers(path)
+        return read_hugging_face(path)
     data = read_file(path)
     if data[:5] == b"<html" or data[:9].lower() == b"<!doctype":
         raise CheckpointError(f"{path}: a web page, not a checkpoint. The download did not give the file")

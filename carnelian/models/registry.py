@@ -7,6 +7,7 @@ from torch import nn
 from carnelian.models.citrinet import citrinet
 from carnelian.models.deepspeech2 import deepspeech2
 from carnelian.models.features import log_mel, mfcc, spectrogram
+from carnelian.models.hugging_face import hugging_face, waveform
 from carnelian.models.jasper import jasper, jasper_mini
 from carnelian.models.layers import convolutional
 from carnelian.models.quartznet import quartznet, quartznet_wsj
@@ -20,6 +21,7 @@ FEATURES: dict[str, Callable[..., nn.Module]] = {
     "mfcc": mfcc,
     "spectrogram": spectrogram,
     "wav2vec": wav2vec,
+    "waveform": waveform,
 }
 
 #: encoders: `name(features, *, ...)` with the features' channels -> a module with `.channels`, `.stride`, `.receptive_field`
@@ -27,6 +29,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "citrinet": citrinet,
     "convolutional": convolutional,
     "deepspeech2": deepspeech2,
+    "hugging_face": hugging_face,
     "jasper": jasper,
     "jasper_mini": jasper_mini,
     "quartznet": quartznet,
