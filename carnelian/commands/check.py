@@ -37,7 +37,12 @@ FATES = {
     "duplicate": "rejected",
 }
 """What is looked for, and what becomes of an utterance that has it."""
-TOLD = {"no such file": "audio missing", "an empty file": "audio empty", "cut off": "audio cut off"}
+TOLD = {
+    "no such file": "audio missing",
+    "an empty file": "audio empty",
+    "has 0.00 s": "audio empty",
+    "cut off": "audio cut off",
+}
 """What an AudioError says, and the finding it is."""
 TOLERANCE = 0.1  # seconds by which a stated duration may be off
 FAR = 0.1  # share (and seconds) by which it is off so far that it is of another recording
@@ -77,6 +82,8 @@ def check(
     workers: Annotated[int, "recordings decoded at once; 0 is one per processor"] = 0,
 ) -> None:
     """Find what would break or hurt a training; write the clean manifest, and the rejects with reasons, beside each."""
+    if step_seconds <= 0 or workers < 0:
+        raise CarnelianError("--step-seconds must be above 0, and --workers 0 or more")
     symbols = make_alphabet(alphabet) if alphabet else None
     if model:
         acoustic, checkpoint = load_model(model)

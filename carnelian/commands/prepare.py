@@ -47,9 +47,12 @@ def measure(utterances: list[Utterance], subset: str) -> tuple[list[Utterance], 
 
     def measured(utterance: Utterance) -> Utterance | AudioError:
         try:
-            return replace(utterance, duration=audio_info(utterance.audio_filepath).duration)
+            info = audio_info(utterance.audio_filepath)
         except AudioError as error:
             return error
+        if not info.frames:
+            return AudioError(f"{utterance.audio_filepath}: 0 s of sound")
+        return replace(utterance, duration=info.duration)
 
     results = list(track(in_parallel(measured, utterances), f"Reading {subset}", len(utterances)))
     kept = [result for result in results if isinstance(result, Utterance)]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from carnelian.corpora import synthetic
+from carnelian.errors import CarnelianError
 
 
 def synthesize(
@@ -15,6 +16,8 @@ def synthesize(
     sample_rate: Annotated[int, "samples per second"] = 16000,
 ) -> None:
     """Make a small spoken corpus with espeak-ng: commands to a house, in many voices."""
+    if sample_rate < 4000:
+        raise CarnelianError(f"--sample-rate {sample_rate}: too low for speech. Give 8000, 16000 or more")
     manifests = synthetic.synthesize(folder, train=train, test=test, seed=seed, sample_rate=sample_rate)
     for manifest in manifests.values():
         print(manifest)

@@ -6,8 +6,8 @@ import re
 import shutil
 import wave
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, islice, repeat
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from carnelian.console import bar
 from carnelian.data.audio import resample
+from carnelian.data.parallel import in_parallel
 from carnelian.data.utterance import Utterance, write_manifest
 from carnelian.errors import ManifestError, MissingExtraError
 
@@ -114,32 +115,37 @@ def synthesize(
     """
     folder = Path(folder)
     manifests = {name: folder / f"{name}.jsonl" for name in ("train", "test")}
-    if any(manifest.exists() for manifest in manifests.values()):
+    if all(manifest.exists() for manifest in manifests.values()):
         raise ManifestError(f"{folder}: it holds a corpus already. Give another folder, or remove this one")
-    (folder / "audio").mkdir(parents=True, exist_ok=True)
     heard, unheard = split_sentences(train, test, seed)
     subsets = {"train": (heard, TRAIN_SPEAKERS), "test": (unheard, TEST_SPEAKERS)}
-    with bar("Speaking", train + test) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with bar("Speaking", train + test) as advance:
 
-        def speak_part(part: range, name: str) -> list[Utterance]:
-            spoken, speakers = subsets[name]
+        def speak_part(name: str, part: range) -> list[Utterance]:
+            texts, speakers = subsets[name]
             speaker, utterances = Speaker(), []
             for number in part:
                 rng = np.random.default_rng([seed, number, name == "test"])
                 path = folder / "audio" / f"{name}-{number:05d}.wav"
-                utterances.append(speak(speaker, spoken[number], speakers, path, sample_rate, rng))
+                utterances.append(speak(speaker, texts[number], speakers, path, sample_rate, rng))
                 advance()
             return utterances
 
-        for name, (spoken, _) in subsets.items():
-            parts = [range(first, min(first + PART, len(spoken))) for first in range(0, len(spoken), PART)]
-            made = pool.map(speak_part, parts, repeat(name))
-            write_manifest(manifests[name], chain.from_iterable(made))
+        try:
+            (folder / "audio").mkdir(parents=True, exist_ok=True)
+            for name, (texts, _) in subsets.items():
+                parts = [range(first, min(first + PART, len(texts))) for first in range(0, len(texts), PART)]
+                made = in_parallel(partial(speak_part, name), parts)
+                write_manifest(manifests[name], list(chain.from_iterable(made)))
+        except OSError as error:
+            raise ManifestError(f"{folder}: cannot be written ({error.strerror}). Give another folder") from None
     return manifests
 
 
 def split_sentences(train: int, test: int, seed: int) -> tuple[list[str], list[str]]:
     """Training and test sentences: no two test sentences are alike, and none is a training sentence."""
+    if train < 1:
+        raise ManifestError(f"{train} training utterances: at least 1 is needed. Ask for more")
     if not 0 < test <= MOST_TEST:
         raise ManifestError(f"{test} test utterances: the grammar has sentences for 1 to {MOST_TEST}. Ask for fewer")
     generator = sentences(np.random.default_rng(seed))

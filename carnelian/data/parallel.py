@@ -14,5 +14,9 @@ def in_parallel(function: Callable[[T], R], values: Iterable[T], workers: int | 
     """`function` of each value, in the values' order; takes values only some thousands ahead of the results."""
     values = iter(values)
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        while some := list(islice(values, 2048)):
-            yield from pool.map(function, some)
+        try:
+            while some := list(islice(values, 2048)):
+                yield from pool.map(function, some)
+        except BaseException:  # stopped, or no more results are wanted: what has not begun never will
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -32,6 +32,7 @@ def planted(tmp_path):
     record(tmp_path / "clipped.wav", gain=3.0, seed=21)
     (tmp_path / "copy.wav").write_bytes((tmp_path / "good.wav").read_bytes())
     (tmp_path / "empty.wav").write_bytes(b"")
+    record(tmp_path / "hollow.wav", seconds=0)
     (tmp_path / "text.wav").write_text("no recording, but long enough to hold a header of forty-four bytes")
     (tmp_path / "cut.flac").write_bytes(b"fLaC" + bytes(200))
     lines = {
@@ -47,6 +48,7 @@ def planted(tmp_path):
         "clipped.wav": {},
         "copy.wav": {},
         "empty.wav": {},
+        "hollow.wav": {},
         "text.wav": {},
         "cut.flac": {},
         "missing.wav": {},
@@ -76,6 +78,7 @@ def test_planted_faults_are_found_and_parted(planted, capsys):
         "silent.wav": "silence",
         "copy.wav": "duplicate",
         "empty.wav": "audio empty",
+        "hollow.wav": "audio empty",
         "text.wav": "audio unreadable",
         "cut.flac": "audio unreadable",
         "missing.wav": "audio missing",
@@ -84,7 +87,7 @@ def test_planted_faults_are_found_and_parted(planted, capsys):
     }
     assert (planted / "all.jsonl").read_bytes() == before
     shown = capsys.readouterr().out
-    assert "clipping" in shown and "wrong duration" in shown and "all.jsonl:19: not an utterance" in shown
+    assert "clipping" in shown and "wrong duration" in shown and "all.jsonl:20: not an utterance" in shown
 
 
 def test_clean_manifest_is_clean(planted):

@@ -18,12 +18,13 @@ def record(path, seconds):
 def test_durations_and_what_is_left_out(tmp_path, capsys):
     record(tmp_path / "a.wav", 1.5)
     (tmp_path / "b.wav").write_bytes(b"RIFF")
-    (tmp_path / "all.csv").write_text("path,text\na.wav,Yes\nb.wav,no\nmissing.wav,no\n")
+    record(tmp_path / "hollow.wav", 0)
+    (tmp_path / "all.csv").write_text("path,text\na.wav,Yes\nb.wav,no\nmissing.wav,no\nhollow.wav,no\n")
     prepare("folder", tmp_path, tmp_path / "out")
     (utterance,) = read_manifest(tmp_path / "out" / "all.jsonl")
     assert (utterance.duration, utterance.text) == (1.5, "Yes")
     captured = capsys.readouterr()
-    assert "2 recordings cannot be read" in captured.err and "b.wav" in captured.err
+    assert "3 recordings cannot be read" in captured.err and "b.wav" in captured.err
     assert "all.jsonl" in captured.out
 
 

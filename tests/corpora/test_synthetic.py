@@ -46,6 +46,18 @@ def test_a_finished_corpus_is_not_overwritten(corpus):
         synthesize(corpus)
 
 
+def test_an_interrupted_one_is_made_again(corpus, tmp_path):
+    (tmp_path / "train.jsonl").write_text("")
+    synthesize(tmp_path, train=2, test=1)
+    assert len(list(read_manifest(tmp_path / "train.jsonl"))) == 2
+
+
+def test_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ManifestError, match="cannot be written"):
+        synthesize(tmp_path / "file", train=2, test=1)
+
+
 def test_more_sentences_than_the_grammar_has(tmp_path):
     with pytest.raises(ManifestError, match="sentences for 1 to 1000"):
         synthesize(tmp_path, test=3000)
