@@ -1,0 +1,234 @@
+"""Wall time and peak memory of a QuartzNet training step: NeMo (where installed), plain Conv1d layers, and ours in fp32 and bf16.
+
+    python benchmarks/training_step.py [--blocks 5] [--batch 8] [--seconds 15] [--threads 2] [--rounds 5]
+
+Each contestant runs in a process of its own, the rounds taken in turn, so that a busy moment of the machine hits all alike. A step
+is features, forward, CTC, backward and optimizer on the same waveforms and targets. Prints medians, their spread, and the ratio to
+the first contestant.
+"""
+
+import argparse
+import multiprocessing
+import os
+import resource
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+TARGET_LENGTH = 150
+
+
+def contestants() -> dict:
+    """Functions that build a step, by name; NeMo's first where it is installed."""
+    try:
+        import nemo  # noqa: F401
+
+        first = {"NeMo": nemo_step}
+    except ImportError:
+        first = {}
+    return {
+        **first,
+        "plain Conv1d": plain_step,
+        "carnelian fp32": lambda settings: our_step(settings, "fp32"),
+        "carnelian bf16": lambda settings: our_step(settings, "bf16"),
+    }
+
+
+def waveforms(settings) -> tuple[torch.Tensor, ...]:
+    """Audio (B, S), samples (B,), targets (B, L), symbols (B,): noise, for a step takes as long whatever is said."""
+    torch.manual_seed(0)
+    samples = int(16_000 * settings.seconds)
+    audio = 0.1 * torch.randn(settings.batch, samples)
+    targets = torch.randint(0, 28, (settings.batch, TARGET_LENGTH))
+    return audio, torch.full((settings.batch,), samples), targets, torch.full((settings.batch,), TARGET_LENGTH)
+
+
+def our_step(settings, precision: str):
+    from carnelian.models.acoustic import AcousticModel
+    from carnelian.models.ctc import ctc_loss
+    from carnelian.models.features import log_mel
+    from carnelian.models.quartznet import quartznet
+    from carnelian.training.fit import set_rate
+    from carnelian.training.optim import novograd
+
+    model = AcousticModel(log_mel(), quartznet(blocks=settings.blocks), 28).train()
+    optimizer = novograd(model.parameters())
+    audio, lengths, targets, target_lengths = waveforms(settings)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            log_probs, steps = model(audio, lengths)
+            loss = ctc_loss(log_probs, steps, targets, target_lengths).mean()
+        loss.backward()
+        set_rate(optimizer, 1e-4)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+class PlainBlock(nn.Module):
+    """A QuartzNet block as the paper draws it: Conv1d, BatchNorm1d, ReLU, each input masked by multiplication."""
+
+    def __init__(
+        self, inputs: int, channels: int, kernel: int, repeat: int, stride: int, dilation: int, residual: bool
+    ):
+        super().__init__()
+        self.depthwise, self.pointwise, self.norms = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for index in range(repeat):
+            given = inputs if index == 0 else channels
+            padding = dilation * (kernel - 1) // 2
+            time_settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": given, "bias": False}
+            self.depthwise.append(nn.Conv1d(given, given, kernel, **time_settings))
+            self.pointwise.append(nn.Conv1d(given, channels, 1, bias=False))
+            self.norms.append(nn.BatchNorm1d(channels, eps=1e-3))
+        self.residual = (
+            nn.Sequential(nn.Conv1d(inputs, channels, 1, bias=False), nn.BatchNorm1d(channels)) if residual else None
+        )
+
+    def forward(self, encoded: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        source = encoded
+        for index, (depthwise, pointwise, norm) in enumerate(zip(self.depthwise, self.pointwise, self.norms)):
+            encoded = depthwise(encoded * mask)
+            mask = mask[..., :: depthwise.stride[0]]
+            encoded = norm(pointwise(encoded * mask))
+            if index + 1 < len(self.norms):
+                encoded = F.relu(encoded)
+        if self.residual is not None:
+            encoded = encoded + self.residual(source * mask)
+        return F.relu(encoded)
+
+
+def plain_step(settings):
+    from carnelian.models.features import log_mel
+
+    features = log_mel()
+    kernels = [(256, 33), (256, 39), (512, 51), (512, 63), (512, 75)]
+    blocks, inputs = [PlainBlock(64, 256, 33, 1, 2, 1, False)], 256
+    for channels, kernel in kernels:
+        for _ in range(settings.blocks // 5):
+            blocks.append(PlainBlock(inputs, channels, kernel, 5, 1, 1, True))
+            inputs = channels
+    blocks += [PlainBlock(512, 512, 87, 1, 1, 2, False), PlainBlock(512, 1024, 1, 1, 1, 1, False)]
+    layers, head = nn.ModuleList(blocks), nn.Conv1d(1024, 29, 1)
+    optimizer = torch.optim.SGD([*layers.parameters(), *head.parameters()], lr=1e-4, momentum=0.9)
+    audio, lengths, targets, target_lengths = waveforms(settings)
+
+    def step() -> None:
+        encoded, frames = features(audio, lengths)
+        for block in layers:
+            mask = (torch.arange(encoded.shape[-1]) < frames[:, None])[:, None].float()
+            encoded = block(encoded, mask)
+            frames = (frames - 1) // block.depthwise[0].stride[0] + 1
+        log_probs = head(encoded).log_softmax(1).permute(2, 0, 1)
+        F.ctc_loss(log_probs, targets, frames, target_lengths, blank=28, reduction="sum").backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def nemo_step(settings):
+    from nemo.collections.asr.models import EncDecCTCModel
+    from omegaconf import OmegaConf
+
+    rows = [(256, 33, 1, 2, 1, False)]
+    for channels, kernel in [(256, 33), (256, 39), (512, 51), (512, 63), (512, 75)]:
+        rows += [(channels, kernel, 5, 1, 1, True)] * (settings.blocks // 5)
+    rows += [(512, 87, 1, 1, 2, False), (1024, 1, 1, 1, 1, False)]
+    keys = ("filters", "kernel", "repeat", "stride", "dilation", "residual")
+    table = [dict(zip(keys, (row[0], [row[1]], row[2], [row[3]], [row[4]], row[5]))) for row in rows]
+    jasper = [{**row, "dropout": 0.0, "separable": row["kernel"] != [1]} for row in table]
+    labels = list(" abcdefghijklmnopqrstuvwxyz'")
+    modules = "nemo.collections.asr.modules"
+    config = {
+        "sample_rate": 16_000,
+        "labels": labels,
+        "train_ds": None,
+        "validation_ds": None,
+        "preprocessor": {
+            "_target_": f"{modules}.AudioToMelSpectrogramPreprocessor",
+            "features": 64,
+            "n_fft": 512,
+            "window": "hann",
+        },
+        "encoder": {
+            "_target_": f"{modules}.ConvASREncoder",
+            "feat_in": 64,
+            "activation": "relu",
+            "conv_mask": True,
+            "jasper": jasper,
+        },
+        "decoder": {"_target_": f"{modules}.ConvASRDecoder", "feat_in": 1024, "num_classes": 28, "vocabulary": labels},
+        "optim": {"name": "novograd", "lr": 1e-4, "betas": [0.95, 0.5], "weight_decay": 0.001},
+    }
+    model = EncDecCTCModel(OmegaConf.create(config)).train()
+    from nemo.core.optim import Novograd
+
+    optimizer = Novograd(model.parameters(), lr=1e-4, betas=(0.95, 0.5), weight_decay=0.001)
+    audio, lengths, targets, target_lengths = waveforms(settings)
+
+    def step() -> None:
+        log_probs, steps, _ = model(input_signal=audio, input_signal_length=lengths)
+        loss = model.loss(log_probs=log_probs, targets=targets, input_lengths=steps, target_lengths=target_lengths)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def serve(name: str, settings, pipe) -> None:
+    """A contestant's process: one step for each word of the pipe, its wall and processor seconds back."""
+    torch.set_num_threads(settings.threads)
+    step = contestants()[name](settings)
+    step()  # the first step allocates and chooses kernels
+    pipe.send("ready")
+    while pipe.recv():
+        wall, processor = time.perf_counter(), time.process_time()
+        step()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        pipe.send((time.perf_counter() - wall, time.process_time() - processor, peak))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--blocks", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    settings = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(settings.threads)
+    context = multiprocessing.get_context("spawn")
+    running, times = {}, {}
+    for name in contestants():
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(name, settings, theirs), daemon=True)
+        process.start()
+        ours.recv()
+        running[name], times[name] = ours, []
+    for _ in range(settings.rounds):
+        for name, pipe in running.items():
+            pipe.send(True)
+            times[name].append(pipe.recv())
+    print(
+        f"QuartzNet {settings.blocks}x5, {settings.batch} x {settings.seconds:g} s, {settings.threads} threads, {settings.rounds} rounds"
+    )
+    print(f"{'':16}{'wall s':>8}{'(min - max)':>16}{'processor s':>13}{'peak GB':>9}{'ratio':>7}")
+    first = statistics.median(wall for wall, _, _ in next(iter(times.values())))
+    for name, measured in times.items():
+        walls, processors, peaks = zip(*measured)
+        wall = statistics.median(walls)
+        spread = f"({min(walls):.2f} - {max(walls):.2f})"
+        print(
+            f"{name:16}{wall:8.2f}{spread:>16}{statistics.median(processors):13.2f}{max(peaks):9.2f}{first / wall:7.2f}"
+        )
+        running[name].send(False)
+
+
+if __name__ == "__main__":
+    main()

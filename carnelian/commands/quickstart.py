@@ -1,0 +1,87 @@
+"""The main job on a corpus that is made on the spot: `carnelian quickstart`."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+
+from carnelian.commands.evaluate import evaluate
+from carnelian.commands.train import train
+from carnelian.commands.transcribe import transcribe
+from carnelian.console import note
+from carnelian.corpora.synthetic import synthesize
+from carnelian.data.utterance import Manifest
+from carnelian.files import written
+
+RECIPE = """\
+# A small QuartzNet for a small corpus: commands to a house, spoken by espeak-ng.
+# Train: carnelian train {folder}/recipe.toml --out {folder}/run
+task     = "acoustic"
+alphabet = " abcdefghijklmnopqrstuvwxyz'"
+seed     = 1
+
+[train]
+manifests  = ["{folder}/corpus/train.jsonl"]
+epochs     = 14
+batch_size = 16         # utterances in a step
+average    = 0.99       # of the weights, over about the last hundred steps
+
+[features]
+name = "log_mel"
+
+[encoder]               # QuartzNet's rows, narrow, with a stride of 4
+name = "convolutional"
+rows = [
+    {{ channels = 128, kernel = 11, stride = 2, separable = true }},
+    {{ channels = 128, kernel = 11, stride = 2, separable = true }},
+    {{ channels = 128, kernel = 11, repeat = 2, residual = "plain", separable = true }},
+    {{ channels = 128, kernel = 13, repeat = 2, residual = "plain", separable = true }},
+    {{ channels = 128, kernel = 15, repeat = 2, residual = "plain", separable = true }},
+    {{ channels = 128, kernel = 17, repeat = 2, residual = "plain", separable = true }},
+    {{ channels = 256, kernel = 1 }},
+]
+
+[masks.spec_augment]    # bands and stretches of the features that are hidden while training
+frequency_masks = 2
+frequency_width = 12
+time_masks      = 2
+time_width      = 15
+
+[optimizer]
+name         = "adamw"
+weight_decay = 0.01
+
+[schedule]
+name   = "cosine"
+peak   = 0.008
+warmup = 100
+"""
+
+
+def quickstart(
+    *, folder: Annotated[Path, "where corpus, recipe and run go; run again, it goes on"] = Path("quickstart")
+) -> None:
+    """Make a small spoken corpus, train a recognizer on it, measure it on voices and sentences it never heard."""
+    started = time.monotonic()
+    recipe, corpus, test = folder / "recipe.toml", folder / "corpus", folder / "corpus" / "test.jsonl"
+    note(f"1  A corpus, spoken by espeak-ng: {corpus}")
+    if not test.exists():
+        synthesize(corpus)
+    with written(recipe) as file:
+        file.write(RECIPE.format(folder=folder.as_posix()))
+    note(f"2  Training a QuartzNet from nothing, on {torch.get_num_threads()} threads: {recipe}")
+    model = train(recipe, out=folder / "run")
+    note("3  On voices and sentences it never heard:")
+    evaluate(model, [test])
+    utterance = Manifest(test)[0]
+    note(f"4  One of them, which says: {utterance.text}")
+    transcribe(model, [Path(utterance.audio_filepath)])
+    note(
+        f"{time.monotonic() - started:.0f} s in all. Here lie:\n"
+        f"   {corpus}  recordings and manifests\n   {recipe}  the experiment, to be changed\n   {model}  the recognizer\n"
+        "Try next:\n"
+        f"   carnelian transcribe {model} {corpus}/audio/test-00001.wav --format srt\n"
+        f"   carnelian train {recipe} --out {folder}/wider --set train.epochs=30\n"
+        "   carnelian prepare folder YOUR_RECORDINGS manifests"
+    )
