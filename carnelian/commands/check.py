@@ -150,9 +150,11 @@ def mend(line: Checked, utterance: Utterance, recorded: float, alone: bool) -> U
 
 
 def check_samples(line: Checked, audio: np.ndarray) -> None:
-    """Finds silence and clipping in a waveform, and takes its fingerprint."""
+    """Finds silence, clipping and what is no number in a waveform, and takes its fingerprint."""
     loudness = np.abs(audio)
-    if (peak := float(loudness.max(initial=0))) < SILENT:
+    if not np.isfinite(peak := float(loudness.max(initial=0))):
+        line.findings.append(("audio unreadable", "some of its samples are no numbers"))
+    elif peak < SILENT:
         line.findings.append(("silence", f"its loudest sample is {peak:.6f} of full scale"))
     elif (clipped := float(np.mean(loudness >= 0.999))) > CLIPPED:
         line.findings.append(("clipping", f"{100 * clipped:.1f} % of its samples are at full scale"))
@@ -212,3 +214,7 @@ def print_findings(manifest: Path, checked: list[Checked]) -> None:
     for kind in FATES:
         for each, reason in found.get(kind, [])[:1]:
             print(f"{each.place}: {kind}: {reason}")
+    if utterances := [each.utterance for each in clean if each.utterance]:
+        seconds = [utterance.duration for utterance in utterances]
+        characters = "".join(sorted(set().union(*(utterance.text for utterance in utterances))))
+        print(f'clean: {min(seconds):.2f} to {max(seconds):.2f} s long, {len(characters)} characters: "{characters}"')

@@ -25,7 +25,7 @@ def read_subset(folder: Path, subset: str) -> Iterator[Utterance]:
     for match, line in matches:
         if not match:
             raise ManifestError(f'{transcription}: a line "{line[:60]}", expected "WORDS (name)". Unpack AN4 afresh')
-    texts = {match["name"]: match["text"].lower() for match, _ in matches if match}
+    texts = {match["name"]: " ".join(match["text"].lower().split()) for match, _ in matches if match}
     for name in read_lines(folder / "etc" / f"an4_{subset}.fileids"):
         *_, speaker, recording = name.split("/")
         if recording not in texts:

@@ -1,6 +1,7 @@
 """Every fault that `check` looks for, planted in a manifest and found."""
 
 import json
+import struct
 import wave
 
 import numpy as np
@@ -23,6 +24,28 @@ def record(path, seconds=2.0, seed=0, gain=0.1, cut=0):
         path.write_bytes(path.read_bytes()[:-cut])
 
 
+def float_wave(samples):
+    """A WAV file of 32-bit floats."""
+    data = samples.astype("<f4").tobytes()
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF",
+        36 + len(data),
+        b"WAVE",
+        b"fmt ",
+        16,
+        3,
+        1,
+        RATE,
+        4 * RATE,
+        4,
+        32,
+        b"data",
+        len(data),
+    )
+    return head + data
+
+
 @pytest.fixture
 def planted(tmp_path):
     """A manifest with one fault per line, named by the line's file; "good" lines have none."""
@@ -33,6 +56,8 @@ def planted(tmp_path):
     (tmp_path / "copy.wav").write_bytes((tmp_path / "good.wav").read_bytes())
     (tmp_path / "empty.wav").write_bytes(b"")
     record(tmp_path / "hollow.wav", seconds=0)
+    sound = np.where(np.arange(RATE) == 9, np.nan, 0.1)
+    (tmp_path / "nan.wav").write_bytes(float_wave(sound))
     (tmp_path / "text.wav").write_text("no recording, but long enough to hold a header of forty-four bytes")
     (tmp_path / "cut.flac").write_bytes(b"fLaC" + bytes(200))
     lines = {
@@ -49,6 +74,7 @@ def planted(tmp_path):
         "copy.wav": {},
         "empty.wav": {},
         "hollow.wav": {},
+        "nan.wav": {"duration": 1.0},
         "text.wav": {},
         "cut.flac": {},
         "missing.wav": {},
@@ -79,6 +105,7 @@ def test_planted_faults_are_found_and_parted(planted, capsys):
         "copy.wav": "duplicate",
         "empty.wav": "audio empty",
         "hollow.wav": "audio empty",
+        "nan.wav": "audio unreadable",
         "text.wav": "audio unreadable",
         "cut.flac": "audio unreadable",
         "missing.wav": "audio missing",
@@ -87,7 +114,8 @@ def test_planted_faults_are_found_and_parted(planted, capsys):
     }
     assert (planted / "all.jsonl").read_bytes() == before
     shown = capsys.readouterr().out
-    assert "clipping" in shown and "wrong duration" in shown and "all.jsonl:20: not an utterance" in shown
+    assert "1.00 to 2.00 s long" in shown and '"aehloprt"' in shown
+    assert "clipping" in shown and "wrong duration" in shown and "all.jsonl:21: not an utterance" in shown
 
 
 def test_clean_manifest_is_clean(planted):
