@@ -10,10 +10,10 @@ from carnelian.errors import CarnelianError
 
 
 @contextmanager
-def written(path: str | Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
+def written(path: str | Path, mode: str = "w", *, force: bool = True, **options: Any) -> Iterator[IO[Any]]:
     """A file to write that takes its name when all is in it; if writing fails, what bore the name before is whole.
 
-    Raises CarnelianError in one line for a full disk and the like.
+    force: wait until the disk has it. Raises CarnelianError in one line for a full disk and the like.
     """
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -24,7 +24,8 @@ def written(path: str | Path, mode: str = "w", **options: Any) -> Iterator[IO[An
         with beside.open(mode, **options) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if force:
+                os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
         raise CarnelianError(

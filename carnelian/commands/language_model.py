@@ -4,19 +4,26 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 
 from carnelian import console
-from carnelian.decoding.arpa import write_arpa
+from carnelian.checkpoint import load_checkpoint
+from carnelian.data.alphabet import Alphabet
+from carnelian.data.text import Report, Spelling, read_lines
+from carnelian.data.text import prepare as prepare_text
+from carnelian.decoding import combine
+from carnelian.decoding.arpa import packed, write_arpa
 from carnelian.decoding.binary import save_binary
-from carnelian.decoding.count import read_lines
+from carnelian.decoding.combine import n_grams, tune_weights
 from carnelian.decoding.estimate import FALLBACK, estimate
 from carnelian.decoding.language_model import load_language_model
 from carnelian.decoding.ngram import NGram
 from carnelian.errors import LanguageModelError
+from carnelian.files import written
 
 LN10 = math.log(10)
 
@@ -51,8 +58,7 @@ def build(
     temporary: Annotated[Path | None, "the folder for temporary files"] = None,
 ) -> None:
     """Estimate an n-gram model (modified Kneser-Ney) from text."""
-    if not arpa and not binary:
-        raise LanguageModelError("language-model build: nothing to write. Give --arpa FILE, --binary FILE or both")
+    _need_output("build", arpa, binary)
     if not re.fullmatch(r"[\d\s,]+", prune):
         raise LanguageModelError(f'--prune {prune}: expected counts, such as "0 0 1"')
     sizes = [path.stat().st_size for path in texts if path.is_file() and path.suffix != ".gz"]
@@ -103,15 +109,14 @@ def score(
     """Each sentence's log10-probability and its unknown words; perplexity with and without them."""
     language_model = load_language_model(model, lower_case=lower_case)
     totals = np.zeros(5)  # sentences, tokens with </s>, unknown words, their log10, log10 of all
-    for text in texts:
-        for chunk in read_lines(text):
-            for line in _decoded(chunk, text).splitlines():
-                words = line.split()
-                scores = language_model.word_scores(words) / LN10
-                unknown = np.append(language_model.numbers(words) == language_model.unknown, False)[: len(scores)]
-                totals += (1, len(scores), unknown.sum(), scores[unknown].sum(), scores.sum(dtype=np.float64))
-                if not summary:
-                    sys.stdout.write(f"{scores.sum(dtype=np.float64):.6f}\t{unknown.sum()}\t{line}\n")
+    for line in chain.from_iterable(map(read_lines, texts)):
+        words = line.split()
+        scores = language_model.word_scores(words) / LN10
+        unknown = np.append(language_model.numbers(words) == language_model.unknown, False)[: len(scores)]
+        total = scores.sum(dtype=np.float64)
+        totals += (1, len(scores), unknown.sum(), scores[unknown].sum(), total)
+        if not summary:
+            sys.stdout.write(f"{total:.6f}\t{unknown.sum()}\t{line}\n")
     sentences, tokens, unknown_words, unknown_total, total = totals
     if not sentences:
         raise LanguageModelError(f"{', '.join(map(str, texts))}: found no sentences. Give text, one sentence a line")
@@ -124,16 +129,6 @@ def score(
         ("perplexity without unknown words", f"{10 ** (-(total - unknown_total) / (tokens - unknown_words)):.2f}"),
     ]
     console.table(str(model), ["", "value"], rows)
-
-
-def _decoded(chunk: bytes, path: Path) -> str:
-    try:
-        return chunk.decode()
-    except UnicodeDecodeError as error:
-        raise LanguageModelError(
-            f"{path}: byte 0x{chunk[error.start]:02x} is not UTF-8; it looks like Latin-1. "
-            "Convert it: carnelian language-model prepare --encoding latin-1"
-        ) from None
 
 
 def info(
@@ -154,4 +149,126 @@ def info(
     console.table(str(model), ["", "value"], rows)
 
 
-VERBS = {"build": build, "score": score, "info": info}
+def _save(model: NGram, arpa: Path | None, binary: Path | None) -> None:
+    if arpa:
+        blocks = list(n_grams(model))
+        write_arpa(arpa, model.text, [len(block.words) for block in blocks], lambda length: [blocks[length - 1]])
+    if binary:
+        save_binary(model, binary)
+
+
+def _need_output(verb: str, arpa: Path | None, binary: Path | None) -> None:
+    if not arpa and not binary:
+        raise LanguageModelError(f"language-model {verb}: nothing to write. Give --arpa FILE, --binary FILE or both")
+
+
+def mix(
+    models: Annotated[list[Path], "two or more language models"],
+    *,
+    tune: Annotated[Path | None, "a text like what will be recognized, by which the weights are found"] = None,
+    weights: Annotated[str, 'the weights themselves, such as "0.7 0.3"'] = "",
+    arpa: Annotated[Path | None, "the ARPA file to write; gzip where its name ends in .gz"] = None,
+    binary: Annotated[Path | None, "the binary model to write, which loads at once"] = None,
+    lower_case: Annotated[bool, "fold the models' words to lower case"] = False,
+) -> None:
+    """Mix language models into one (linear interpolation), with weights tuned on a text."""
+    _need_output("mix", arpa, binary)
+    if len(models) < 2 or bool(tune) == bool(weights):
+        raise LanguageModelError("language-model mix: expected two models or more, and either --tune or --weights")
+    loaded = [load_language_model(path, lower_case=lower_case) for path in models]
+    for path, model in zip(models, loaded):
+        if min(model.start, model.end) < 0:
+            raise LanguageModelError(f"{path}: has no <s> or no </s>, so it cannot be mixed. Build it with them")
+    if tune:
+        sentences = [line.split() for line in read_lines(tune)]
+        shares = tune_weights(loaded, sentences)
+    else:
+        sentences = []
+        try:
+            shares = np.array([float(weight) for weight in weights.replace(",", " ").split()])
+        except ValueError:
+            shares = np.zeros(0)
+        if len(shares) != len(models) or shares.min() < 0 or shares.sum() <= 0:
+            raise LanguageModelError(f'--weights "{weights}": expected {len(models)} numbers, none below 0')
+        shares = shares / shares.sum()
+    with console.bar("Mixing", max(model.order for model in loaded)) as advance:
+        mixed = combine.mix(loaded, shares.tolist(), advance)
+    _save(mixed, arpa, binary)
+    rows = [
+        (path.name, f"{weight:.4f}", *_perplexity(model, sentences))
+        for path, weight, model in zip(models, shares, loaded)
+    ]
+    rows.append(("mixed", "", *_perplexity(mixed, sentences)))
+    console.table("Mixture", ["model", "weight", "perplexity", "unknown words"][: 4 if tune else 2], rows)
+
+
+def _perplexity(model: NGram, sentences: list[list[str]]) -> tuple[str, ...]:
+    """Perplexity without unknown words, and how many there are; nothing for no sentences."""
+    if not sentences:
+        return ()
+    total, tokens, unknown_words = 0.0, 0, 0
+    for words in sentences:
+        scores = model.word_scores(words)
+        known = np.append(model.numbers(words) != model.unknown, True)[: len(scores)]
+        total += float(scores[known].sum(dtype=np.float64))
+        tokens += int(known.sum())
+        unknown_words += int((~known).sum())
+    return f"{math.exp(-total / max(1, tokens)):.2f}", f"{unknown_words}"
+
+
+def filter_model(
+    model: Annotated[Path, "a language model: ARPA (plain or gzip), or the binary form"],
+    *,
+    vocabulary: Annotated[Path, "a file of words; n-grams with other words are left out"],
+    arpa: Annotated[Path | None, "the ARPA file to write; gzip where its name ends in .gz"] = None,
+    binary: Annotated[Path | None, "the binary model to write, which loads at once"] = None,
+    lower_case: Annotated[bool, "fold the model's words to lower case"] = False,
+) -> None:
+    """Cut a language model down to a vocabulary; probabilities stay as they are."""
+    _need_output("filter", arpa, binary)
+    whole = load_language_model(model, lower_case=lower_case)
+    words = _words_of(vocabulary) or []
+    cut = combine.restrict(whole, words)
+    missing = len(set(words) - set(whole.words))
+    _save(cut, arpa, binary)
+    rows = [
+        (f"{length}-grams", f"{before:,}", f"{after:,}")
+        for length, (before, after) in enumerate(zip(whole.counts, cut.counts), 1)
+    ]
+    console.table(str(model), ["", "before", "after"], rows)
+    if missing:
+        console.note(f"{missing} of the {len(set(words))} words are not in the model.")
+
+
+def prepare(
+    texts: Annotated[list[Path], "text files, plain or gzip; - is standard input"],
+    *,
+    output: Annotated[Path, "the file to write, a sentence a line; gzip where its name ends in .gz"],
+    language: Annotated[str | None, 'write numbers out in this language, such as "en" or "es"'] = None,
+    alphabet: Annotated[str | None, "the judge of spelling: a checkpoint, or the characters themselves"] = None,
+    encoding: Annotated[str, "of the texts, such as utf-8 or latin-1"] = "utf-8",
+    lines: Annotated[bool, "each line is one sentence; otherwise paragraphs are cut into sentences"] = False,
+    keep_case: Annotated[bool, "leave capitals"] = False,
+) -> None:
+    """Prepare running text for a language model: one sentence a line, as words are spoken and spelled."""
+    spelling = Spelling(language=language, alphabet=_alphabet(alphabet), keep_case=keep_case)
+    report = Report()
+    with written(output, "wb") as file, packed(file, output) as out:
+        for path in texts:
+            for sentence in console.track(
+                prepare_text(path, spelling, report, encoding=encoding, lines=lines), f"Preparing {path.name}"
+            ):
+                out.write(f"{sentence}\n".encode())
+        if not report.sentences:
+            raise LanguageModelError(f"{', '.join(map(str, texts))}: no sentence is left; {dict(report.rows())}")
+    console.table(str(output), ["", "count"], report.rows())
+
+
+def _alphabet(given: str | None) -> Alphabet | None:
+    """The alphabet of a checkpoint, where there is such a file, or of characters."""
+    if given is None:
+        return None
+    return load_checkpoint(given).alphabet if Path(given).is_file() else Alphabet(given)
+
+
+VERBS = {"build": build, "score": score, "info": info, "mix": mix, "filter": filter_model, "prepare": prepare}

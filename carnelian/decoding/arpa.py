@@ -2,10 +2,11 @@
 
 import gzip
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numba import njit
@@ -13,6 +14,7 @@ from numba import njit
 from carnelian.decoding.count import word_hash, word_slot
 from carnelian.decoding.ngram import Block, NGram, NGramBuilder
 from carnelian.errors import LanguageModelError
+from carnelian.files import written
 
 LN10 = math.log(10)
 LARGEST = 99.0  # written for a logarithm of nothing
@@ -310,22 +312,22 @@ def write_arpa(
     """
     text = np.append(text, np.uint8(10))
     begins = np.concatenate([[0], np.flatnonzero(text == 10) + 1])
-    beside = Path(f"{path}.part{os.getpid()}")
     out = np.empty(1 << 20, np.uint8)
-    try:
-        with gzip.open(beside, "wb", 6) if str(path).endswith(".gz") else beside.open("wb") as file:
-            header = "".join(f"ngram {order}={size}\n" for order, size in enumerate(sizes, 1))
-            file.write(f"\\data\\\n{header}".encode())
-            for order in range(1, len(sizes) + 1):
-                file.write(f"\n\\{order}-grams:\n".encode())
-                for block in blocks(order):
-                    need = int((begins[block.words + 1] - begins[block.words]).sum()) + 48 * len(block.words)
-                    out = out if len(out) >= need else np.empty(need, np.uint8)
-                    probabilities = np.maximum(block.probabilities / LN10, -LARGEST)
-                    backoffs = np.maximum(block.backoffs / LN10, -LARGEST)
-                    used = _put_lines(out, text, begins, block.words, probabilities, backoffs, order < len(sizes))
-                    file.write(out[:used].data)
-            file.write(b"\n\\end\\\n")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written(path, "wb", force=False) as plain, packed(plain, path) as file:
+        header = "".join(f"ngram {order}={size}\n" for order, size in enumerate(sizes, 1))
+        file.write(f"\\data\\\n{header}".encode())
+        for order in range(1, len(sizes) + 1):
+            file.write(f"\n\\{order}-grams:\n".encode())
+            for block in blocks(order):
+                need = int((begins[block.words + 1] - begins[block.words]).sum()) + 48 * len(block.words)
+                out = out if len(out) >= need else np.empty(need, np.uint8)
+                probabilities = np.maximum(block.probabilities / LN10, -LARGEST)
+                backoffs = np.maximum(block.backoffs / LN10, -LARGEST)
+                used = _put_lines(out, text, begins, block.words, probabilities, backoffs, order < len(sizes))
+                file.write(out[:used].data)
+        file.write(b"\n\\end\\\n")
+
+
+def packed(file: IO[bytes], path: str | Path) -> AbstractContextManager:
+    """The file itself, or one that packs what is written to it where the path ends in .gz."""
+    return gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6) if str(path).endswith(".gz") else nullcontext(file)

@@ -15,6 +15,7 @@ import numpy as np
 
 from carnelian.decoding.ngram import ARC, STATE, NGram, Tables
 from carnelian.errors import LanguageModelError
+from carnelian.files import written
 
 MAGIC = b"carnelian n-gram model 1\n"
 ALIGNMENT = 64
@@ -43,17 +44,12 @@ def save_binary(model: NGram, path: str | Path) -> None:
     # the size has a fixed width, so that writing it does not move what follows
     text = json.dumps(header | {"size": f"{end:020}"}).encode()
     start = -(-(len(MAGIC) + 8 + len(text)) // ALIGNMENT) * ALIGNMENT
-    beside = Path(f"{path}.part{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(MAGIC + len(text).to_bytes(8, "little") + text)
-            for place, array in zip(places, arrays.values()):
-                file.seek(start + place)
-                file.write(array.data)
-            file.truncate(start + end)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written(path, "wb", force=False) as file:
+        file.write(MAGIC + len(text).to_bytes(8, "little") + text)
+        for place, array in zip(places, arrays.values()):
+            file.seek(start + place)
+            file.write(array.data)
+        file.truncate(start + end)
 
 
 def _type(kind: Any) -> np.dtype:

@@ -4,23 +4,20 @@ The n-grams of one length stand in the order of their contexts, so that the chil
 that begin with <s> are a run too, and every pass over a level reads it from front to back.
 """
 
-import gzip
 import math
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numba import njit
 
+from carnelian.data.text import CHUNK, read_chunks, wrong_encoding
 from carnelian.errors import LanguageModelError
 
 UNKNOWN, START, END = 0, 1, 2  # the numbers of <unk>, <s> and </s>
 SPECIAL = ("<unk>", "<s>", "</s>")
-CHUNK = 1 << 20
 LIMIT = (1 << 31) - 1  # tokens and n-grams are counted in 32 bits
 
 
@@ -144,38 +141,6 @@ class Vocabulary:
             if self.keys[slot] == key:
                 found.append(self.numbers[slot])
         return np.array(found, np.int32)
-
-
-def open_text(path: str | Path) -> BinaryIO:
-    """A text file (plain or gzip, known by its content) or, for "-", standard input, as a stream of bytes."""
-    try:
-        file = sys.stdin.buffer if str(path) == "-" else Path(path).open("rb", CHUNK)  # noqa: SIM115
-    except OSError as error:
-        raise LanguageModelError(f"{path}: cannot be read ({error.strerror}). Give a text file") from None
-    if file.peek(2)[:2] == b"\x1f\x8b":  # type: ignore[union-attr]
-        return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
-    return file
-
-
-def read_lines(path: str | Path) -> Iterator[bytes]:
-    """Chunks of whole lines of a text; its last line is ended if it is not."""
-    rest = b""
-    with open_text(path) as file:
-        while True:
-            try:
-                read = file.read(CHUNK)
-            except (EOFError, gzip.BadGzipFile, OSError) as error:
-                raise LanguageModelError(f"{path}: the gzip file is cut or damaged ({error}). Copy it again") from None
-            if not read:
-                break
-            whole, newline, after = read.rpartition(b"\n")
-            if newline:
-                yield rest + whole + newline
-                rest = after
-            else:
-                rest += read
-    if rest:
-        yield rest + b"\n"
 
 
 class Scratch:
@@ -338,12 +303,12 @@ def _read(
     total, skipped, spilled = 0, 0, None
     for path in texts:
         line = 1
-        for chunk in read_lines(path):
+        for chunk in read_chunks(path):
             tokens, passed, fresh = vocabulary.tokenize(chunk)
             try:
                 fresh.decode()
             except UnicodeDecodeError:
-                raise _not_utf8(path, line, chunk) from None
+                raise wrong_encoding(path, line, chunk) from None
             line += chunk.count(b"\n")
             skipped += passed
             total += len(tokens)
@@ -362,20 +327,6 @@ def _read(
     spilled.flush()
     with spilled:
         return np.asarray(np.memmap(spilled, np.int32, "r+", shape=(total,))), skipped
-
-
-def _not_utf8(path: str | Path, line: int, chunk: bytes) -> LanguageModelError:
-    """The error that names the first line that is not UTF-8."""
-    for number, text in enumerate(chunk.split(b"\n"), line):
-        try:
-            text.decode()
-        except UnicodeDecodeError as error:
-            word = next(word for word in text.split() if text[error.start : error.start + 1] in word)
-            return LanguageModelError(
-                f"{path}:{number}: byte 0x{text[error.start]:02x} is not UTF-8; in Latin-1 the word is "
-                f'"{word.decode("latin-1")}". Convert the text: carnelian language-model prepare --encoding latin-1'
-            )
-    raise AssertionError("the chunk is UTF-8")
 
 
 def count_ngrams(

@@ -204,6 +204,16 @@ def put_arcs(model, lengths, words, contexts, probabilities, backoffs, states_us
 
 
 @njit(cache=True)
+def _set_backoffs(model, contexts, backoffs):
+    """Set the back-off of each context, which is a state."""
+    for row in range(contexts.shape[0]):
+        state = contexts[row, 0]
+        for column in range(1, contexts.shape[1]):
+            state = model.arcs[place(model.arcs, arc_key(state, contexts[row, column]))].target
+        model.states[state].backoff = backoffs[row]
+
+
+@njit(cache=True)
 def rehash(arcs, larger):
     """Copy the arcs into a larger table."""
     for slot in range(arcs.shape[0]):
@@ -274,6 +284,10 @@ class NGramBuilder:
         order = words.shape[1]
         self.counts += [0] * (order - len(self.counts))
         self.counts[order - 1] += len(words)
+
+    def set_backoffs(self, contexts: np.ndarray, backoffs: np.ndarray) -> None:
+        """Set the back-offs of contexts (M, n) of n-grams that were added."""
+        _set_backoffs(self.tables, contexts, backoffs.astype(np.float32))
 
     def _grow(self, arcs: int, states: int) -> None:
         old = self.tables
