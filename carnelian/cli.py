@@ -25,6 +25,7 @@ VERBS = {
     "train": ("train", "Train a model as a recipe says."),
     "transcribe": ("transcribe", "Write down what recordings say."),
     "evaluate": ("evaluate", "Measure word and character error rates."),
+    "compare": ("compare", "Say whether one of two recognizers is really better."),
     "tune": ("tune", "Find the best weights of a language model."),
     "language-model": ("language_model", "Build, score, mix and filter n-gram language models."),
     "info": ("info", "Show what is inside a recipe or a checkpoint."),
