@@ -57,8 +57,9 @@ class GatedConvolutions(nn.Module):
         self.convolutions = nn.ModuleList()
         for inputs, (channels, kernel, dropout) in zip(widths, layers):
             convolution = nn.Conv1d(inputs, channels // 2 * 2, kernel)
-            # the gate halves the signal and dropout takes its share: Gehring et al., 2017, arXiv 1705.03122
-            nn.init.normal_(convolution.weight, std=math.sqrt(4 * (1 - dropout) / (kernel * inputs)))
+            # three, not the four of Gehring et al., 2017, arXiv 1705.03122: loud input opens the gates, and layers on layers
+            # of four would then shout ever louder
+            nn.init.normal_(convolution.weight, std=math.sqrt(3 * (1 - dropout) / (kernel * inputs)))
             self.convolutions.append(weight_norm(convolution, dim=0))
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
