@@ -29,7 +29,7 @@ FACE = {
     "count_errors": "scoring.wer",
     "CarnelianError": "errors",
 }
-__all__ = ["__version__", *FACE]  # noqa: PLE0604
+__all__ = ["__version__", *FACE]
 
 
 def __getattr__(name: str) -> Any:
