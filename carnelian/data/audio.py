@@ -14,6 +14,7 @@ import soundfile
 import soxr
 
 from carnelian.data.shards import INSIDE, inside_shard, read_bytes
+from carnelian.data.sphere import read_header, read_sphere
 from carnelian.data.utterance import Utterance
 from carnelian.errors import AudioError
 
@@ -118,15 +119,49 @@ def open_audio(source: Source) -> Iterator[soundfile.SoundFile]:
             raise AudioError(f"{name}: an empty file. {AGAIN}")
     try:
         file = soundfile.SoundFile(io.BytesIO(given) if isinstance(given, bytes) else given)
+        promised = int(read_header(first_bytes(given)).get("sample_count", 0)) if file.format == "NIST" else 0
     except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
-        raise AudioError(f"{name}: not a recording that can be read ({reason(error)}). {CURE}") from None
+        content = first_bytes(given, -1)
+        if not read_header(content):
+            raise AudioError(f"{name}: not a recording that can be read ({reason(error)}). {CURE}") from None
+        file, promised = open_sphere(content, name), 0
     with file:
         if file.frames >= 1 << 62:
             raise AudioError(f"{name}: its header gives no length. {CURE}")
-        for promised, found in re.findall(r"(\d+) \(should be (\d+)\)", file.extra_info):
-            if int(found) < 0.9 * int(promised) and int(promised) < 0x7FFF0000:  # more: a stream of unknown length
-                raise AudioError(f"{name}: cut off; {found} bytes of {promised} are there. {AGAIN}")
+        if much_less(file.frames, promised, file.samplerate):
+            raise AudioError(f"{name}: cut off; {file.frames} samples of {promised} are there. {AGAIN}")
+        for stated, found in re.findall(r"(\d+) \(should be (\d+)\)", file.extra_info):
+            if int(found) < 0.9 * int(stated) and int(stated) < 0x7FFF0000:  # more: a stream of unknown length
+                raise AudioError(f"{name}: cut off; {found} bytes of {stated} are there. {AGAIN}")
         yield file
+
+
+def open_sphere(content: bytes, name: str) -> soundfile.SoundFile:
+    """A SPHERE file that libsndfile refuses, decoded here."""
+    try:
+        samples, rate = read_sphere(content)
+    except ValueError as error:
+        raise AudioError(
+            f"{name}: not read ({error}). Copy it again, or convert it with sph2pipe or w_decode"
+        ) from None
+    decoded = io.BytesIO()
+    soundfile.write(decoded, samples, rate, format="WAV", subtype="PCM_16")
+    decoded.seek(0)
+    return soundfile.SoundFile(decoded)
+
+
+def first_bytes(given: str | bytes | BinaryIO, count: int = 1024) -> bytes:
+    """The first bytes (-1: all) of a recording."""
+    if isinstance(given, bytes):
+        return given if count < 0 else given[:count]
+    if isinstance(given, str):
+        with open(given, "rb") as file:
+            return file.read(count)
+    place = given.tell()
+    given.seek(0)
+    content = given.read(count)
+    given.seek(place)
+    return content
 
 
 def find_recording(path: str, more: dict) -> str | bytes:

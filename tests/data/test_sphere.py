@@ -1,0 +1,174 @@
+"""Shorten streams decode to the very samples; NIST's and LDC's own test files, and streams encoded here."""
+
+import base64
+import hashlib
+
+import numpy as np
+import pytest
+
+from carnelian.data.audio import audio_info, load_audio
+from carnelian.data.sphere import MU_LAW, read_sphere
+from carnelian.errors import AudioError
+
+
+class Writer:
+    """Rice codes, as shorten writes them."""
+
+    def __init__(self):
+        self.bits: list[str] = []
+
+    def unsigned(self, value, width):
+        self.bits.append("0" * (value >> width) + "1" + (f"{value & (1 << width) - 1:0{width}b}" if width else ""))
+
+    def signed(self, value, width):
+        self.unsigned(value << 1 if value >= 0 else (-value << 1) - 1, width + 1)
+
+    def number(self, value):
+        self.unsigned(value.bit_length(), 2)
+        self.unsigned(value, value.bit_length())
+
+    def stream(self, version=2):
+        bits = "".join(self.bits)
+        bits += "0" * (-len(bits) % 32)
+        return b"ajkg" + bytes([version]) + int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def encoded(samples, order, size=64, kind=5, means=0):
+    """(S, C) as a shorten stream of polynomial predictors of an order 0 to 3, without means."""
+    writer = Writer()
+    for value in (kind, samples.shape[1], size, 0, means, 0):
+        writer.number(value)
+    past = np.zeros((samples.shape[1], 3), int)
+    for first in range(0, len(samples), size):
+        part = samples[first : first + size].astype(int)
+        if len(part) < size:
+            writer.unsigned(5, 2)
+            writer.number(len(part))
+        for channel, own in enumerate(part.T):
+            line = np.concatenate([past[channel], own])
+            past[channel] = line[-3:]
+            if not own.any():
+                writer.unsigned(8, 2)
+                continue
+            writer.unsigned(order, 2)
+            writer.unsigned(5, 3)
+            for residual in np.diff(line, order)[3 - order :]:
+                writer.signed(int(residual), 5)
+    writer.unsigned(4, 2)
+    return writer.stream()
+
+
+def sphere(data, frames, channels=1, coding="pcm,embedded-shorten-v2.00", **more):
+    fields = {"sample_count": frames, "channel_count": channels, "sample_rate": 8000} | more
+    lines = ["NIST_1A", "   1024", *(f"{name} -i {value}" for name, value in fields.items())]
+    header = "\n".join([*lines, f"sample_coding -s{len(coding)} {coding}", "end_head", ""])
+    return header.encode().ljust(1024) + data
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_what_was_encoded_is_decoded(order, channels):
+    rng = np.random.default_rng(order)
+    samples = (
+        500 * np.sin(np.arange(300)[:, None] / (9 + np.arange(channels))) + rng.normal(0, 9, (300, channels))
+    ).astype(int)
+    samples[64:128] = 0
+    content = sphere(encoded(samples, order), 300, channels, sample_checksum=int(samples.sum()) & 0xFFFF)
+    found, rate = read_sphere(content)
+    assert rate == 8000 and found.dtype == np.int16
+    np.testing.assert_array_equal(found, samples)
+    np.testing.assert_allclose(load_audio(content, 8000), samples.mean(axis=1) / 32768, atol=1e-7)
+    assert audio_info(content).channels == channels
+
+
+def test_mu_law_codes():
+    values = np.array([[0], [5], [127], [-1], [-2], [-128]])
+    found, _ = read_sphere(sphere(encoded(values, 0, kind=8), 6))
+    np.testing.assert_array_equal(found, MU_LAW[[[255], [250], [128], [127], [126], [0]]])
+    assert MU_LAW[[0, 127, 128, 255]].tolist() == [-32124, 0, 32124, 0]
+
+
+def test_broken_streams_are_one_line_and_never_more():
+    samples = (500 * np.sin(np.arange(300)[:, None] / 9)).astype(int)
+    whole = sphere(encoded(samples, 2), 300, sample_checksum=int(samples.sum()) & 0xFFFF)
+    for size in range(1030, len(whole) - 8, 37):
+        with pytest.raises(AudioError, match="cut off or broken"):
+            load_audio(whole[:size], 8000)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        content = bytearray(whole)
+        for place in rng.integers(1028, len(whole), size=3):
+            content[place] = int(rng.integers(256))
+        try:
+            found, _ = read_sphere(bytes(content))
+        except ValueError as error:
+            assert "\n" not in str(error)
+        else:
+            assert found.shape == (300, 1)
+
+
+@pytest.mark.parametrize(
+    "fields, finding",
+    [
+        ({"frames": 1 << 40}, "a SPHERE header with"),
+        ({"frames": 10, "channels": 99}, "a SPHERE header with"),
+        ({"frames": "x"}, "a SPHERE header without"),
+        ({"frames": 10, "coding": "pcm,embedded-wavpack1.0"}, "cut off or broken"),
+    ],
+)
+def test_strange_headers_are_one_line(fields, finding):
+    with pytest.raises(AudioError, match=finding) as error:
+        load_audio(sphere(b"ajkg\2" + bytes(20), **fields), 8000)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, twin",
+    [
+        ("ex1_01st", "ex1_01"),
+        ("ex1_10st", "ex1_10"),
+        ("ex2_01st", "ex2_01"),
+        ("ex2_10st", "ex2_10"),
+        ("ex4_sh", "ex4_10"),
+        ("ex5_sh", "ex5_p"),
+        ("ex5_p_sh", "ex5_p01"),
+        ("ex7", "ex7_01"),
+        ("ex7_sh", "ex7_10"),
+    ],
+)
+def test_nist_s_files_equal_their_uncompressed_twins(shared, name, twin):
+    folder = shared("sphere/nist27")
+    audio = load_audio(folder / f"{name}.wav", 16000)
+    np.testing.assert_array_equal(audio, load_audio(folder / f"{twin}.wav", 16000))
+    assert np.abs(audio).max() > 0.01
+
+
+def test_the_second_half_of_a_compressed_file(shared):
+    folder = shared("sphere/nist27")
+    np.testing.assert_array_equal(
+        load_audio(folder / "ex8.wav", 8000), np.tile(load_audio(folder / "ex5_c2.wav", 8000), 2)
+    )
+
+
+@pytest.mark.parametrize("name", ["1pcbe", "1pcle", "1ulaw", "2pcbe", "2pcle", "2ulaw"])
+def test_ldc_s_files_have_the_digests_of_sph2pipe_s_raw_output(shared, name):
+    folder = shared("sphere/sph2pipe")
+    samples, _ = read_sphere((folder / f"123_{name}_shn.sph").read_bytes())
+    digest = hashlib.md5(samples.astype(">i2").tobytes()).digest()
+    lines = (folder / "outfile-md5.list.macosx").read_text().splitlines()
+    sources = [line.split()[-1] for line in lines if line.startswith(base64.b64encode(digest).decode().rstrip("="))]
+    assert f"123_{name}_shn.sph" in sources
+
+
+@pytest.mark.parametrize(
+    "name, finding",
+    [
+        ("ex1_01sh.wav", 'packed as "shortpack-v0", which only NIST\'s w_decode reads'),
+        ("ex4_wp.wav", "embedded-wavpack1.0"),
+        ("ex1_10.wvc", "cut off; 488 samples of 16000 are there"),
+        ("ex1_10st.wvc", "cut off or broken after 2304 of 16000 samples"),
+    ],
+)
+def test_what_is_not_read_is_one_line(shared, name, finding):
+    with pytest.raises(AudioError, match=finding):
+        load_audio(shared("sphere/nist27") / name, 16000)
