@@ -4,6 +4,7 @@ The door to pyyaml.
 """
 
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
@@ -14,10 +15,20 @@ from torch import Tensor
 from carnelian.data.alphabet import ENGLISH, Alphabet, WordPieces
 from carnelian.errors import CheckpointError, MissingExtraError
 from carnelian.formats.convolutional import encoder_weights, model_weights, rows_of_weights, standard_names
-from carnelian.formats.reading import ForeignModel, check_tensors, plain, read_archive, read_file, read_pickle
+from carnelian.formats.reading import (
+    ForeignModel,
+    check_tensors,
+    first_line,
+    plain,
+    read_archive,
+    read_file,
+    read_pickle,
+)
 from carnelian.models.layers import Row
 
 YAML_BYTES = 2**22  # more than any configuration has
+LONGEST = 2**16  # samples of a window
+LAYERS = 1000  # more rows, and more repeats in one, than any network has
 CONFIGURATION, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
 
 
@@ -37,7 +48,7 @@ def read_configuration(where: str | Path, data: bytes) -> dict[str, Any]:
     try:
         configuration = yaml.safe_load(data)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise CheckpointError(f"{where}: not a YAML configuration ({str(error).splitlines()[0]})") from None
+        raise CheckpointError(f"{where}: not a YAML configuration ({first_line(error)})") from None
     if not isinstance(configuration, dict):
         raise CheckpointError(f"{where}: not a configuration but {type(configuration).__name__}")
     if "JasperEncoder" in configuration:  # NeMo 0.x named its tables by the modules
@@ -77,7 +88,7 @@ class Section:
                 return kind(value)
         except (TypeError, ValueError):
             pass
-        raise CheckpointError(f"{self.where}: {self.name}.{key} is {value!r}, expected {kind.__name__}")
+        raise CheckpointError(f"{self.where}: {self.name}.{key} is {reprlib.repr(value)}, expected {kind.__name__}")
 
     def expect(self, **settings: Any) -> None:
         """Raises CheckpointError for a setting whose value this package cannot follow."""
@@ -85,7 +96,7 @@ class Section:
             found = self.table.get(key)
             if found is not None and found != expected:
                 raise CheckpointError(
-                    f"{self.where}: {self.name}.{key} is {found!r}; only {expected!r} is supported here"
+                    f"{self.where}: {self.name}.{key} is {reprlib.repr(found)}; only {expected!r} is supported here"
                 )
 
 
@@ -110,6 +121,16 @@ def features_table(section: Section, sample_rate: int, version: tuple[int, int])
     )
     sample_rate = section.get("sample_rate", int, sample_rate)
     window = section.get("window_size", float, 0.02)
+    hop = section.get("window_stride", float, 0.01)
+    if not (1000 <= sample_rate <= 2**20 and int(sample_rate * hop) >= 1 and 2 <= int(sample_rate * window) <= LONGEST):
+        raise CheckpointError(
+            f"{section.where}: windows of {window} s every {hop} s at {sample_rate} Hz. Is the configuration whole?"
+        )
+    fft = section.get("n_fft", int, 2 ** (int(sample_rate * window) - 1).bit_length())
+    if not int(sample_rate * window) <= fft <= LONGEST:
+        raise CheckpointError(
+            f"{section.where}: {section.name}.n_fft is {fft} for windows of {int(sample_rate * window)} samples"
+        )
     normalize = section.table.get("normalize", "per_feature")
     pad_to = section.table.get("pad_to")
     if section.table.get("highfreq") not in (None, sample_rate // 2):
@@ -120,8 +141,8 @@ def features_table(section: Section, sample_rate: int, version: tuple[int, int])
         "features": section.get("features", int, 64),
         "sample_rate": sample_rate,
         "window": window,
-        "hop": section.get("window_stride", float, 0.01),
-        "fft": section.get("n_fft", int, 2 ** (int(sample_rate * window) - 1).bit_length()),
+        "hop": hop,
+        "fft": fft,
         "preemphasis": section.get("preemph", float, 0.97),
         "dither": section.get("dither", float, 1e-5),
         "log_guard": section.get("log_zero_guard_value", float, 2.0**-24),
@@ -180,8 +201,11 @@ def encoder_settings(section: Section) -> tuple[list[Row], dict[str, Any]]:
         line = Section(section.where, f"encoder.jasper.{index}", entry)
         residual_mode = line.get("residual_mode", str, residual_mode)  # in NeMo it holds until the next that is given
         rows.append(row(line, residual_mode))
-    if not rows or any(r.channels < 1 or r.repeat < 1 or r.kernel < 1 or r.stride < 1 or r.groups < 1 for r in rows):
-        raise CheckpointError(f"{section.where}: encoder.jasper describes no layers. Is the configuration whole?")
+    sizes = [(r.channels, r.repeat, r.kernel, r.stride, r.dilation, r.groups) for r in rows]
+    if not 0 < len(rows) <= LAYERS or any(min(size) < 1 or size[1] > LAYERS for size in sizes):
+        raise CheckpointError(
+            f"{section.where}: encoder.jasper describes no layers, or too many. Is the configuration whole?"
+        )
     if activation != "relu" and any(r.excitation for r in rows):
         section.expect(activation="relu")
     settings: dict[str, Any] = {} if activation == "relu" else {"activation": activation}
@@ -208,7 +232,7 @@ def alphabet_of(
             )
         return WordPieces(found[0])
     symbols = decoder.table.get("vocabulary") or configuration.get("labels")
-    if not isinstance(symbols, list) or not symbols:
+    if not isinstance(symbols, list) or not symbols or not all(isinstance(symbol, str | int) for symbol in symbols):
         raise CheckpointError(
             f"{where}: its configuration has neither decoder.vocabulary nor labels, so its symbols are unknown"
         )
@@ -219,17 +243,22 @@ def alphabet_of(
 def resolved(configuration: dict[str, Any]) -> dict[str, Any]:
     """The configuration with `${labels}` and `${model.labels}` replaced by what they point at."""
 
+    done: dict[int, Any] = {}
+
     def value(found: Any, depth: int) -> Any:
         if isinstance(found, str) and depth < 8 and (pointer := re.fullmatch(r"\$\{([\w.]+)\}", found)):
             target: Any = configuration
             for key in pointer[1].removeprefix("model.").split("."):
                 target = target.get(key) if isinstance(target, dict) else None
             return value(target, depth + 1)
-        if isinstance(found, dict) and depth < 8:
-            return {key: value(part, depth + 1) for key, part in found.items()}
-        if isinstance(found, list) and depth < 8:
-            return [value(part, depth + 1) for part in found]
-        return found
+        if not isinstance(found, dict | list) or depth > 8:
+            return found
+        if id(found) not in done:  # what YAML's aliases share stays shared
+            done[id(found)] = found
+            parts = found.items() if isinstance(found, dict) else enumerate(found)
+            inner = {key: value(part, depth + 1) for key, part in parts}
+            done[id(found)] = inner if isinstance(found, dict) else list(inner.values())
+        return done[id(found)]
 
     return value(configuration, 0)
 
@@ -271,7 +300,7 @@ def foreign_model(
         labels = configuration.get("labels") or []
         kind = "a voice activity detector" if "speech" in labels else "a classifier"
         raise CheckpointError(
-            f"{where}: {kind} (labels {', '.join(map(str, labels))}), no recognizer: it writes no text. "
+            f"{where}: {kind} (labels {reprlib.repr(labels)}), no recognizer: it writes no text. "
             f"Its encoder of {len(rows)} rows is whole; give a model with a CTC decoder"
         )
     if decoder.target not in ("ConvASRDecoder", "JasperDecoderForCTC", ""):
@@ -287,6 +316,8 @@ def foreign_model(
     features = features_table(
         preprocessor, Section(where, "model", configuration).get("sample_rate", int, 16_000), version
     )
+    if features["features"] != inputs:
+        raise CheckpointError(f"{where}: preprocessor.features is {features['features']}, encoder.feat_in is {inputs}")
     recipe: dict[str, Any] = {
         "features": features,
         "encoder": {"name": "convolutional", **settings, "rows": row_tables(rows)},

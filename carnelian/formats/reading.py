@@ -87,17 +87,34 @@ INERT = [
 
 
 def plain(value: Any) -> Any:
-    """Settings out of a pickle as plain dictionaries, lists and values."""
-    if isinstance(value, Inert):
-        for holder in ("_content", "_val"):
-            if holder in value:
-                return plain(value[holder])
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return value
+    """Settings out of a pickle as plain dictionaries, lists and values; what is shared stays shared, what holds itself is cut."""
+    done: dict[int, Any] = {}
+
+    def convert(part: Any) -> Any:
+        if not isinstance(part, Mapping | list | tuple):
+            return part
+        if id(part) not in done:
+            done[id(part)] = None
+            holder = (
+                next((key for key in ("_content", "_val") if key in part), None) if isinstance(part, Inert) else None
+            )
+            if holder is not None:
+                done[id(part)] = convert(part[holder])
+            elif isinstance(part, Mapping):
+                done[id(part)] = {str(key): convert(inner) for key, inner in part.items()}
+            else:
+                done[id(part)] = [convert(inner) for inner in part]
+        return done[id(part)]
+
+    try:
+        return convert(value)
+    except RecursionError:
+        raise CheckpointError("its settings are nested without end. Is the file what it should be?") from None
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def refuse_bomb(name: str, data: bytes) -> None:
@@ -154,11 +171,13 @@ def read_archive(path: Path) -> dict[str, bytes]:
 
     An archive whose contents are out of proportion to its size, or whose members escape it, is refused.
     """
-    limit = SLACK + EXPANSION * path.stat().st_size
     contents: dict[str, bytes] = {}
     total = 0
     try:
-        with tarfile.open(path, "r:*") as archive:
+        limit = SLACK + EXPANSION * path.stat().st_size
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+        with tarfile.open(path, "r:gz" if zipped else "r:") as archive:
             for member in archive:
                 refuse_member(path, member)
                 total += member.size
@@ -166,11 +185,11 @@ def read_archive(path: Path) -> dict[str, bytes]:
                     raise CheckpointError(
                         f'{path}: more than a checkpoint of {path.stat().st_size} bytes holds (at "{member.name}"): not opened'
                     )
-                file = archive.extractfile(member)
-                if file is not None:
-                    contents[str(PurePosixPath(member.name))] = file.read()
+                data = archive.extractfile(member)
+                if data is not None:
+                    contents[str(PurePosixPath(member.name))] = data.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise CheckpointError(f"{path}: cut short or damaged ({error}). Get the archive again") from None
+        raise CheckpointError(f"{path}: cut short or damaged ({first_line(error)}). Get the archive again") from None
     return contents
 
 

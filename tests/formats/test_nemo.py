@@ -189,6 +189,17 @@ FAULTS = {
         lambda c: c.update(labels=None) or c["decoder"].update(vocabulary=None),
         r"neither decoder\.vocabulary nor labels",
     ),
+    "repeats": ("configure", lambda c: c["encoder"]["jasper"][0].update(repeat=10**9), r"no layers, or too many"),
+    "windows": (
+        "configure",
+        lambda c: c["preprocessor"].update(window_size=1e9),
+        r"windows of 1000000000\.0 s every 0\.01 s",
+    ),
+    "bands": (
+        "configure",
+        lambda c: c["preprocessor"].update(features=10**9),
+        r"preprocessor\.features is 1000000000, encoder",
+    ),
     "no weights": ("leave_out", ["model_weights.ckpt"], r"has no member model_weights\.ckpt"),
     "no configuration": ("leave_out", ["model_config.yaml"], r"has no member model_config\.yaml"),
 }
@@ -199,6 +210,16 @@ def test_one_clear_line_for_each_fault(archive, fault):
     where, change, expected = FAULTS[fault]
     message = refused(read_nemo, archive(**{where: change}))
     assert re.search(expected, message), message
+
+
+def test_aliases_of_aliases_end(archive):
+    def laugh(configuration):
+        laughs = ["ha"] * 9
+        for _ in range(9):
+            laughs = [laughs] * 9
+        configuration["labels"] = configuration["decoder"]["vocabulary"] = laughs
+
+    assert "so its symbols are unknown" in refused(read_nemo, archive(configure=laugh))
 
 
 @pytest.mark.parametrize(

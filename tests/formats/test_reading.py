@@ -133,5 +133,18 @@ def test_settings_of_other_frameworks_are_plain_data():
     assert torch.equal(found["model"]["w"], torch.ones(2))
 
 
+def test_settings_that_share_or_hold_themselves_end():
+    shared = ["x"]
+    for _ in range(60):
+        shared = [shared, shared]
+    assert len(plain(shared)) == 2  # 2 ** 60 strings, were they copied
+    shared.append(shared)
+    assert plain(shared)[2] is None
+    deep = []
+    for _ in range(10_000):
+        deep = [deep]
+    assert "nested without end" in refused(plain, deep)
+
+
 def test_missing_file(tmp_path):
     assert "cannot be read" in refused(read_file, tmp_path / "none.pt")
