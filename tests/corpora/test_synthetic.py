@@ -14,17 +14,17 @@ pytest.importorskip("espeakng_loader")
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("spoken")
-    synthesize(folder, train=100, test=12)
+    synthesize(folder, train=80, test=8)
     return folder
 
 
 def test_test_speakers_and_sentences_are_unheard(corpus):
     train, test = (list(read_manifest(corpus / f"{name}.jsonl")) for name in ("train", "test"))
-    assert (len(train), len(test)) == (100, 12)
+    assert (len(train), len(test)) == (80, 8)
     assert not {utterance.text for utterance in train} & {utterance.text for utterance in test}
     heard, unheard = ({u.more["speaker"].split("+")[1] for u in subset} for subset in (train, test))
     assert len(heard) > 10 and not heard & unheard
-    assert len({utterance.text for utterance in test}) == 12
+    assert len({utterance.text for utterance in test}) == 8
 
 
 def test_recordings_are_speech_of_the_stated_length(corpus):
@@ -36,7 +36,7 @@ def test_recordings_are_speech_of_the_stated_length(corpus):
 
 
 def test_same_seed_same_bytes(corpus, tmp_path):
-    synthesize(tmp_path, train=100, test=12)
+    synthesize(tmp_path, train=80, test=8)
     for path in corpus.rglob("*.*"):
         assert path.read_bytes() == (tmp_path / path.relative_to(corpus)).read_bytes()
 

@@ -13,10 +13,10 @@ def utterances(count, rate, seed=0, words=10):
 
 
 def test_width_is_that_of_the_normal_approximation():
-    errors = utterances(2000, 0.2)
-    found = interval(errors, draws=2000)
+    errors = utterances(1000, 0.2)
+    found = interval(errors, draws=1500)
     rate = sum(errors, Errors()).rate
-    expected = 1.96 * np.sqrt(0.2 * 0.8 / 20_000)
+    expected = 1.96 * np.sqrt(0.2 * 0.8 / 10_000)
     assert found.high - rate == pytest.approx(expected, rel=0.15)
     assert rate - found.low == pytest.approx(expected, rel=0.15)
 
@@ -41,7 +41,7 @@ def test_nothing_to_draw_from():
 
 def test_difference_of_two_systems():
     better, worse = utterances(500, 0.1, seed=1), utterances(500, 0.13, seed=2)
-    found, probability = difference(better, worse)
+    found, probability = difference(better, worse, draws=2000)
     assert found.low < -0.02 and found.high < 0 and probability > 0.99
     same, even = difference(better, better)
     assert (same.low, same.high, even) == (0, 0, 0.5)
