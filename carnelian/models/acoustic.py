@@ -1,5 +1,7 @@
 """An acoustic model: waveforms to log-probabilities of symbols."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from carnelian.models.specaugment import Mask
@@ -8,10 +10,12 @@ from carnelian.models.specaugment import Mask
 class AcousticModel(nn.Module):
     """Features, masks on them while training, encoder, head: (B, S) audio, (B,) samples -> (B, O, V) log-probs, (B,) steps."""
 
-    def __init__(self, features: nn.Module, encoder: nn.Module, symbols: int, masks: tuple[Mask, ...] = ()):
+    def __init__(self, features: Any, encoder: Any, symbols: int, masks: tuple[Mask, ...] = ()):
         """`symbols` counts the alphabet without the blank, which the head adds as the last."""
         super().__init__()
-        self.features, self.encoder, self.masks = features, encoder, masks
+        self.features: Any = features
+        self.encoder: Any = encoder
+        self.masks = masks
         self.head = nn.Linear(encoder.channels, symbols + 1)
         nn.init.xavier_uniform_(self.head.weight)
 

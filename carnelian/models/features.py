@@ -64,6 +64,8 @@ NORMALIZATIONS = {
 class SpectralFeatures(nn.Module):
     """(B, S) audio and (B,) samples -> (B, F, T) features, zero past each row's frames, and (B,) frames."""
 
+    window: Tensor
+
     def __init__(
         self,
         to_features: Callable[[Tensor], Tensor],
@@ -119,7 +121,9 @@ class SpectralFeatures(nn.Module):
                 pad_mode=self.edge if audio.shape[1] > self.fft // 2 else "constant",
                 return_complex=True,
             )
-            power = spectrum.real.square() + spectrum.imag.square()  # a sum over the last axis of two is ten times slower
+            power = (
+                spectrum.real.square() + spectrum.imag.square()
+            )  # a sum over the last axis of two is ten times slower
             features = self.normalize(self.to_features(power), frames)
             features = features * (torch.arange(features.shape[-1], device=audio.device) < frames[:, None])[:, None]
             if self.pad_to:
@@ -129,6 +133,9 @@ class SpectralFeatures(nn.Module):
 
 class _Bands(nn.Module):
     """Power spectrum (B, fft / 2 + 1, T) -> log energies of bands, and where asked their cosine transform."""
+
+    bands: Tensor
+    rotation: Tensor | None
 
     def __init__(self, bands: Tensor, log_guard: float, rotation: Tensor | None = None):
         super().__init__()
