@@ -1,6 +1,9 @@
 """The checkpoints of a run: written while training goes on, the last few and the best few kept, found again when it resumes."""
 
 import json
+import os
+import re
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,20 @@ from carnelian.errors import CheckpointError
 STATE = ".state.safetensors"
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a text beside the path and renames it; CheckpointError where there is no room or no right to."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path}: could not be written ({error.strerror}). Make room, or give another folder"
+        ) from None
+
+
 class Checkpoints:
     """The checkpoints in a folder: `step-N.safetensors` to use, `step-N.state.safetensors` beside it to go on from."""
 
@@ -23,8 +40,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps of whole checkpoints, rising: the weights are written last, so where they are the state is."""
-        found = [path for path in self.folder.glob("step-*.safetensors") if not path.name.endswith(STATE)]
-        return sorted(int(path.name[5:].split(".")[0]) for path in found)
+        found = (re.fullmatch(r"step-(\d+)\.safetensors", path.name) for path in self.folder.glob("step-*"))
+        return sorted(int(match[1]) for match in found if match)
 
     def path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}.safetensors"
@@ -64,18 +81,16 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
     def scores(self) -> dict[int, float]:
-        """Validation scores by step, lower is better, as `note_score` noted them."""
+        """Validation scores by step, lower is better, as `note_scores` noted them."""
         try:
             noted = json.loads((self.folder / "scores.json").read_text())
         except (FileNotFoundError, ValueError):
             return {}
         return {int(step): score for step, score in noted.items()}
 
-    def note_score(self, step: int, score: float) -> None:
-        """Notes a step's validation score, so that the best checkpoints are kept."""
-        beside = self.folder / ".scores.json"
-        beside.write_text(json.dumps({**self.scores(), step: score}))
-        beside.replace(self.folder / "scores.json")
+    def note_scores(self, scores: Mapping[int, float]) -> None:
+        """Notes validation scores by step, so that the best checkpoints are kept."""
+        write_text(self.folder / "scores.json", json.dumps(scores))
 
     def state(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The training state of a step: tensors by name, and numbers."""

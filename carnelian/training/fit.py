@@ -1,7 +1,7 @@
 """The one training loop. It knows nothing of speech: it is handed a model, a loss, batches and a schedule, and reports each step."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,7 @@ class Training:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The state as tensors by name and as numbers, from which `restore` goes on; the tensors are copies."""
-        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
         for parameter, entries in self.optimizer.state.items():
@@ -230,10 +230,10 @@ def waiting(model: nn.Module, *, until: bool) -> Any:
     return torch.enable_grad() if synchronised else model.no_sync()  # type: ignore[operator]
 
 
-def total_over_processes(values: list[float], device: str) -> list[float]:
+def total_over_processes(values: Sequence[float], device: str) -> list[float]:
     """Each number's sum over all processes; exact for whole numbers."""
     if not distributed.is_initialized():
-        return values
+        return list(values)
     totals = torch.tensor(values, dtype=torch.float64, device=device)
     distributed.all_reduce(totals)
     return totals.tolist()

@@ -67,21 +67,21 @@ def novograd(
     averaging: bool = False,
 ) -> Optimizer:
     """NovoGrad; with a learning rate around 0.01."""
-    return NovoGrad(parameters, betas=tuple(betas), eps=eps, weight_decay=weight_decay, averaging=averaging)
+    return NovoGrad(parameters, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay, averaging=averaging)
 
 
 def adamw(
     parameters: Iterable, *, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-8, weight_decay: float = 0.01
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
-    return AdamW(parameters, lr=1.0, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+    return AdamW(parameters, lr=1.0, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay)
 
 
 def adam(
     parameters: Iterable, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0
 ) -> Optimizer:
     """Adam (Kingma and Ba, 2015), weight decay as L2."""
-    return torch.optim.Adam(parameters, lr=1.0, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+    return torch.optim.Adam(parameters, lr=1.0, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay)
 
 
 def sgd(parameters: Iterable, *, momentum: float = 0.9, weight_decay: float = 0.0, nesterov: bool = False) -> Optimizer:

@@ -1,0 +1,98 @@
+"""What a training reads: the utterances of its manifests, planned into batches by epoch and loaded ahead."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from carnelian import console
+from carnelian.data.alphabet import Alphabet
+from carnelian.data.audio import audio_info
+from carnelian.data.augment import chain
+from carnelian.data.batch import Batch, load_batches, padding_share, plan_batches
+from carnelian.data.utterance import Manifest
+from carnelian.errors import ManifestError
+from carnelian.recipe import Recipe
+from carnelian.training.distributed import World
+from carnelian.training.settings import Settings
+
+
+class Corpus:
+    """The utterances of manifests that can be trained on, in batches by epoch, for one of the processes."""
+
+    def __init__(self, settings: Settings, recipe: Recipe, alphabet: Alphabet, sample_rate: int, world: World):
+        self.settings, self.alphabet, self.sample_rate, self.world = settings, alphabet, sample_rate, world
+        self.seed = recipe.get("seed", 0)
+        self.manifest = Manifest(*settings.manifests)
+        self.augment = chain(recipe["augment"], sample_rate) if recipe.get("augment") else None
+        durations = self.manifest.durations
+        self.kept = np.flatnonzero((durations >= settings.min_duration) & (durations <= settings.max_duration))
+        if not len(self.kept):
+            raise ManifestError(
+                f"{', '.join(settings.manifests)}: none of {len(durations)} utterances is between {settings.min_duration} and "
+                f"{settings.max_duration} s. Change [train] min_duration and max_duration"
+            )
+        self.durations = durations[self.kept]
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """The batches of an epoch, as indices into `durations`."""
+        settings = self.settings
+        return plan_batches(
+            self.durations,
+            batch_size=settings.batch_size or None,
+            batch_seconds=settings.batch_seconds or None,
+            seed=self.seed,
+            epoch=epoch,
+            rank=self.world.rank,
+            ranks=self.world.ranks,
+            sorted_first_epoch=settings.sorted_first_epoch,
+            padding=settings.padding,
+            shards=self.manifest.shards[self.kept],
+        )
+
+    def batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        """The batches of an epoch from its batch `start` on."""
+        batches = load_batches(
+            self.manifest,
+            [self.kept[batch] for batch in self.plan(epoch)],
+            alphabet=self.alphabet,
+            sample_rate=self.sample_rate,
+            seed=self.seed,
+            epoch=epoch,
+            augment=self.augment,
+            workers=self.settings.workers,
+            start=start,
+        )
+        return map(Batch.pin, batches) if self.world.device.startswith("cuda") else batches
+
+    def describe(self) -> None:
+        """Notes what is trained on, what is left out, and what is resampled."""
+        left = len(self.manifest) - len(self.kept)
+        share = padding_share(self.plan(1), self.durations)
+        console.note(
+            f"{len(self.kept)} utterances, {self.durations.sum() / 3600:.2f} h, {100 * share:.1f} % padding"
+            + (f"; {left} left out by their duration" if left else "")
+        )
+        first = self.manifest[int(self.kept[0])]
+        found = audio_info(first).sample_rate
+        if found != self.sample_rate:
+            console.note(
+                f"{first.audio_filepath} has {found} samples a second, the model hears {self.sample_rate}: resampled"
+            )
+
+
+def halves(batch: Batch) -> list[Batch]:
+    """A batch in two, the second the smaller; one of a single row as it is."""
+    middle = (len(batch) + 1) // 2
+    parts = [slice(0, middle), slice(middle, len(batch))]
+    return [
+        Batch(
+            batch.audio[part],
+            batch.audio_lengths[part],
+            batch.targets[part],
+            batch.target_lengths[part],
+            batch.texts[part],
+            batch.utterances[part],
+        )
+        for part in parts
+        if batch.utterances[part]
+    ]

@@ -1,0 +1,150 @@
+"""A training on several processes: who is among them, what they add up, and batch norm over all their rows.
+
+Launched by torchrun, on one machine or many; gloo between CPUs, NCCL between GPUs.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as distributed
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from carnelian.data.batch import Batch
+from carnelian.errors import RecipeError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a training: which of them this is, how many there are, and the device of this one."""
+
+    rank: int = 0
+    ranks: int = 1
+    device: str = "cpu"
+
+
+@contextmanager
+def joined(device: str = "") -> Iterator[World]:
+    """The processes that torchrun has started, joined while open; one alone where it has not. A GPU is taken where there is one."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise RecipeError(
+            '[train] device = "cuda": this machine has no GPU that torch can use. Take the key away, or set "cpu"'
+        )
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks == 1:
+        yield World(device=device)
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    distributed.init_process_group("gloo" if device == "cpu" else "nccl")
+    yield World(distributed.get_rank(), ranks, device)
+    distributed.destroy_process_group()  # not after an error: the others may be gone, and torchrun ends them
+
+
+def of_this_process(values: Sequence[T]) -> Sequence[T]:
+    """The values that fall to this process; each falls to one."""
+    if not distributed.is_initialized():
+        return values
+    return values[distributed.get_rank() :: distributed.get_world_size()]
+
+
+def highest_over_processes(values: Sequence[float], device: str = "cpu") -> list[float]:
+    """The highest of each number over all processes, so that all of them decide alike."""
+    if not distributed.is_initialized():
+        return list(values)
+    highest = torch.tensor(values, dtype=torch.float64, device=device)
+    distributed.all_reduce(highest, distributed.ReduceOp.MAX)
+    return highest.tolist()
+
+
+def spread(model: nn.Module, world: World, *, sync_norm: bool = False) -> nn.Module:
+    """The model as several processes train it: gradients are averaged, and with `sync_norm` the norms' statistics shared."""
+    if world.ranks == 1:
+        return model
+    if sync_norm:
+        share_norms(model)
+    return DistributedDataParallel(model, device_ids=None if world.device == "cpu" else [world.device])
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Gives all processes the first one's buffers, which are those that are saved."""
+    if distributed.is_initialized():
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, 0)
+
+
+def padded_alike(loss: Callable[[nn.Module, Batch], Tensor]) -> Callable[[nn.Module, Batch], Tensor]:
+    """The loss with each batch padded to the longest of all processes, as it would be in one process with all their rows."""
+
+    def padded_loss(model: nn.Module, batch: Batch) -> Tensor:
+        samples = batch.audio.shape[1]
+        longest = int(highest_over_processes([samples], str(batch.audio.device))[0])
+        return loss(model, replace(batch, audio=F.pad(batch.audio, (0, longest - samples))))
+
+    return padded_loss
+
+
+def share_norms(model: nn.Module) -> None:
+    """Turns each batch norm of a model into one whose statistics are taken over the rows of all processes."""
+    for module in model.modules():
+        kind = type(module)
+        if isinstance(module, nn.BatchNorm2d) and not issubclass(kind, SharedBatchNorm):
+            # a batch norm of another kind ends in its parent's forward, before which ours is put
+            shared = SharedBatchNorm if kind is nn.BatchNorm2d else type(kind.__name__, (kind, SharedBatchNorm), {})
+            module.__class__ = shared
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the rows of all processes, on CPU and GPU (nn.SyncBatchNorm knows no CPU)."""
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(encoded)
+        normalized, mean, variance, count = _SharedNorm.apply(encoded, self.weight, self.bias, self.eps)
+        if self.track_running_stats and self.running_mean is not None:
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        return normalized
+
+
+class _SharedNorm(torch.autograd.Function):
+    """(B, D, 1, T) normalised with mean and variance over all processes, which it gives too, with the frames counted."""
+
+    @staticmethod
+    def forward(ctx: Any, encoded: Tensor, weight: Tensor, bias: Tensor, eps: float):  # type: ignore[override]
+        values = encoded.float()
+        count = torch.full((1,), float(values.numel() // values.shape[1]), device=values.device)
+        sums = torch.cat([values.sum((0, 2, 3)), count])
+        distributed.all_reduce(sums)
+        count, mean = sums[-1], sums[:-1] / sums[-1]
+        centred = values - mean[:, None, None]
+        squares = centred.square().sum((0, 2, 3))
+        distributed.all_reduce(squares)
+        variance = squares / count
+        scale = (variance + eps).rsqrt()
+        ctx.save_for_backward(centred, scale, weight, count)
+        normalized = centred * (scale * weight)[:, None, None] + bias[:, None, None]
+        ctx.mark_non_differentiable(mean, variance, count)
+        return normalized.to(encoded.dtype), mean, variance, count
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *unused: Tensor):  # type: ignore[override]
+        centred, scale, weight, count = ctx.saved_tensors
+        standard = centred * scale[:, None, None]
+        values = gradient.float()
+        to_bias, to_weight = values.sum((0, 2, 3)), (values * standard).sum((0, 2, 3))
+        sums = torch.stack([to_bias, to_weight])
+        distributed.all_reduce(sums)
+        mean, slope = sums / count
+        to_input = (scale * weight)[:, None, None] * (values - mean[:, None, None] - standard * slope[:, None, None])
+        return to_input.to(gradient.dtype), to_weight, to_bias, None

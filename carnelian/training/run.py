@@ -1,0 +1,105 @@
+"""A run in its folder: what it saves, scores, and finds again when it goes on."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from carnelian import console
+from carnelian.checkpoint import Checkpoint
+from carnelian.data.alphabet import Alphabet
+from carnelian.errors import CheckpointError
+from carnelian.models.acoustic import AcousticModel
+from carnelian.recipe import Recipe
+from carnelian.training.checkpoints import Checkpoints, write_text
+from carnelian.training.distributed import World, share_buffers
+from carnelian.training.fit import Training
+from carnelian.training.log import Log
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a validation gives: the rate to be low, and pairs of reference and hypothesis to look at."""
+
+    rate: float
+    examples: list[tuple[str, str]]
+
+
+#: validate(model, alphabet, stop): the score, or None where `stop()` said to leave; alike on all processes
+Validate = Callable[[AcousticModel, Alphabet, Callable[[], int]], Score | None]
+
+
+@dataclass
+class Run:
+    """A training in a folder. The first of its processes alone writes there; all of them read."""
+
+    folder: Path
+    recipe: Recipe
+    alphabet: Alphabet
+    training: Training
+    checkpoints: Checkpoints
+    log: Log
+    world: World
+    validate: Validate | None = None
+    saved: float = field(default_factory=time.monotonic)
+    scores: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        return self.training.place.step
+
+    def resume(self) -> None:
+        """Goes back to the last checkpoint, where there is one."""
+        if steps := self.checkpoints.steps():
+            self.training.restore(*self.checkpoints.state(steps[-1]))
+        self.scores = {step: score for step, score in self.checkpoints.scores().items() if step <= self.step}
+
+    def save(self) -> None:
+        """Starts writing a checkpoint, unless this step has one."""
+        self.saved = time.monotonic()
+        if self.world.rank or self.step in self.checkpoints.steps():
+            return
+        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.training.averaged().items()}
+        score = self.scores.get(self.step)
+        more = {} if score is None else {"validation_wer": score}
+        self.checkpoints.save(Checkpoint(weights, self.alphabet, self.recipe, self.step, more), *self.training.state())
+
+    def score(self, stop: Callable[[], int]) -> bool:
+        """Validates the weights that would be published, and notes the score; False where told to stop before the end."""
+        assert self.validate
+        model = self.training.model
+        share_buffers(model)
+        modes = {module: module.training for module in model.modules()}
+        own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        model.load_state_dict(self.training.averaged())
+        result = self.validate(model.eval(), self.alphabet, stop)  # type: ignore[arg-type]
+        model.load_state_dict(own)
+        for module, mode in modes.items():
+            module.training = mode
+        if result is None:
+            return False
+        self.scores[self.step] = result.rate
+        if self.world.rank == 0:
+            self.checkpoints.note_scores(self.scores)
+        self.log.write(self.step, validation_wer=result.rate, examples=result.examples)
+        console.note(f"step {self.step}: validation WER {100 * result.rate:.2f} %")
+        for reference, hypothesis in result.examples:
+            console.note(f"    said:  {reference}\n    heard: {hypothesis}")
+        return True
+
+    def waited_enough(self, patience: int) -> bool:
+        """Whether so many validations have brought nothing better than the one before them; never with a patience of 0."""
+        scores = [self.scores[step] for step in sorted(self.scores)]
+        return bool(patience and scores) and len(scores) - 1 - scores.index(min(scores)) >= patience
+
+
+def keep_recipe(folder: Path, recipe: Recipe) -> None:
+    """Writes the resolved recipe into a run's folder; CheckpointError if the folder holds a run of another recipe."""
+    path = folder / "recipe.json"
+    mine = json.dumps(recipe, indent=2, ensure_ascii=False)
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != json.loads(mine):
+        raise CheckpointError(
+            f"{folder}: holds a run of another recipe (recipe.json differs). Give another --out folder"
+        )
+    write_text(path, mine)

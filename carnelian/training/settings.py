@@ -1,0 +1,85 @@
+"""What a recipe for an acoustic model may say, and the check of it before anything is done."""
+
+from dataclasses import dataclass, field
+
+from carnelian.errors import RecipeError
+from carnelian.recipe import Recipe, call, did_you_mean
+from carnelian.training.fit import PRECISIONS
+
+TABLES = (
+    "task",
+    "alphabet",
+    "seed",
+    "train",
+    "features",
+    "masks",
+    "augment",
+    "encoder",
+    "optimizer",
+    "schedule",
+    "start",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The table [train]. Seconds and steps; `batch_size` utterances or `batch_seconds` for each batch of each process.
+
+    `average` is the decay of a moving average of the weights, `larc` the trust in it, `patience` the validations without a better
+    one after which the run ends (0: none of them). `nonfinite` says what a step without a finite gradient does: "skip" or "stop".
+    """
+
+    manifests: list[str]
+    steps: int = 0
+    epochs: int = 0
+    validation: list[str] = field(default_factory=list)
+    batch_size: int = 0
+    batch_seconds: float = 0.0
+    min_duration: float = 0.1
+    max_duration: float = 16.7
+    sorted_first_epoch: bool = False
+    padding: float = 0.05
+    precision: str = "fp32"
+    device: str = ""
+    workers: int = 2
+    accumulate: int = 1
+    clip: float = 0.0
+    larc: float = 0.0
+    average: float = 0.0
+    nonfinite: str = "skip"
+    compile: bool = False
+    checkpoint_activations: bool = False
+    sync_norm: bool = False
+    validate_every: int = 0
+    patience: int = 0
+    save_every: int = 0
+    save_minutes: float = 10.0
+    keep_last: int = 2
+    keep_best: int = 1
+
+
+def check_recipe(recipe: Recipe) -> Settings:
+    """The table [train] of an acoustic recipe; RecipeError for what no part of the training knows."""
+    for table in recipe:
+        if table not in TABLES:
+            raise RecipeError(f"[{table}]: a recipe has no such table.{did_you_mean(table, TABLES)}")
+    if recipe.get("task", "acoustic") != "acoustic":
+        raise RecipeError(f'task = "{recipe["task"]}": this recipe is not for an acoustic model')
+    for table in ("train", "encoder", "optimizer", "schedule", "alphabet"):
+        if table not in recipe:
+            raise RecipeError(f"[{table}] is missing in the recipe. See recipes/ for whole ones")
+    settings = call(Settings, recipe["train"], where="train", name="train")
+    if (settings.batch_size > 0) == (settings.batch_seconds > 0):
+        raise RecipeError("[train] batch_size, batch_seconds: give one of them, above 0")
+    if (settings.steps > 0) == (settings.epochs > 0):
+        raise RecipeError("[train] steps, epochs: give one of them, above 0")
+    for key, known in (("precision", PRECISIONS), ("nonfinite", ("skip", "stop"))):
+        value = getattr(settings, key)
+        if value not in known:
+            raise RecipeError(f'[train] {key} = "{value}": no such choice.{did_you_mean(value, known)}')
+    for key in ("accumulate", "keep_last"):
+        if getattr(settings, key) < 1:
+            raise RecipeError(f"[train] {key} = {getattr(settings, key)}: expected 1 or more")
+    if settings.larc and settings.clip:
+        raise RecipeError("[train] larc, clip: both scale the gradient. Give one of them")
+    return settings
