@@ -95,11 +95,8 @@ def plain(value: Any) -> Any:
             return part
         if id(part) not in done:
             done[id(part)] = None
-            holder = (
-                next((key for key in ("_content", "_val") if key in part), None) if isinstance(part, Inert) else None
-            )
-            if holder is not None:
-                done[id(part)] = convert(part[holder])
+            if isinstance(part, Inert) and ("_content" in part or "_val" in part):
+                done[id(part)] = convert(part.get("_content", part.get("_val")))
             elif isinstance(part, Mapping):
                 done[id(part)] = {str(key): convert(inner) for key, inner in part.items()}
             else:

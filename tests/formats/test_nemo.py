@@ -189,7 +189,7 @@ FAULTS = {
         lambda c: c.update(labels=None) or c["decoder"].update(vocabulary=None),
         r"neither decoder\.vocabulary nor labels",
     ),
-    "repeats": ("configure", lambda c: c["encoder"]["jasper"][0].update(repeat=10**9), r"no layers, or too many"),
+    "repeats": ("configure", lambda c: c["encoder"]["jasper"][1].update(repeat=10**9), r"no layers, or too many"),
     "windows": (
         "configure",
         lambda c: c["preprocessor"].update(window_size=1e9),
