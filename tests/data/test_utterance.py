@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -132,3 +134,26 @@ def test_the_scan_survives_anything(noise):
     text = GOOD.encode()[: len(noise)] + noise + b"\n" + GOOD.encode()
     starts, durations = scan_lines(np.frombuffer(text, np.uint8), 0, text.count(b"\n") + 1)
     assert starts[-1] == text.rfind(b"\n") + 1 and durations[-1] == 1.5
+
+
+@pytest.mark.slow
+def test_a_million_lines_are_opened_fast_and_in_little_memory(tmp_path):
+    line = (
+        '{{"audio_filepath": "train/{:05d}.flac", "duration": 12.25, "text": "'
+        + "she said what she had said " * 5
+        + '"}}\n'
+    )
+    lines = "".join(line.format(index) for index in range(10_000)).encode()
+    with open(tmp_path / "m.jsonl", "wb") as file:
+        for _ in range(100):
+            file.write(lines)
+    script = (
+        "import sys, time; from pathlib import Path; from carnelian.data.utterance import Manifest; begun = time.process_time();"
+        "manifest = Manifest(sys.argv[1]); used = time.process_time() - begun;"
+        "status = Path('/proc/self/status'); text = status.read_text() if status.exists() else 'VmHWM: 0';"
+        "print(len(manifest), used, text.partition('VmHWM:')[2].split()[0])"
+    )
+    for _ in range(2):  # the first may compile
+        printed = subprocess.run([sys.executable, "-c", script, tmp_path / "m.jsonl"], check=True, capture_output=True)
+    count, seconds, kilobytes = map(float, printed.stdout.split())
+    assert count == 1_000_000 and seconds < 5 and kilobytes < 200_000
