@@ -142,23 +142,19 @@ def start(language, hot_words, width, symbols):
     root = now[0]
     root.node, root.parent, root.symbol = 0, -1, -1
     root.blank, root.spoken, root.language = 1.0, 0.0, 0.0
-    root.closed = np.uint64(0)
-    root.state = language.rules.first
-    open_word(root, language.tree, hot_words.tree, language.rules)
+    root.place, root.hot = roots(language.tree, hot_words.tree, language.rules)
+    root.look = look_at(root.place, root.hot, language.tree, hot_words.tree, language.rules)
     root.rank = root.look
+    root.letters, root.open, root.closed = 0, np.uint64(0), np.uint64(0)
+    root.ending, root.factor = 0.0, 1.0
+    root.state = root.ended = language.rules.first
     return beam
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
-def open_word(prefix, tree, hot_tree, rules):
-    """Puts a prefix before a word of which nothing is known."""
-    prefix.place = 0 if rules.kind == 1 or rules.closed else -1
-    prefix.hot = 0 if len(hot_tree) > 2 else -1
-    prefix.letters = 0
-    prefix.open = np.uint64(0)
-    prefix.ending, prefix.factor = 0.0, 1.0
-    prefix.ended = prefix.state
-    prefix.look = tree[0].look if prefix.place == 0 else 1.0
+def roots(tree, hot_tree, rules):
+    """Where a word begins in the tree of words and among the hot words; -1 where there is no such tree."""
+    return (0 if rules.kind == 1 or rules.closed else -1), (0 if len(hot_tree) > 2 else -1)
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
@@ -170,27 +166,25 @@ def mix(key):
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
-def spell(prefix, letters, tree, hot_tree, rules):
-    """Adds letters to the open word; false where no word of a closed vocabulary goes on so."""
-    for letter in letters:
-        if prefix.place >= 0:
-            prefix.place = child_of(tree, prefix.place, letter)
-        if prefix.hot >= 0:
-            prefix.hot = child_of(hot_tree, prefix.hot, letter)
-        prefix.open = mix(prefix.open * np.uint64(257) + np.uint64(letter) + np.uint64(1))
-        prefix.letters += 1
-    if prefix.letters == 0:
-        return True
-    prefix.ending = UNASKED
-    if prefix.place >= 0:
-        prefix.look = tree[prefix.place].look
-    elif rules.kind == 1 and prefix.hot < 0:
-        prefix.look = rules.unknown_look
-    else:
-        prefix.look = 1.0
-    if prefix.hot >= 0:
-        prefix.look *= hot_tree[prefix.hot].look
-    return prefix.place >= 0 or not rules.closed
+def walk(tree, node, letters, first, last):
+    """Where letters[first:last] lead to from a node of a tree, -1 if nowhere."""
+    while first < last and node >= 0:  # no early return: it would cost a reference count on each array
+        node = child_of(tree, node, letters[first])
+        first += 1
+    return node
+
+
+@numba.njit(cache=True, nogil=True, forceinline=True)
+def look_at(place, hot, tree, hot_tree, rules):
+    """The factor that an open word deserves which lies there in the tree of words and there among the hot words."""
+    look = 1.0
+    if place >= 0:
+        look = np.float64(tree[place].look)
+    elif rules.closed:
+        look = 0.0
+    elif rules.kind == 1 and hot < 0:
+        look = rules.unknown_look
+    return look * hot_tree[hot].look if hot >= 0 else look
 
 
 @numba.njit(cache=True, nogil=True)
@@ -293,6 +287,7 @@ def grow(beam, row, tokens, symbols, language, hot_words, settings, bar, child, 
     now, pool, seen = beam.now, beam.next, beam.seen
     table, letters, tree, hot_tree = symbols.table, symbols.letters, language.tree, hot_words.tree
     rules, gain = language.rules, hot_words.gain
+    root, hot_root = roots(tree, hot_tree, rules)
     size = filled = beam.counts[0]
     for index in range(size):
         prefix = now[index]
@@ -307,21 +302,32 @@ def grow(beam, row, tokens, symbols, language, hot_words, settings, bar, child, 
             if seen[symbol] == mark or (symbol == symbols.space and prefix.letters == 0):
                 continue
             mass = row[symbol] * (prefix.blank if symbol == prefix.symbol else total)
-            opens = table[symbol].opens
-            if (opens and math.isnan(prefix.ending)) or (not opens and mass * highest < bar):
+            act = table[symbol]
+            place, hot = prefix.place, prefix.hot
+            if act.opens:
+                if math.isnan(prefix.ending):
+                    continue
+                mass *= prefix.factor
+                place, hot = root, hot_root
+            elif mass * highest < bar:
+                continue
+            place = walk(tree, place, letters, act.first, act.last)
+            hot = walk(hot_tree, hot, letters, act.first, act.last)
+            look = look_at(place, hot, tree, hot_tree, rules)
+            if mass * look < bar or look == 0.0:
                 continue
             pool[filled] = prefix
             after = pool[filled]
             after.node, after.parent, after.symbol = -1, prefix.node, symbol
             after.blank, after.spoken = 0.0, mass
-            if opens:
+            after.place, after.hot, after.look = place, hot, look
+            if act.opens:
                 finish_word(after)
-                open_word(after, tree, hot_tree, rules)
-            allowed = spell(after, letters[table[symbol].first : table[symbol].last], tree, hot_tree, rules)
+            spell(after, letters, act.first, act.last)
             if rules.kind == 2:
-                add_symbol(after, table[symbol].word, language)
-            after.rank = after.spoken * after.look
-            if not allowed or after.rank <= 0.0 or after.rank < bar:
+                add_symbol(after, act.word, language)
+            after.rank = after.spoken * look
+            if after.rank <= 0.0 or after.rank < bar:
                 continue
             bar = max(bar, after.rank * settings.beam_factor)
             filled += 1
@@ -334,12 +340,23 @@ def grow(beam, row, tokens, symbols, language, hot_words, settings, bar, child, 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
 def finish_word(prefix):
-    """Moves the open word to the finished ones, with the weight that was asked for."""
+    """Moves the open word to the finished ones and opens another."""
     if prefix.letters > 0:
         prefix.closed = mix(prefix.closed * np.uint64(257) + prefix.open)
     prefix.language += prefix.ending
-    prefix.spoken *= prefix.factor
     prefix.state = prefix.ended
+    prefix.letters, prefix.open = 0, np.uint64(0)
+    prefix.ending, prefix.factor = 0.0, 1.0
+
+
+@numba.njit(cache=True, nogil=True, forceinline=True)
+def spell(prefix, letters, first, last):
+    """Adds letters[first:last] to the open word."""
+    for index in range(first, last):
+        prefix.open = mix(prefix.open * np.uint64(257) + np.uint64(letters[index]) + np.uint64(1))
+    prefix.letters += last - first
+    if prefix.letters > 0:
+        prefix.ending = UNASKED
 
 
 @numba.njit(cache=True, nogil=True)
@@ -382,6 +399,30 @@ def recombine(beam, index, kept, table_mark):
 
 
 @numba.njit(cache=True, nogil=True)
+def highest_but(values, count, skipped):
+    """The highest of values[:count] when so many of the highest are left out; reorders them (Hoare, 1961)."""
+    low, high = 0, count - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        left, right = low, high
+        while left <= right:
+            while values[left] > pivot:
+                left += 1
+            while values[right] < pivot:
+                right -= 1
+            if left <= right:
+                values[left], values[right] = values[right], values[left]
+                left, right = left + 1, right - 1
+        if skipped <= right:
+            high = right
+        elif skipped >= left:
+            low = left
+        else:
+            break
+    return values[skipped]
+
+
+@numba.njit(cache=True, nogil=True)
 def keep_best(beam, filled, bar, settings):
     """Leaves in `next` the best candidates, as many as the beam is wide, in the order they stood in; their number."""
     beam.counts[3] += 1
@@ -399,7 +440,7 @@ def keep_best(beam, filled, bar, settings):
         return kept
     for index in range(kept):
         ranks[index] = beam.next[index].rank
-    lowest = np.partition(ranks[:kept], kept - settings.width)[kept - settings.width]
+    lowest = highest_but(ranks, kept, settings.width - 1)
     ties = settings.width
     for index in range(kept):
         ties -= beam.next[index].rank > lowest
