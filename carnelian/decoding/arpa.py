@@ -102,7 +102,7 @@ def _section(data, place, order, keys, numbers, words, probabilities, backoffs, 
         for column in range(order):
             place = _blank(data, place)
             if data[place] <= 32:
-                return begin, row, END if data[place] == 0 else LINE
+                return begin, row, END if data[place] == 0 or data[place + 1] == 0 else LINE
             first = place
             key, place = word_hash(data, place)
             slot = word_slot(keys, key)
@@ -223,7 +223,7 @@ def read_arpa(path: str | Path, *, lower_case: bool = False) -> NGram:
             found = _decode(reader, spans)
             if lower_case:
                 found, remap = _lower(found)
-                merged, first = np.full(len(found), -np.inf), np.zeros(len(found))
+                merged, first = np.full(len(found), -np.inf), np.full(len(found), -np.inf)
                 np.maximum.at(merged, remap, probabilities)
                 np.maximum.at(first, remap, np.where(probabilities == merged[remap], backoffs, -np.inf))
                 probabilities, backoffs = merged, first

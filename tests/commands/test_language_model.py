@@ -1,0 +1,106 @@
+"""The verb language-model, from running text to scores."""
+
+from pathlib import Path
+
+import pytest
+
+from carnelian.commands.language_model import VERBS, size_in_bytes
+from carnelian.errors import CarnelianError
+
+TEXT = "The cat sat on the mat. The dog sat on the log!\nA cat and a dog sat; 2 cats ran on.\n\n" * 3
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    VERBS["prepare"]([tmp_path / "text.txt"], output=tmp_path / "sentences.txt", language="en")
+    return tmp_path / "sentences.txt"
+
+
+@pytest.fixture
+def model(prepared, tmp_path):
+    VERBS["build"]([prepared], order=3, arpa=tmp_path / "lm.arpa", binary=tmp_path / "lm.bin")
+    return tmp_path / "lm.arpa"
+
+
+def test_prepare_writes_sentences_and_a_report(prepared, capsys):
+    assert prepared.read_text().split("\n")[:4] == [
+        "the cat sat on the mat",
+        "the dog sat on the log",
+        "a cat and a dog sat",
+        "two cats ran on",
+    ]
+
+
+def test_build_tells_counts_discounts_and_fallback(capsys, model):
+    told = capsys.readouterr()
+    assert "Too little or unnatural text" in told.err
+    assert "D3+" in told.out and "66 words" in told.out
+    assert model.read_text().startswith("\\data\\\nngram 1=")
+
+
+def test_score_is_the_same_for_both_forms(model, tmp_path, capsys):
+    (tmp_path / "asked.txt").write_text("the cat sat\nthe zebra sat\n")
+    capsys.readouterr()
+    told = []
+    for path in (model, model.with_suffix(".bin")):
+        VERBS["score"](path, [tmp_path / "asked.txt"])
+        told.append(capsys.readouterr().out.split("\n"))
+    first, second = (line.split("\t") for line in told[0][:2])
+    assert (first[1:], second[1:]) == (["0", "the cat sat"], ["1", "the zebra sat"])
+    assert float(first[0]) > float(second[0])
+    assert [float(line.split("\t")[0]) for line in told[1][:2]] == pytest.approx(
+        [float(first[0]), float(second[0])], abs=1e-4
+    )
+    assert "1 (16.67 %)" in "\n".join(told[0])
+
+
+def test_info(model, capsys):
+    capsys.readouterr()
+    VERBS["info"](model)
+    told = capsys.readouterr().out
+    assert "3-grams" in told and "log10 of <unk>" in told
+
+
+def test_mix_and_filter(model, tmp_path, capsys):
+    (tmp_path / "words.txt").write_text("the cat dog ostrich")
+    VERBS["filter"](model, vocabulary=tmp_path / "words.txt", arpa=tmp_path / "cut.arpa")
+    told = capsys.readouterr()
+    assert "1 of the 4 words are not in the model" in told.err
+    assert "mat" not in (tmp_path / "cut.arpa").read_text()
+    (tmp_path / "tune.txt").write_text("the cat sat on the mat\n")
+    VERBS["mix"]([model, tmp_path / "cut.arpa"], tune=tmp_path / "tune.txt", binary=tmp_path / "mixed.bin")
+    assert "mixed" in capsys.readouterr().out
+    assert (tmp_path / "mixed.bin").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "verb, settings, said",
+    [
+        ("build", {"order": 2}, "nothing to write"),
+        ("build", {"order": 2, "arpa": Path("x.arpa"), "prune": "a"}, "--prune a: expected counts"),
+        ("build", {"order": 2, "arpa": Path("x.arpa"), "memory": "lots"}, "--memory lots: expected a size"),
+        ("build", {"order": 99, "arpa": Path("x.arpa")}, "--order 99"),
+        ("build", {"order": 2, "arpa": Path("x.arpa"), "vocabulary": Path("none")}, "none: cannot be read"),
+        ("prepare", {"output": Path("x"), "encoding": "utf-9"}, "no such encoding"),
+        ("prepare", {"output": Path("x"), "alphabet": "xyz"}, "no sentence is left"),
+        ("mix", {"weights": "1", "arpa": Path("x.arpa")}, "expected two models or more"),
+    ],
+)
+def test_faults_are_one_line_and_leave_no_file(tmp_path, monkeypatch, verb, settings, said):
+    (tmp_path / "text.txt").write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CarnelianError, match=said) as error:
+        VERBS[verb]([Path("text.txt")], **settings)
+    assert "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+
+
+def test_sizes():
+    assert [size_in_bytes(size) for size in ("100", "2K", "1.5M", "4G", "1 GiB")] == [
+        100,
+        2048,
+        3 << 19,
+        4 << 30,
+        1 << 30,
+    ]
