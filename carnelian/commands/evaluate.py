@@ -11,7 +11,7 @@ from carnelian.decoding.settings import make_decoding
 from carnelian.errors import ManifestError
 from carnelian.files import written
 from carnelian.recognizer import Recognizer
-from carnelian.scoring.report import Report, print_confusions, print_rates, score
+from carnelian.scoring.report import Report, plot_confusions, print_confusions, print_rates, score
 
 
 def evaluate(
@@ -27,6 +27,7 @@ def evaluate(
     precision: Annotated[str, "fp32 or bf16"] = "fp32",
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
     out: Annotated[Path | None, "write each utterance's hypothesis and errors to this JSON-lines file"] = None,
+    plot: Annotated[Path | None, "draw the words most often confused as a heat map, a PNG or SVG file"] = None,
     json_output: Annotated[bool, "print one JSON object instead of tables"] = False,
 ) -> None:
     """Measure word and character error rates, with a 95 % interval, the most frequent errors, and the real-time factor."""
@@ -46,7 +47,7 @@ def evaluate(
         seconds += time.perf_counter() - started
         audio_seconds += sum(each.transcript.duration for each in results)
         references = [utterance.text for utterance in utterances]
-        reports[str(manifest)] = report = score(references, [each.transcript.text for each in results])
+        reports[manifest.stem if len(manifests) == 1 else str(manifest)] = report = score(references, [each.transcript.text for each in results])
         lines += [
             {
                 "audio_filepath": utterance.audio_filepath,
@@ -72,5 +73,7 @@ def evaluate(
     print_rates(reports)
     for report in reports.values():
         print_confusions(report)
+        if plot:
+            plot_confusions(report, plot)
     print(f"real-time factor {speed['real_time_factor']:.5f} ({audio_seconds:.0f} s of audio in {seconds:.1f} s)")
     note("words are compared as they stand; no normalisation is applied to either side")
