@@ -47,7 +47,8 @@ def evaluate(
         seconds += time.perf_counter() - started
         audio_seconds += sum(each.transcript.duration for each in results)
         references = [utterance.text for utterance in utterances]
-        reports[manifest.stem if len(manifests) == 1 else str(manifest)] = report = score(references, [each.transcript.text for each in results])
+        report = score(references, [each.transcript.text for each in results])
+        reports[manifest.stem if len(manifests) == 1 else str(manifest)] = report
         lines += [
             {
                 "audio_filepath": utterance.audio_filepath,
