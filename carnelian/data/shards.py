@@ -38,12 +38,16 @@ class Shard:
         except OSError as error:
             raise ManifestError(f"{path}: {error.strerror or error}. Give the shards that the manifest names") from None
         self.members = find_members(self.file, path)
+        self.stems = {os.path.splitext(name)[0]: name for name in self.members}
 
     def read(self, name: str) -> bytes:
-        """The bytes of one of its files; where only the extension differs (as in NeMo's manifests), also that one's."""
+        """The bytes of one of its files.
+
+        As in NeMo's manifests, the extension may be another, and "-sub1" and so on name parts of one recording.
+        """
         if name not in self.members:
             stem = os.path.splitext(name)[0]
-            name = next((other for other in self.members if os.path.splitext(other)[0] == stem), name)
+            name = self.stems.get(stem) or self.stems.get(re.sub(r"-sub\d+$", "", stem), name)
         if name not in self.members:
             raise AudioError(f'{self.path}: no "{name}" in it. Give the manifest that was written with this shard')
         start, size = self.members[name]

@@ -20,7 +20,7 @@ from carnelian.errors import ManifestError
 from carnelian.files import written
 
 BOM = b"\xef\xbb\xbf"
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 NEWLINE, QUOTE, COLON, COMMA, BACKSLASH, OPEN, CLOSE = b'\n":,\\{}'
 SHARD = re.compile(rb'"shard_id"\s*:\s*(\d+)')
 AUDIO, DURATION, TEXT, OFFSET = b"audio_filepath", b"duration", b"text", b"offset"

@@ -1,6 +1,7 @@
 """Shards: the same utterances as without them, from a disk or a URL, each once; hostile ones are one line."""
 
 import io
+import json
 import tarfile
 
 import fsspec
@@ -223,6 +224,17 @@ def test_nemo_tarred_corpus(shared):
     plan = plan_batches(manifest.durations, shards=manifest.shards, batch_size=4)
     batches = load_batches(manifest, plan, alphabet=Alphabet(ENGLISH), sample_rate=16000)
     assert sorted(text for batch in batches for text in batch.texts) == sorted(utterance.text for utterance in manifest)
+
+
+def test_nemo_s_names_for_parts_of_one_recording(corpus, tmp_path):
+    write_shard(tmp_path / "audio_0.tar", [("talk.flac", (corpus / "3.flac").read_bytes())])
+    lines = [
+        {"audio_filepath": "talk.wav", "duration": 0.05, "text": "a", "shard_id": 0},
+        {"audio_filepath": "talk-sub1.wav", "duration": 0.03, "offset": 0.05, "text": "b", "shard_id": 0},
+    ]
+    (tmp_path / "m.json").write_text("\n".join(map(json.dumps, lines)))
+    a, b = (load_audio(utterance, 8000) for utterance in Manifest(tmp_path / "m.json"))
+    np.testing.assert_array_equal(np.concatenate([a, b]), load_audio(corpus / "3.flac", 8000)[:640])
 
 
 def test_two_manifests_number_their_shards_apart(corpus):
