@@ -143,8 +143,18 @@ def chain(augmentations: Mapping[str, Mapping[str, Any]], sample_rate: int = 160
         for key in settings:
             if key not in known:
                 raise RecipeError(f'[augment.{name}]: unknown key "{key}". Known are: {", ".join(known)}')
+        low, high = (settings.get(key, known[key].default if key in known else 0) for key in ("low", "high"))
+        if (
+            not all(isinstance(value, int | float) for value in (low, high))
+            or low > high
+            or (name == "speed" and low <= 0)
+        ):
+            raise RecipeError(f"[augment.{name}] low = {low}, high = {high}: give two numbers, the lower first")
         rate = {"sample_rate": sample_rate} if "sample_rate" in known else {}
-        steps.append(AUGMENTATIONS[name](**rate | dict(settings)))
+        try:
+            steps.append(AUGMENTATIONS[name](**rate | dict(settings)))
+        except TypeError as error:
+            raise RecipeError(f"[augment.{name}]: {error}. Known keys are: {', '.join(known)}") from None
 
     def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         for step in steps:
