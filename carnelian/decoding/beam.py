@@ -1,5 +1,6 @@
 """The beam search as a decoder: log-probabilities in, the best hypotheses with their words in time out."""
 
+import copy
 import math
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -11,28 +12,30 @@ from carnelian.data.alphabet import Alphabet
 from carnelian.data.transcript import Hypothesis
 from carnelian.decoding import search
 from carnelian.decoding.align import align
-from carnelian.decoding.fusion import make_language, make_symbols
+from carnelian.decoding.fusion import make_symbols, make_vocabulary, weigh
 from carnelian.decoding.hotwords import make_hot_words
 from carnelian.decoding.log_probs import checked
 from carnelian.decoding.ngram import NGram
 from carnelian.decoding.words import Words
+from carnelian.errors import DecodingError
 
-LEAST = np.float32(1e-30)  # what a probability of zero counts as
+LEAST = np.float32(1e-30)  # what a probability of zero counts as, so that some prefix always lives
 
 
 class BeamSearch:
-    """Finds the words of highest acoustic score plus language score (the CTC probability of their spelling, summed
-    over all paths, and what the language model and the bonuses say of them).
+    """Finds the words of highest score: the log-probability of their spelling, summed over all paths, plus what the
+    language model and the bonuses say of them.
 
     language_model: of words, or of the alphabet's symbols (known by its vocabulary); None for the acoustics alone.
-    alpha weighs its natural log-probabilities, beta is added for each word (or symbol).
+    alpha weighs its natural log-probabilities, beta is added for each word (or symbol) then.
     beam_width: prefixes kept at each step. beam_threshold: those further behind the best are dropped.
     token_threshold: log-probability that a symbol needs to be tried at a step; the best is always tried.
-    hypotheses: how many to give. unknown_score: added for a word outside the language model, or outside
-    `known_words` where that is given. lexicon: if given, only its words are found.
+    hypotheses: how many to give.
+    unknown_score: added for a word outside the language model, or outside `known_words` where those are given.
+    lexicon: only its words are found. hot_words: words that are expected, with what each adds to the score.
     recombine: of prefixes that nothing later can tell apart (same state of the language model, same open word) keep
     only the best; unless told, where one hypothesis is asked for.
-    sentence: the utterance is a whole sentence, from the model's <s> to its </s>.
+    sentence: the utterance is a whole sentence, from the language model's <s> to its </s>.
     """
 
     def __init__(
@@ -49,29 +52,38 @@ class BeamSearch:
         unknown_score: float = -18.0,
         known_words: Collection[str] | None = None,
         lexicon: Collection[str] | None = None,
+        hot_words: Mapping[str, float] | None = None,
         recombine: bool | None = None,
         sentence: bool = True,
-        hot_words: Mapping[str, float] | None = None,
     ):
+        if beam_width < 1 or hypotheses < 1:
+            raise DecodingError(f"beam width {beam_width}, {hypotheses} hypotheses: both must be 1 or more")
         self.alphabet = alphabet
+        self.sentence = sentence
         self.hypotheses = hypotheses
         self.words = Words(alphabet)
         self.symbols = make_symbols(alphabet, language_model)
-        self.language = make_language(
-            alphabet, language_model, alpha, beta, unknown_score, known_words, lexicon, sentence
-        )
+        self.vocabulary = make_vocabulary(alphabet, language_model, unknown_score, known_words, lexicon)
+        self.language = weigh(self.vocabulary, alpha, beta, sentence)
         self.hot_words = make_hot_words(hot_words or {}, alphabet)
         self.settings = search.Settings(
-            beam_width,
+            int(beam_width),
             math.exp(-beam_threshold),
             math.exp(token_threshold),
             hypotheses == 1 if recombine is None else recombine,
         )
 
+    def weighed(self, alpha: float, beta: float, beam_width: int) -> "BeamSearch":
+        """The same decoder with other weights, without building its vocabulary again."""
+        other = copy.copy(self)
+        other.language = weigh(self.vocabulary, alpha, beta, self.sentence)
+        other.settings = self.settings._replace(width=int(beam_width))
+        return other
+
     def __call__(self, log_probs: np.ndarray, hot_words: Mapping[str, float] | None = None) -> list[Hypothesis]:
         """The best hypotheses of one utterance from its log-probabilities (O, V), best first.
 
-        hot_words: words that are expected, with what each adds to the score; in place of those given before.
+        hot_words: in place of those given before. Raises DecodingError for what are not log-probabilities.
         """
         stream = self.stream(hot_words)
         stream.accept(log_probs)
@@ -83,7 +95,7 @@ class BeamSearch:
         threads: int | None = None,
         hot_words: Mapping[str, float] | None = None,
     ) -> list[list[Hypothesis]]:
-        """The hypotheses of each utterance, searched on several threads (all cores unless told)."""
+        """The hypotheses of each utterance, searched on several threads (as many as cores unless told)."""
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             return list(pool.map(lambda each: self(each, hot_words), log_probs))
 
@@ -113,12 +125,13 @@ class Stream:
     def hypotheses(self) -> list[Hypothesis]:
         """The best hypotheses if the utterance ended here, best first; more chunks may follow."""
         decoder = self.decoder
-        log_probs = np.concatenate(self.chunks) if len(self.chunks) != 1 else self.chunks[0]
-        nodes, scores, languages = search.finish(self.beam, decoder.language, self.hot_words)
+        self.chunks = [np.concatenate(self.chunks)] if len(self.chunks) > 1 else self.chunks
         found = []
-        for node, score, language in zip(*(values[: decoder.hypotheses] for values in (nodes, scores, languages))):
+        for node, score, language in zip(*search.finish(self.beam, decoder.language, self.hot_words)):
             symbols = search.symbols_of(self.beam, node)
-            spans = decoder.words.spans(symbols, *align(log_probs, symbols))
+            spans = decoder.words.spans(symbols, *align(self.chunks[0], symbols)) if self.chunks else ()
             text = " ".join([span.text for span in spans])
             found.append(Hypothesis(text, float(score), float(score - language), float(language), spans))
+            if len(found) == decoder.hypotheses:
+                break
         return found

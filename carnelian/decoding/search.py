@@ -67,7 +67,6 @@ class Rules(NamedTuple):
     alpha: float  # times the language model's log-probability
     beta: float  # for each word, or symbol
     unknown: int  # the number of the unknown word
-    unknown_price: float
     unknown_look: float  # the factor for an open word that left the tree
     ceiling: float  # the highest factor that finishing a word can bring
     closed: bool  # only words of the tree
@@ -197,12 +196,11 @@ def ending_of(prefix, language, hot_words):
         return -np.inf, prefix.state
     ending, state = rules.beta, prefix.state
     if rules.kind == 1:
-        log_prob, state = score_word(language.ngram, prefix.state, word if word >= 0 else rules.unknown)
+        known = word if word >= 0 else rules.unknown
+        log_prob, state = score_word(language.ngram, prefix.state, known)
         ending += rules.alpha * log_prob
-        if word >= 0:
-            ending += language.prices[word]
-        elif hot < 0:
-            ending += rules.unknown_price
+        if word >= 0 or hot < 0:
+            ending += language.prices[known]
     if hot >= 0:
         ending += hot_words.weights[hot]
     return ending, state

@@ -16,7 +16,7 @@ NODE = np.dtype(
 )
 
 
-def build_tree(words: Sequence[str], numbers: Sequence[int] | None = None) -> np.ndarray:
+def build_tree(words: Sequence[str], numbers: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
     """The tree of some words: (N + 1,) NODE records, breadth first, the root first and one past the end to close.
 
     The children of a node lie side by side, sorted by byte. `numbers` (the words' positions unless given) are what
