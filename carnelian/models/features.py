@@ -40,7 +40,7 @@ def normalize_per_feature(features: Tensor, frames: Tensor) -> Tensor:
     """Each band of each row at mean 0 and (unbiased) standard deviation 1 over the row's own frames."""
     inside = (torch.arange(features.shape[-1], device=features.device) < frames[:, None])[:, None]
     count = frames[:, None, None]
-    mean = (features * inside).sum(-1, keepdim=True) / count
+    mean = (features * inside).sum(-1, keepdim=True) / count.clamp_min(1)
     variance = ((features - mean).square() * inside).sum(-1, keepdim=True) / (count - 1).clamp_min(1)
     return (features - mean) / (variance.sqrt() + 1e-5)
 
@@ -49,7 +49,7 @@ def normalize_all_features(features: Tensor, frames: Tensor) -> Tensor:
     """Each row at mean 0 and standard deviation 1 over all its bands and frames."""
     inside = (torch.arange(features.shape[-1], device=features.device) < frames[:, None])[:, None]
     count = frames[:, None, None] * features.shape[1]
-    mean = (features * inside).sum((1, 2), keepdim=True) / count
+    mean = (features * inside).sum((1, 2), keepdim=True) / count.clamp_min(1)
     variance = ((features - mean).square() * inside).sum((1, 2), keepdim=True) / (count - 1).clamp_min(1)
     return (features - mean) / (variance.sqrt() + 1e-5)
 
@@ -74,13 +74,13 @@ class SpectralFeatures(nn.Module):
         sample_rate: int,
         window: float,
         hop: float,
-        fft: int,
-        preemphasis: float,
-        dither: float,
         normalize: str,
-        frame_count: str,
-        edge: str,
-        pad_to: int,
+        fft: int = 512,
+        preemphasis: float = 0.97,
+        dither: float = 1e-5,
+        frame_count: str = "floor",
+        edge: str = "zeros",
+        pad_to: int = 16,
     ):
         super().__init__()
         for name, value, known in (
@@ -191,32 +191,14 @@ def mfcc(
     sample_rate: int = 16_000,
     window: float = 0.02,
     hop: float = 0.01,
-    fft: int = 512,
-    preemphasis: float = 0.97,
-    dither: float = 1e-5,
     normalize: str = "per_feature",
-    frame_count: str = "floor",
-    edge: str = "zeros",
-    pad_to: int = 16,
 ) -> SpectralFeatures:
     """Mel-frequency cepstral coefficients: the first `features` of the orthonormal cosine transform of log-mel energies."""
     angles = math.pi / bands * torch.outer(torch.arange(features), torch.arange(bands) + 0.5)
     rotation = torch.cos(angles) * math.sqrt(2 / bands)
     rotation[0] /= math.sqrt(2)
-    return SpectralFeatures(
-        _Bands(mel_filterbank(bands, fft, sample_rate), 2.0**-24, rotation),
-        features,
-        sample_rate=sample_rate,
-        window=window,
-        hop=hop,
-        fft=fft,
-        preemphasis=preemphasis,
-        dither=dither,
-        normalize=normalize,
-        frame_count=frame_count,
-        edge=edge,
-        pad_to=pad_to,
-    )
+    to_features = _Bands(mel_filterbank(bands, 512, sample_rate), 2.0**-24, rotation)
+    return SpectralFeatures(to_features, features, sample_rate=sample_rate, window=window, hop=hop, normalize=normalize)
 
 
 def spectrogram(
@@ -225,12 +207,7 @@ def spectrogram(
     sample_rate: int = 16_000,
     window: float = 0.02,
     hop: float = 0.01,
-    preemphasis: float = 0.0,
-    dither: float = 0.0,
     normalize: str = "all_features",
-    frame_count: str = "floor",
-    edge: str = "zeros",
-    pad_to: int = 8,
 ) -> SpectralFeatures:
     """Logarithms of the power in the first `features` bins of a Fourier transform as long as the window (DeepSpeech2's input)."""
     fft = int(sample_rate * window)
@@ -242,11 +219,8 @@ def spectrogram(
         sample_rate=sample_rate,
         window=window,
         hop=hop,
-        fft=fft,
-        preemphasis=preemphasis,
-        dither=dither,
         normalize=normalize,
-        frame_count=frame_count,
-        edge=edge,
-        pad_to=pad_to,
+        fft=fft,
+        preemphasis=0.0,
+        dither=0.0,
     )
