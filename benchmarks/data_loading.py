@@ -58,7 +58,10 @@ def stages(manifest: Manifest, folder: Path, repeats: int) -> list[tuple[str, st
     """(stage, seconds of audio per second of one core)."""
     audio = [load_audio(utterance, RATE) for utterance in manifest]
     seconds = sum(map(len, audio)) / RATE
-    one = str(next(folder.glob("*.jsonl")))
+    one, room = str(next(folder.glob("*.jsonl"))), folder / "room.wav"
+    decay = np.exp(-np.arange(RATE // 2) * 13.8 / RATE)  # 60 dB in half a second
+    soundfile.write(room, 0.3 * decay * np.random.default_rng(0).standard_normal(len(decay)), RATE)
+    write_manifest(folder / "room.jsonl", [Utterance(str(room), 0.5)])
 
     def rate_of(function: Callable[[], object], clock: Callable[[], float] = time.process_time) -> str:
         return f"{seconds / lowest(function, repeats, clock):,.0f}"
@@ -80,7 +83,7 @@ def stages(manifest: Manifest, folder: Path, repeats: int) -> list[tuple[str, st
         "gain": {},
         "white_noise": {},
         "noise": {"manifest": one},
-        "impulse": {"manifest": one},
+        "impulse": {"manifest": str(folder / "room.jsonl")},
         "shift": {},
         "telephone": {},
     }.items():

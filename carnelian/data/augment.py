@@ -74,7 +74,9 @@ def impulse(manifest: str, probability: float = 1.0, sample_rate: int = 16000) -
     def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         response = load_audio(responses[int(rng.integers(len(responses)))], sample_rate)
         response = response[np.abs(response).argmax() :]
-        size = 1 << (len(audio) + len(response) - 1).bit_length()
+        size = len(audio) + len(response) - 1
+        unit = 1 << max(0, size.bit_length() - 4)  # rounded up to a number of small factors, which transforms fast
+        size = -(-size // unit) * unit
         wet = np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(response, size), size)[: len(audio)]
         power = np.mean(wet**2)
         return (wet * np.sqrt(np.mean(audio**2) / power) if power > 0 else audio).astype(np.float32)
