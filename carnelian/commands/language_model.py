@@ -59,6 +59,10 @@ def build(
 ) -> None:
     """Estimate an n-gram model (modified Kneser-Ney) from text."""
     _need_output("build", arpa, binary)
+    # written without quotes, --prune 0 0 1 gives its later counts to the texts
+    stray = [path for path in texts if path.name.isdigit() and not path.exists()]
+    texts = [path for path in texts if path not in stray]
+    prune = " ".join([prune, *map(str, stray)])
     if not re.fullmatch(r"[\d\s,]+", prune):
         raise LanguageModelError(f'--prune {prune}: expected counts, such as "0 0 1"')
     sizes = [path.stat().st_size for path in texts if path.is_file() and path.suffix != ".gz"]

@@ -18,6 +18,9 @@ from carnelian.files import written
 
 LN10 = math.log(10)
 LARGEST = 99.0  # written for a logarithm of nothing
+STRIDE = 16  # bytes copied at once
+NUMBER_ROOM = 64  # bytes that surely hold a number
+DIGITS = np.array([list(f"{number:04}".encode()) for number in range(10_000)], np.uint8)
 NUMBER, WORD, LINE, POSITIVE, END = 1, 2, 3, 4, 5  # what can be wrong with a line
 WRONG = {
     NUMBER: "found no number where a logarithm should stand",
@@ -260,7 +263,7 @@ def _put_number(out, place, value):
         place += 1
         value = -value
     scaled = np.int64(value * 10_000_000 + 0.5)
-    whole, rest = scaled // 10_000_000, scaled % 10_000_000
+    whole, rest = scaled // 10_000_000, scaled % 10_000_000 * 10
     digits = 1
     while whole >= 10**digits:
         digits += 1
@@ -270,37 +273,46 @@ def _put_number(out, place, value):
     place += digits
     if rest:
         out[place] = 46
-        decimals = 7
-        while rest % 10 == 0:
-            rest //= 10
-            decimals -= 1
-        for index in range(decimals, 0, -1):
-            out[place + index] = 48 + rest % 10
-            rest //= 10
-        place += decimals + 1
+        out[place + 1 : place + 5] = DIGITS[rest // 10_000]
+        out[place + 5 : place + 9] = DIGITS[rest % 10_000]
+        place += 8
+        while out[place - 1] == 48:
+            place -= 1
     return place
 
 
 @njit(cache=True)
-def _put_lines(out, text, begins, words, probabilities, backoffs, with_backoffs):
-    """Write a block of n-grams as lines; gives how many bytes they take. begins: where each word stands in the text."""
+def _put_lines(out, text, begins, block, row, with_backoffs):
+    """Write n-grams from a row of the block on as lines, until `out` is full; gives the next row and the bytes written.
+
+    begins: where each word stands in the text, which has a gap of `STRIDE` bytes at its end.
+    """
+    words, probabilities, backoffs = block
     place = 0
     order = words.shape[1]
-    for row in range(words.shape[0]):
+    while row < words.shape[0]:
+        line = place
+        if place + 2 * NUMBER_ROOM > out.shape[0]:
+            break
         place = _put_number(out, place, probabilities[row])
         out[place] = 9
         place += 1
         for column in range(order):
-            word = words[row, column]
-            for index in range(begins[word], begins[word + 1]):  # with the newline that ends it
-                out[place] = text[index]
-                place += 1
+            begin = begins[words[row, column]]
+            length = begins[words[row, column] + 1] - begin  # with the newline that ends it
+            if place + length + STRIDE + NUMBER_ROOM > out.shape[0]:
+                return row, line
+            for step in range(0, length, STRIDE):
+                for index in range(STRIDE):  # a fixed length, which becomes one instruction; too much is written over
+                    out[place + step + index] = text[begin + step + index]
+            place += length
             out[place - 1] = 32 if column < order - 1 else 9
         if with_backoffs:
             place = _put_number(out, place, backoffs[row])
             place += 1
         out[place - 1] = 10
-    return place
+        row += 1
+    return row, place
 
 
 def write_arpa(
@@ -310,21 +322,21 @@ def write_arpa(
 
     text: the words as `NGram.text` has them; sizes: how many n-grams there are of each length; blocks(n): those of n words.
     """
-    text = np.append(text, np.uint8(10))
-    begins = np.concatenate([[0], np.flatnonzero(text == 10) + 1])
-    out = np.empty(1 << 20, np.uint8)
+    text = np.append(text, np.full(1 + STRIDE, 10, np.uint8))
+    begins = np.append(0, np.flatnonzero(text[: len(text) - STRIDE] == 10) + 1)
+    out = np.empty(max(1 << 20, len(sizes) * (2 * STRIDE + int(np.diff(begins).max()))), np.uint8)
     with written(path, "wb", force=False) as plain, packed(plain, path) as file:
         header = "".join(f"ngram {order}={size}\n" for order, size in enumerate(sizes, 1))
         file.write(f"\\data\\\n{header}".encode())
         for order in range(1, len(sizes) + 1):
             file.write(f"\n\\{order}-grams:\n".encode())
             for block in blocks(order):
-                need = int((begins[block.words + 1] - begins[block.words]).sum()) + 48 * len(block.words)
-                out = out if len(out) >= need else np.empty(need, np.uint8)
                 probabilities = np.maximum(block.probabilities / LN10, -LARGEST)
                 backoffs = np.maximum(block.backoffs / LN10, -LARGEST)
-                used = _put_lines(out, text, begins, block.words, probabilities, backoffs, order < len(sizes))
-                file.write(out[:used].data)
+                in_log10, row = Block(block.words, probabilities, backoffs), 0
+                while row < len(block.words):
+                    row, used = _put_lines(out, text, begins, in_log10, row, order < len(sizes))
+                    file.write(out[:used].data)
         file.write(b"\n\\end\\\n")
 
 

@@ -40,18 +40,19 @@ class Estimate:
         levels = self.counts.levels[:order]
         for low in range(0, len(levels[-1]), BLOCK):
             high = min(low + BLOCK, len(levels[-1]))
-            kept = np.flatnonzero(self.kept[order - 1][low:high]) + low
-            if not len(kept):
+            kept = self.kept[order - 1][low:high]
+            if not kept.any():
                 continue
-            rows = np.empty((len(kept), order), np.int32)
-            numbers = kept.copy()
+            numbers = np.flatnonzero(kept) + low
+            rows = np.empty((len(numbers), order), np.int32)
             for column in range(order - 1, -1, -1):
                 rows[:, column] = levels[column].word[numbers]
                 if column:
                     _parents(levels[column].first, numbers)
-            probabilities = np.log(np.minimum(self.probabilities[order - 1][kept], 1))
+            probabilities = np.log(np.minimum(self.probabilities[order - 1][low:high][kept], 1))
             last = order > len(self.backoffs)
-            yield Block(rows, probabilities, np.zeros(len(kept)) if last else np.log(self.backoffs[order - 1][kept]))
+            backoffs = np.zeros_like(probabilities) if last else np.log(self.backoffs[order - 1][low:high][kept])
+            yield Block(rows, probabilities, backoffs)
 
     def model(self, advance: Callable[..., None] = silent) -> NGram:
         """The model for the search; `advance` is told the n-grams put in."""
