@@ -99,19 +99,22 @@ class BeamSearch:
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             return list(pool.map(lambda each: self(each, hot_words), log_probs))
 
-    def stream(self, hot_words: Mapping[str, float] | None = None) -> "Stream":
-        """A search that takes an utterance in chunks."""
-        return Stream(self, self.hot_words if hot_words is None else make_hot_words(hot_words, self.alphabet))
+    def stream(self, hot_words: Mapping[str, float] | None = None, state: int | None = None) -> "Stream":
+        """A search that takes an utterance in chunks; `state` is where an earlier one left the language model."""
+        return Stream(self, self.hot_words if hot_words is None else make_hot_words(hot_words, self.alphabet), state)
 
 
 class Stream:
     """A search under way: `accept` chunks of log-probabilities, ask for `hypotheses` whenever they are wanted."""
 
-    def __init__(self, decoder: BeamSearch, hot_words: search.HotWords):
+    def __init__(self, decoder: BeamSearch, hot_words: search.HotWords, state: int | None = None):
         self.decoder = decoder
         self.hot_words = hot_words
         self.chunks: list[np.ndarray] = []
+        self.states: list[int] = []  # of the language model after each of the last hypotheses given
         self.beam = search.start(decoder.language, hot_words, decoder.settings.width, len(decoder.alphabet))
+        if state is not None:
+            self.beam.now[0]["state"] = self.beam.now[0]["ended"] = state
 
     def accept(self, log_probs: np.ndarray) -> None:
         """Goes on with the next log-probabilities (O, V)."""
@@ -126,12 +129,14 @@ class Stream:
         """The best hypotheses if the utterance ended here, best first; more chunks may follow."""
         decoder = self.decoder
         self.chunks = [np.concatenate(self.chunks)] if len(self.chunks) > 1 else self.chunks
-        found = []
-        for node, score, language in zip(*search.finish(self.beam, decoder.language, self.hot_words)):
+        found: list[Hypothesis] = []
+        self.states = []
+        for node, score, language, state in zip(*search.finish(self.beam, decoder.language, self.hot_words)):
             symbols = search.symbols_of(self.beam, node)
             spans = decoder.words.spans(symbols, *align(self.chunks[0], symbols)) if self.chunks else ()
             text = " ".join([span.text for span in spans])
             found.append(Hypothesis(text, float(score), float(score - language), float(language), spans))
+            self.states.append(int(state))
             if len(found) == decoder.hypotheses:
                 break
         return found

@@ -194,11 +194,11 @@ def ending_of(prefix, language, hot_words):
     word = language.tree[prefix.place].word if prefix.place >= 0 else -1
     if word < 0 and rules.closed:
         return -np.inf, prefix.state
-    ending, state = rules.beta, prefix.state
+    ending, state = 0.0, prefix.state
     if rules.kind == 1:
         known = word if word >= 0 else rules.unknown
         log_prob, state = score_word(language.ngram, prefix.state, known)
-        ending += rules.alpha * log_prob
+        ending = rules.alpha * log_prob + rules.beta
         if word >= 0 or hot < 0:
             ending += language.prices[known]
     if hot >= 0:
@@ -568,12 +568,12 @@ def bar_of(beam, settings):
 def finish(beam, language, hot_words):
     """What the beam's prefixes come to if the utterance ends here.
 
-    Gives (node, score, language score), best first; prefixes that spell the same words are added up. The beam stays
-    as it is and may go on.
+    Gives (node, score, language score, state of the language model before the end), best first; prefixes that spell
+    the same words are added up. The beam stays as it is and may go on.
     """
     size = beam.counts[0]
     nodes, scores, languages = np.empty(size, np.int32), np.empty(size), np.empty(size)
-    texts = np.empty(size, np.uint64)
+    texts, states = np.empty(size, np.uint64), np.empty(size, np.int32)
     kept = 0
     for index in range(size):
         prefix = beam.now[index]
@@ -583,20 +583,21 @@ def finish(beam, language, hot_words):
             weight += ending
             text = mix(prefix.closed * np.uint64(257) + prefix.open)
         if language.rules.last >= 0:
-            log_prob, state = score_word(language.ngram, state, language.rules.last)
+            log_prob, _ = score_word(language.ngram, state, language.rules.last)
             weight += language.rules.alpha * log_prob
         total = math.log(prefix.blank + prefix.spoken) + beam.scale[0] - prefix.language + weight
         place = 0
         while place < kept and texts[place] != text:
             place += 1
         if place == kept:
-            nodes[place], scores[place], languages[place], texts[place] = prefix.node, total, weight, text
+            nodes[place], scores[place], languages[place] = prefix.node, total, weight
+            texts[place], states[place] = text, state
             kept += 1
         elif total > -np.inf:
             high, low = max(total, scores[place]), min(total, scores[place])
             scores[place] = high + math.log1p(math.exp(low - high))
     order = np.argsort(-scores[:kept], kind="mergesort")
-    return nodes[order], scores[order], languages[order]
+    return nodes[order], scores[order], languages[order], states[order]
 
 
 @numba.njit(cache=True, nogil=True)
