@@ -13,7 +13,9 @@ def import_checkpoint(
     file: Annotated[Path, "a .nemo, .ckpt or .pt file, or a Hugging Face folder"],
     *,
     out: Annotated[Path | None, "the checkpoint to write; FILE with .safetensors at its end, if not given"] = None,
-    config: Annotated[Path | None, "the YAML configuration, for files that come without one (NeMo 0.x)"] = None,
+    config: Annotated[
+        Path | None, "the YAML configuration, for files without one (NeMo 0.x, DeepLearningExamples)"
+    ] = None,
     weights: Annotated[
         Literal["average", "last"], "DeepLearningExamples: the running average of weights, or those of the last step"
     ] = "average",

@@ -38,12 +38,13 @@ def read_foreign(
 
 def read_content(path: Path, content: Any, config: Path | None, weights: Literal["average", "last"]) -> ForeignModel:
     """The model in what a pickle held."""
+    configuration = read_configuration(config, read_file(config)) if config else None
     if not isinstance(content, dict):
         raise CheckpointError(
             f"{path}: holds {type(content).__name__}, expected a dictionary of weights. Known: {KINDS}"
         )
     if "ema_state_dict" in content or ("state_dict" in content and "best_wer" in content):
-        return read_deep_learning_examples(path, content, weights)
+        return read_deep_learning_examples(path, content, weights, configuration)
     if "state_dict" in content:
         return read_lightning(path, content)
     if "model" in content and ("args" in content or "cfg" in content):
@@ -51,6 +52,6 @@ def read_content(path: Path, content: Any, config: Path | None, weights: Literal
 
         return read_fairseq(path, content)
     if content and all(isinstance(value, Tensor) for value in content.values()):
-        return read_pair(path, content, read_configuration(config, read_file(config)) if config else None)
+        return read_pair(path, content, configuration)
     keys = ", ".join(str(key) for key in list(content)[:5])
     raise CheckpointError(f"{path}: holds {keys or 'nothing'}, which no known toolkit writes. Known: {KINDS}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from carnelian.data.alphabet import Alphabet, WordPieces
 from carnelian.errors import CheckpointError
@@ -17,7 +17,20 @@ from carnelian.formats.convolutional import name_pairs
 from carnelian.formats.nemo import CONFIGURATION, WEIGHTS, configuration_text
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.features import log_mel
-from carnelian.models.layers import ConvolutionalEncoder, Row
+from carnelian.models.layers import ACTIVATIONS, ConvolutionalEncoder, Row
+
+#: what NeMo calls the files of a tokenizer: (setting, member of the archive)
+TOKENIZER = {"model_path": "tokenizer.model", "vocab_path": "vocab.txt", "spe_tokenizer_vocab": "tokenizer.vocab"}
+
+
+def tokenizer_members(alphabet: Alphabet) -> dict[str, bytes]:
+    """The files of a tokenizer by their names in the archive; none for characters."""
+    if not isinstance(alphabet, WordPieces):
+        return {}
+    scores = [alphabet.processor.get_score(index) for index in range(len(alphabet))]
+    listed = "".join(f"{piece}\n" for piece in alphabet.symbols)
+    scored = "".join(f"{piece}\t{score:g}\n" for piece, score in zip(alphabet.symbols, scores))
+    return dict(zip(TOKENIZER.values(), (alphabet.model, listed.encode(), scored.encode())))
 
 
 def feature_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,23 +51,23 @@ def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: 
             f"export nemo: the encoder is a {type(encoder).__name__}; Jasper, QuartzNet and their kin can be exported"
         )
     features = feature_settings(recipe)
-    settings = {"activation": "relu", "norm": "batch", **recipe.get("encoder", {})}
-    activation, odd = settings["activation"], {row.residual for row in encoder.rows} - {"none", "plain", "dense"}
-    if settings["norm"] != "batch" or odd:
+    block: Any = next(iter(encoder.blocks))
+    activation = next(name for name, function in ACTIVATIONS.items() if function is block.activation)
+    odd = {row.residual for row in encoder.rows} - {"none", "plain", "dense"}
+    if activation not in ("relu", "swish") or type(block.convolutions[0].norm) is not nn.BatchNorm2d or odd:
         raise CheckpointError(
-            f"export nemo: norm {settings['norm']}, residuals {', '.join(sorted(odd)) or 'plain'}; "
-            "NeMo's encoder has batch norm, and plain or dense residuals"
+            "export nemo: NeMo's encoder has batch norm, the activations relu and swish, plain and dense residuals; this one has "
+            f"{activation}, {type(block.convolutions[0].norm).__name__}, {', '.join(sorted(odd)) or 'no odd residuals'}"
         )
-    if activation not in ("relu", "swish"):
-        raise CheckpointError(f'export nemo: NeMo\'s encoder has no activation "{activation}"; it has relu and swish')
-    if isinstance(alphabet, WordPieces):
-        raise CheckpointError("export nemo: a model of word pieces; only models of characters are exported as yet")
+    pieces = isinstance(alphabet, WordPieces)
     symbols = list(alphabet.symbols)
+    kind = "ctc_bpe_models.EncDecCTCModelBPE" if pieces else "ctc_models.EncDecCTCModel"
+    tokenizer = {"dir": None, "type": "bpe", **{key: f"nemo:{name}" for key, name in TOKENIZER.items()}}
     return {
-        "target": "nemo.collections.asr.models.ctc_models.EncDecCTCModel",
+        "target": f"nemo.collections.asr.models.{kind}",
         "nemo_version": {"floor": "2.4.0", "floor+1": "1.0.0", "ceil": "0.11.0"}[features["frame_count"]],
         "sample_rate": features["sample_rate"],
-        "labels": symbols,
+        **({"tokenizer": tokenizer} if pieces else {"labels": symbols}),
         "preprocessor": {
             "_target_": "nemo.collections.asr.modules.AudioToMelSpectrogramPreprocessor",
             "sample_rate": features["sample_rate"],
@@ -133,11 +146,15 @@ def write_nemo(path: Path, model: AcousticModel, recipe: Mapping[str, Any], alph
     configuration = configuration_of(model, recipe, alphabet)
     weights = io.BytesIO()
     torch.save(weights_of(model), weights)
-    text = configuration_text(configuration)
+    members = {
+        CONFIGURATION: configuration_text(configuration),
+        WEIGHTS: weights.getvalue(),
+        **tokenizer_members(alphabet),
+    }
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with tarfile.open(temporary, "w") as archive:
-            for name, data in ((CONFIGURATION, text), (WEIGHTS, weights.getvalue())):
+            for name, data in members.items():
                 member = tarfile.TarInfo(f"./{name}")
                 member.size, member.mode = len(data), 0o644
                 archive.addfile(member, io.BytesIO(data))

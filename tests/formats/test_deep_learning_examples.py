@@ -128,6 +128,34 @@ def test_one_clear_line_for_others():
         read_content(Path("x.pt"), {"weights": 3}, None, "average")
 
 
+def test_with_its_configuration(tmp_path):
+    config = """
+labels: [" ", a, b]
+input_val:
+  filterbank_features: &features {n_filt: &bands 8, window_size: 0.025, window_stride: 0.01, n_fft: 512, pad_align: 16}
+quartznet:
+  encoder:
+    in_feats: *bands
+    activation: relu
+    use_conv_masks: true
+    blocks:
+    - {filters: 6, repeat: 1, kernel_size: [5], stride: [1], dilation: [1], dropout: 0.1, residual: false, separable: true}
+    - {filters: 9, repeat: 1, kernel_size: [1], stride: [1], dilation: [1], dropout: 0.0, residual: false}
+"""
+    (tmp_path / "config.yaml").write_text(config)
+    _, saved = content([Row(6, 5, separable=True), Row(9, 1)], "mconv")
+    saved["ema_state_dict"]["decoder.layers.0.weight"] = torch.zeros(4, 9, 1)
+    saved["ema_state_dict"]["decoder.layers.0.bias"] = torch.zeros(4)
+    torch.save(saved, tmp_path / "x.pt")
+    found = read_foreign(tmp_path / "x.pt", config=tmp_path / "config.yaml")
+    assert found.alphabet.symbols == (" ", "a", "b")
+    assert found.recipe["encoder"]["rows"] == [
+        {"channels": 6, "kernel": 5, "dropout": 0.1, "separable": True},
+        {"channels": 9, "kernel": 1},
+    ]
+    assert found.recipe["features"]["window"] == 0.025 and found.recipe["features"]["log_guard"] == 1e-20
+
+
 def test_even_kernels_are_refused():
     rows = [Row(6, 4, stride=2), Row(9, 1)]
     with pytest.raises(CheckpointError, match="even kernels"):

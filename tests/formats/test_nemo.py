@@ -12,6 +12,7 @@ import yaml
 from carnelian.checkpoint import build_model, load_weights
 from carnelian.data.alphabet import ENGLISH, Alphabet
 from carnelian.errors import CheckpointError
+from carnelian.formats.kind import read_foreign
 from carnelian.formats.nemo import read_lightning, read_nemo, read_pair
 from carnelian.formats.nemo_export import write_nemo
 from carnelian.formats.reading import read_archive, read_file, read_pickle
@@ -260,6 +261,27 @@ def test_lightning_checkpoint(archive, tmp_path):
     )
 
 
+OLD_CONFIGURATION = """
+model: Jasper
+sample_rate: 16000
+AudioToMelSpectrogramPreprocessor: {window_size: 0.02, window_stride: 0.01, n_fft: 512, features: 8, stft_conv: true}
+labels: [" ", a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, "'"]
+JasperEncoder:
+  feat_in: 8
+  activation: relu
+  conv_mask: true
+  jasper:
+  - {filters: 6, repeat: 1, kernel: [5], stride: [2], dilation: [1], dropout: 0.0, residual: false, separable: true}
+  - {filters: 6, repeat: 2, kernel: [5], stride: [1], dilation: [1], dropout: 0.0, residual: true, residual_dense: true,
+     separable: true}
+  - {filters: 7, repeat: 2, kernel: [3], stride: [1], dilation: [1], dropout: 0.0, residual: true, residual_dense: true}
+  - {filters: 8, repeat: 2, kernel: [3], stride: [1], dilation: [1], dropout: 0.0, residual: true, separable: true, groups: 2,
+     se: true, se_reduction_ratio: 4}
+  - {filters: 8, repeat: 1, kernel: [3], stride: [1], dilation: [2], dropout: 0.1, residual: false}
+  - {filters: 9, repeat: 1, kernel: [1], stride: [1], dilation: [1], dropout: 0.0, residual: false}
+"""
+
+
 @pytest.mark.parametrize("asked", ["encoder", "decoder"])
 def test_pair_of_old_files_from_either_half(archive, tmp_path, asked):
     weights = read_pickle("", read_archive(archive())["model_weights.ckpt"])
@@ -276,3 +298,7 @@ def test_pair_of_old_files_from_either_half(archive, tmp_path, asked):
     for name, tensor in random_model().state_dict().items():
         torch.testing.assert_close(found.weights[name], tensor, rtol=0, atol=0)
     assert "no configuration" in found.remarks[0]
+    (tmp_path / "config.yaml").write_text(OLD_CONFIGURATION)
+    found = read_foreign(path, config=tmp_path / "config.yaml")
+    assert found.recipe["encoder"]["rows"] == RECIPE["encoder"]["rows"] and found.recipe["features"]["window"] == 0.02
+    torch.testing.assert_close(found.weights["head.bias"], random_model().head.bias.detach())
