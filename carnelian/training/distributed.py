@@ -45,9 +45,12 @@ def joined(device: str = "") -> Iterator[World]:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    distributed.init_process_group("gloo" if device == "cpu" else "nccl")
+    ours = not distributed.is_initialized()
+    if ours:
+        distributed.init_process_group("gloo" if device == "cpu" else "nccl")
     yield World(distributed.get_rank(), ranks, device)
-    distributed.destroy_process_group()  # not after an error: the others may be gone, and torchrun ends them
+    if ours:  # but not after an error: the others may be gone, and torchrun ends them
+        distributed.destroy_process_group()
 
 
 def of_this_process(values: Sequence[T]) -> Sequence[T]:

@@ -230,7 +230,7 @@ def waiting(model: nn.Module, *, until: bool) -> Any:
     return torch.enable_grad() if synchronised else model.no_sync()  # type: ignore[operator]
 
 
-def total_over_processes(values: Sequence[float], device: str) -> list[float]:
+def total_over_processes(values: Sequence[float], device: str = "cpu") -> list[float]:
     """Each number's sum over all processes; exact for whole numbers."""
     if not distributed.is_initialized():
         return list(values)

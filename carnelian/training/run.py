@@ -13,7 +13,7 @@ from carnelian.errors import CheckpointError
 from carnelian.models.acoustic import AcousticModel
 from carnelian.recipe import Recipe
 from carnelian.training.checkpoints import Checkpoints, write_text
-from carnelian.training.distributed import World, share_buffers
+from carnelian.training.distributed import World, highest_over_processes, share_buffers
 from carnelian.training.fit import Training
 from carnelian.training.log import Log
 
@@ -51,8 +51,10 @@ class Run:
 
     def resume(self) -> None:
         """Goes back to the last checkpoint, where there is one."""
-        if steps := self.checkpoints.steps():
-            self.training.restore(*self.checkpoints.state(steps[-1]))
+        last = max(self.checkpoints.steps(), default=-1)
+        last = int(highest_over_processes([last], self.world.device)[0])  # what one sees is there for all
+        if last >= 0:
+            self.training.restore(*self.checkpoints.state(last))
         self.scores = {step: score for step, score in self.checkpoints.scores().items() if step <= self.step}
 
     def save(self) -> None:

@@ -1,0 +1,125 @@
+"""Two processes give the weights of one process with the doubled batch; what they add up is exact."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from torch import nn
+
+from carnelian.checkpoint import load_checkpoint
+from carnelian.models.norms import MaskedBatchNorm
+from carnelian.training.acoustic import train_acoustic
+from carnelian.training.distributed import of_this_process, share_norms
+
+START = """
+    import json, os, signal, sys
+    import torch, torch.distributed
+    torch.set_num_threads(1)
+    from carnelian.training.acoustic import train_acoustic, Score, Stopped
+    from carnelian.training.distributed import highest_over_processes, of_this_process
+    from carnelian.training.fit import total_over_processes
+    rank = int(os.environ["RANK"])
+"""
+
+
+def together(script: str, *arguments: str, count: int = 2) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of each process of a script that `count` of them run, as torchrun would start them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", textwrap.dedent(START) + textwrap.dedent(script), *arguments]
+    world = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(count)
+    ]
+    try:
+        ends = [process.communicate(timeout=300) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    return [(process.returncode, *end) for process, end in zip(running, ends)]
+
+
+@pytest.fixture
+def steady(recipe) -> dict:
+    """The recipe with nothing random in it but the order of the batches."""
+    recipe.pop("masks"), recipe.pop("augment")
+    recipe["features"]["dither"] = 0.0
+    recipe["encoder"]["rows"][1]["dropout"] = 0.0
+    recipe["train"] |= {"steps": 5, "sync_norm": True, "average": 0.9}
+    return recipe
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_the_doubled_batch(steady, tmp_path):
+    """Weights within 1e-4 of their size, for both kinds of batch norm; and stopped by a signal to one, they go on to the same bits."""
+    runs = {}
+    for norm in ("batch", "masked_batch"):
+        runs[norm] = json.loads(json.dumps(steady))
+        runs[norm]["encoder"]["norm"] = norm
+        runs[norm]["train"] |= {"batch_size": 3, "validate_every": 5}
+    runs["stopped"] = {**runs["batch"], "train": {**runs["batch"]["train"], "validate_every": 3}}
+    script = """
+        def validate(model, alphabet, stop):
+            mine = of_this_process(list(range(7)))
+            if rank == 1 and stopping:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return Score(total_over_processes([sum(mine)])[0] / 100, [])
+
+        torch.distributed.init_process_group("gloo")
+        runs, stopping = json.loads(sys.argv[1]), False
+        for name in ("batch", "masked_batch"):
+            train_acoustic(runs[name], sys.argv[2] + "/" + name, validate=validate)
+        try:
+            stopping = True
+            train_acoustic(runs["stopped"], sys.argv[2] + "/stopped", validate=validate)
+        except Stopped as stopped:
+            assert stopped.number == signal.SIGTERM
+            stopping = False
+        assert not os.path.exists(sys.argv[2] + "/stopped/step-00000005.safetensors")
+        train_acoustic(runs["stopped"], sys.argv[2] + "/stopped", validate=validate)
+    """
+    ends = together(script, json.dumps(runs), str(tmp_path))
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    for norm in ("batch", "masked_batch"):
+        runs[norm]["train"] |= {"batch_size": 6, "sync_norm": False}
+        expected = load_checkpoint(train_acoustic(runs[norm], tmp_path / f"{norm} alone")).weights
+        checkpoint = load_checkpoint(tmp_path / norm / "step-00000005.safetensors")
+        assert checkpoint.more == {"validation_wer": 0.21}, "each of 0..6 was counted once"
+        for name, tensor in expected.items():
+            torch.testing.assert_close(checkpoint.weights[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+    stopped = load_checkpoint(tmp_path / "stopped" / "step-00000005.safetensors").weights
+    for name, tensor in load_checkpoint(tmp_path / "batch" / "step-00000005.safetensors").weights.items():
+        assert torch.equal(stopped[name], tensor), name
+    assert "finished" in ends[0][2]
+    assert "finished" not in ends[1][2], "only the first process speaks"
+    steps = [json.loads(line)["step"] for line in (tmp_path / "batch" / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4, 5, 5], "only the first process writes: a line a step, and the validation's"
+
+
+def test_alone_nothing_is_shared():
+    assert of_this_process([1, 2, 3]) == [1, 2, 3]
+
+
+def test_norms_keep_their_kind_and_weights():
+    model = nn.Sequential(nn.BatchNorm2d(3), MaskedBatchNorm(3))
+    names = list(model.state_dict())
+    share_norms(model)
+    share_norms(model)
+    assert list(model.state_dict()) == names
+    assert isinstance(model[1], MaskedBatchNorm)
+    encoded = torch.randn(2, 3, 1, 5)
+    expected = MaskedBatchNorm(3).eval()(encoded, torch.tensor([5, 3]))
+    torch.testing.assert_close(model.eval()[1](encoded, torch.tensor([5, 3])), expected)
