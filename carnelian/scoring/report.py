@@ -102,3 +102,23 @@ def plot_confusions(report: Report, path: Path, most: int = 20) -> None:
     axes.set_yticks(range(len(said)), said)
     axes.set(xlabel="found", ylabel="said", title=f"{100 * report.words.rate:.2f} % word errors")
     figure.savefig(path)
+
+
+def plot_heat_map(points: dict[tuple[float, float], float], path: Path, *, title: str, rows: str, columns: str) -> None:
+    """A heat map of values at (row, column), as an image file; places without a value stay white."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("matplotlib", "plot", "A heat map") from None
+    vertical, horizontal = (sorted({point[axis] for point in points}) for axis in (0, 1))
+    values = [[points.get((row, column), float("nan")) for column in horizontal] for row in vertical]
+    figure = Figure(figsize=(2 + 0.6 * len(horizontal), 2 + 0.35 * len(vertical)), layout="constrained")
+    axes = figure.subplots()
+    figure.colorbar(axes.imshow(values, cmap="magma_r", aspect="auto"), label=title)
+    axes.set_xticks(range(len(horizontal)), [f"{value:g}" for value in horizontal])
+    axes.set_yticks(range(len(vertical)), [f"{value:g}" for value in vertical])
+    axes.set_xlabel(columns)
+    axes.set_ylabel(rows)
+    for (row, column), value in points.items():
+        axes.text(horizontal.index(column), vertical.index(row), f"{value:.1f}", ha="center", va="center", fontsize=7)
+    figure.savefig(path, dpi=150)

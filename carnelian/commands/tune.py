@@ -1,0 +1,77 @@
+"""The decoder's weights for a model and a language model: `carnelian tune MODEL MANIFEST... --language-model LM`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from carnelian.console import bar, note, table
+from carnelian.data.utterance import Manifest
+from carnelian.decoding.beam import BeamSearch
+from carnelian.decoding.greedy import Greedy
+from carnelian.decoding.language_model import load_language_model
+from carnelian.decoding.settings import Decoding, write_decoding
+from carnelian.decoding.tuning import ALPHAS, BETAS, oracle_errors, tune_weights
+from carnelian.errors import DecodingError, ManifestError
+from carnelian.recognizer import Recognizer
+from carnelian.scoring.report import plot_heat_map
+from carnelian.scoring.wer import Errors, count_errors
+
+
+def tune(
+    model: Annotated[Path, "the checkpoint"],
+    manifests: Annotated[list[Path], "manifests of utterances with their text, not those the model is tested on"],
+    *,
+    language_model: Annotated[Path | None, "the n-gram model (ARPA or binary)"] = None,
+    out: Annotated[Path, "write the best settings here, for transcribe, evaluate and serve"] = Path("decoding.toml"),
+    plot: Annotated[Path | None, "draw the word error rates over alpha and beta into this image (PNG)"] = None,
+    alpha: Annotated[list[float], "a weight of the language model to try; may be given again"] = list(ALPHAS),  # noqa: B006
+    beta: Annotated[list[float], "a bonus for each word to try; may be given again"] = list(BETAS),  # noqa: B006
+    beam_width: Annotated[list[int], "a number of beams to try; may be given again"] = [16, 64, 256],  # noqa: B006
+    refinements: Annotated[int, "finer grids around the best"] = 2,
+    device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
+    batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
+) -> None:
+    """Find the language model's weight, the word bonus and the beam width that give the fewest word errors."""
+    if language_model is None:
+        raise DecodingError("tune: no language model given, so there is nothing to weigh. Give --language-model FILE")
+    recognizer = Recognizer.load(model, device=device)
+    decoder = BeamSearch(recognizer.alphabet, load_language_model(language_model))
+    utterances = [utterance for manifest in manifests for utterance in Manifest(manifest)]
+    if not any(utterance.text for utterance in utterances):
+        raise ManifestError(f"{manifests[0]}: no utterance has a text. Give a manifest with references")
+    log_probs, references = [], []
+    with bar("log-probabilities", len(utterances)) as advance:
+        for _, batch, rows, _ in recognizer.batches(utterances, batch_seconds=batch_seconds):
+            log_probs += rows
+            references += [utterance.text for utterance in batch]
+            advance(len(batch))
+    greedy = sum(
+        (count_errors(said, each[0].text) for said, each in zip(references, Greedy(decoder.alphabet).batch(log_probs))),
+        Errors(),
+    )
+    total = len(alpha) * len(beta) + 8 * refinements + len(beam_width) - 1
+    with bar("weights", total) as advance:
+        tuning = tune_weights(
+            decoder,
+            log_probs,
+            references,
+            alphas=alpha,
+            betas=beta,
+            widths=beam_width,
+            refinements=refinements,
+            report=lambda weights, errors: advance(1, f"WER {100 * errors.rate:.2f} % at {weights}"),
+        )
+    best = tuning.best
+    all_hypotheses = BeamSearch(recognizer.alphabet, decoder.vocabulary.model, hypotheses=best[2]).weighed(*best)
+    rates = {
+        "greedy": greedy.rate,
+        f"alpha {best[0]}, beta {best[1]}, beam width {best[2]}": tuning.tried[best].rate,
+        "oracle of that beam": oracle_errors(all_hypotheses, log_probs, references).rate,
+    }
+    table("Word error rates", ("", "WER %"), [(name, f"{100 * rate:.2f}") for name, rate in rates.items()])
+    write_decoding(out, Decoding(str(language_model), *best))
+    note(f"wrote {out}; give it to transcribe, evaluate or serve as --decoding {out}")
+    if plot:
+        width = sorted(beam_width)[len(beam_width) // 2]
+        points = {(a, b): 100 * errors.rate for (a, b, w), errors in tuning.tried.items() if w == width}
+        plot_heat_map(points, plot, title="WER %", rows="alpha", columns="beta")
+        note(f"wrote {plot}")

@@ -1,0 +1,69 @@
+"""`carnelian tune` writes the settings that the other commands take."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from carnelian.commands import tune as command
+from carnelian.data.alphabet import Alphabet
+from carnelian.data.utterance import Manifest
+from carnelian.decoding.settings import read_decoding
+from carnelian.errors import DecodingError
+
+ARPA = """\\data\\
+ngram 1=5
+
+\\1-grams:
+-2\t<unk>
+-99\t<s>
+-1\t</s>
+-0.3\tab
+-1\tb
+
+\\end\\
+"""
+
+
+@pytest.fixture()
+def folder(tmp_path, monkeypatch):
+    """A manifest, a language model, and a recognizer that hears "ab" or, nearly as well, "cb"."""
+    alphabet = Alphabet(" abc")
+    probs = np.array([[0.02, 0.45, 0.01, 0.51, 0.01], [0.01, 0.01, 0.96, 0.01, 0.01]], np.float32)
+
+    def batches(utterances, *, batch_seconds):
+        yield [0, 1], list(utterances), [np.log(probs)] * 2, [1.0, 1.0]
+
+    recognizer = SimpleNamespace(alphabet=alphabet, batches=batches)
+    monkeypatch.setattr(command, "Recognizer", SimpleNamespace(load=lambda path, device: recognizer))
+    lines = [{"audio_filepath": "a.wav", "duration": 1.0, "text": "ab"}] * 2
+    (tmp_path / "held_out.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "words.arpa").write_text(ARPA)
+    assert len(list(Manifest(tmp_path / "held_out.jsonl"))) == 2
+    return tmp_path
+
+
+def test_settings_heat_map_and_rates(folder, capsys):
+    command.tune(
+        folder / "model.safetensors",
+        [folder / "held_out.jsonl"],
+        language_model=folder / "words.arpa",
+        out=folder / "decoding.toml",
+        plot=folder / "rates.png",
+        alpha=[0.0, 1.0],
+        beta=[0.0, 1.0],
+        beam_width=[4, 8],
+        refinements=1,
+    )
+    settings = read_decoding(folder / "decoding.toml")
+    assert settings.beam_width == 4 and 0 < settings.alpha < 1  # the middle of weights that do equally well
+    assert settings.decoder(Alphabet(" abc")).language.rules.alpha == settings.alpha
+    assert (folder / "rates.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "100.00" in printed and "0.00" in printed and "oracle" in printed
+
+
+def test_without_a_language_model(folder):
+    with pytest.raises(DecodingError, match="Give --language-model"):
+        command.tune(folder / "model.safetensors", [folder / "held_out.jsonl"])

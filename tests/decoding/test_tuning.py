@@ -1,0 +1,56 @@
+"""Tuning finds weights that are better than none, and says so truly."""
+
+import numpy as np
+import pytest
+
+from carnelian.data.alphabet import Alphabet
+from carnelian.decoding.beam import BeamSearch
+from carnelian.decoding.ngram import NGramBuilder
+from carnelian.decoding.tuning import decoded_errors, oracle_errors, tune_weights
+
+ALPHABET = Alphabet(" abc")
+
+
+def model_of_pairs():
+    """A bigram model that expects "ab" and "ca" in turn."""
+    words = ["<unk>", "<s>", "</s>", "ab", "ca", "b"]
+    scores = np.full(len(words), -2.5, np.float32)
+    builder = NGramBuilder(words, scores, np.full(len(words), -1.0, np.float32))
+    pairs = np.array([[1, 3], [3, 4], [4, 3], [4, 2], [3, 2]], np.int32)
+    builder.add(pairs, np.full(5, -0.5), np.zeros(5))
+    return builder.finish()
+
+
+def noisy(text: str, random: np.random.Generator) -> np.ndarray:
+    """Log-probabilities of a text whose letters are often mistaken."""
+    rows = []
+    for letter in text:
+        weights = random.dirichlet(np.ones(5) / 3)
+        weights[ALPHABET.index[letter]] += random.choice([0.2, 1.0])
+        rows += [weights, [0.02, 0.02, 0.02, 0.02, 1.0]]
+    probs = np.array(rows)
+    return np.log(probs / probs.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def spoken():
+    random = np.random.default_rng(0)
+    references = [" ".join(["ab", "ca"] * random.integers(1, 4)) for _ in range(12)]
+    return references, [noisy(reference, random) for reference in references]
+
+
+def test_tuning(spoken):
+    references, log_probs = spoken
+    decoder = BeamSearch(ALPHABET, model_of_pairs())
+    heard = []
+    tuning = tune_weights(
+        decoder, log_probs, references, alphas=(0.0, 1.0, 2.0), betas=(-2.0, 1.0), widths=(4, 16),
+        report=lambda weights, errors: heard.append(weights),
+    )  # fmt: skip
+    assert heard == list(tuning.tried) and {(0.0, -2.0, 16), (2.0, 1.0, 16)} <= tuning.tried.keys()
+    fewest = tuning.tried[tuning.best]
+    assert fewest.total == min(errors.total for errors in tuning.tried.values())
+    assert fewest == decoded_errors(decoder.weighed(*tuning.best), log_probs, references)
+    assert fewest.total < decoded_errors(BeamSearch(ALPHABET), log_probs, references).total
+    oracle = BeamSearch(ALPHABET, decoder.vocabulary.model, hypotheses=16).weighed(*tuning.best)
+    assert oracle_errors(oracle, log_probs, references).total <= fewest.total
