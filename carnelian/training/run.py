@@ -71,10 +71,10 @@ class Run:
         """Validates the weights that would be published, and notes the score; False where told to stop before the end."""
         assert self.validate
         model = self.training.model
-        share_buffers(model)
         modes = {module: module.training for module in model.modules()}
         own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         model.load_state_dict(self.training.averaged())
+        share_buffers(model)
         result = self.validate(model.eval(), self.alphabet, stop)  # type: ignore[arg-type]
         model.load_state_dict(own)
         for module, mode in modes.items():

@@ -1,0 +1,86 @@
+"""Schedules at the steps that define them; NovoGrad and LARC against their formulas."""
+
+import math
+
+import pytest
+import torch
+
+from carnelian.errors import RecipeError
+from carnelian.training.optim import OPTIMIZERS, SCHEDULES, NovoGrad, scale_by_larc
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_warm_up_rises_to_the_peak(name):
+    rate = SCHEDULES[name](steps=100, peak=0.5, warmup=10)
+    assert [rate(step) for step in (0, 4, 9)] == pytest.approx([0.05, 0.25, 0.5])
+    assert rate(10) == pytest.approx(0.5)
+    assert all(rate(step + 1) <= rate(step) for step in range(10, 120))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "halfway", "end"),
+    [
+        ("constant", {}, 1.0, 1.0),
+        ("cosine", {"lowest": 0.2}, 0.6, 0.2),
+        ("polynomial", {"power": 2.0}, 0.25, 0.0),
+        ("polynomial", {"power": 0.5, "lowest": 0.1}, 0.1 + 0.9 * math.sqrt(0.5), 0.1),
+        ("exponential", {"lowest": 0.01}, 0.1, 0.01),
+        ("exponential", {"factor": 0.5, "every": 20}, 0.25, 0.5**5),
+    ],
+)
+def test_decay(name, settings, halfway, end):
+    rate = SCHEDULES[name](steps=100, peak=1.0, **settings)
+    assert (rate(0), rate(50), rate(100)) == pytest.approx((1.0, halfway, end))
+
+
+def test_hold_keeps_the_peak():
+    rate = SCHEDULES["cosine"](steps=100, peak=1.0, warmup=10, hold=40)
+    assert {rate(step) for step in range(10, 51)} == {1.0}
+    assert rate(51) < 1.0
+
+
+def test_a_warm_up_longer_than_the_training_is_said():
+    with pytest.raises(RecipeError, match="more than the 5 steps"):
+        SCHEDULES["cosine"](steps=5, peak=1.0, warmup=10)
+
+
+def test_novograd_takes_the_steps_of_its_paper():
+    start, gradients = torch.tensor([3.0, -4.0]), [torch.tensor([0.6, 0.8]), torch.tensor([-3.0, 0.0])]
+    weight = start.clone().requires_grad_()
+    optimizer = NovoGrad([weight], lr=0.1, betas=(0.9, 0.5), eps=0.0, weight_decay=0.01)
+    expected, momentum, second = start, torch.zeros(2), None
+    for gradient in gradients:
+        weight.grad = gradient.clone()
+        optimizer.step()
+        norm = gradient.square().sum()
+        second = norm if second is None else 0.5 * second + 0.5 * norm
+        momentum = 0.9 * momentum + gradient / second.sqrt() + 0.01 * expected
+        expected = expected - 0.1 * momentum
+    torch.testing.assert_close(weight.detach(), expected)
+
+
+@pytest.mark.parametrize(("clip", "scale"), [(True, 0.001 * 5 / (0.1 * 10)), (False, 0.001 * 5 / 10)])
+def test_larc_scales_by_the_ratio_of_norms(clip, scale):
+    weight = torch.tensor([3.0, 4.0], requires_grad=True)
+    weight.grad = torch.tensor([6.0, -8.0])
+    scale_by_larc(torch.optim.SGD([weight], lr=0.1), trust=0.001, clip=clip)
+    torch.testing.assert_close(weight.grad, scale * torch.tensor([6.0, -8.0]))
+
+
+def test_larc_never_lengthens_a_clipped_gradient():
+    weight = torch.tensor([300.0, 400.0], requires_grad=True)
+    weight.grad = torch.tensor([0.06, -0.08])
+    scale_by_larc(torch.optim.SGD([weight], lr=0.001), trust=0.001)
+    torch.testing.assert_close(weight.grad, torch.tensor([0.06, -0.08]))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_comes_down_a_bowl(name):
+    weight = torch.tensor([1.0, -2.0], requires_grad=True)
+    optimizer = OPTIMIZERS[name]([{"params": [weight], "factor": 1.0}])
+    for _ in range(50):
+        optimizer.param_groups[0]["lr"] = 0.02
+        optimizer.zero_grad()
+        weight.square().sum().backward()
+        optimizer.step()
+    assert weight.detach().norm() < 1.5
