@@ -11,7 +11,6 @@ from typing import Annotated
 import numpy as np
 
 from carnelian import console
-from carnelian.checkpoint import load_checkpoint
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.text import Report, Spelling, read_lines
 from carnelian.data.text import prepare as prepare_text
@@ -272,7 +271,11 @@ def _alphabet(given: str | None) -> Alphabet | None:
     """The alphabet of a checkpoint, where there is such a file, or of characters."""
     if given is None:
         return None
-    return load_checkpoint(given).alphabet if Path(given).is_file() else Alphabet(given)
+    if not Path(given).is_file():
+        return Alphabet(given)
+    from carnelian.checkpoint import load_checkpoint  # here, because it brings torch, which nothing else needs
+
+    return load_checkpoint(given).alphabet
 
 
 VERBS = {"build": build, "score": score, "info": info, "mix": mix, "filter": filter_model, "prepare": prepare}
