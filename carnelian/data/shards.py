@@ -117,16 +117,24 @@ def fetch(url: str) -> IO[bytes]:
         raise MissingExtraError("fsspec", "remote", f"Reading {url}") from None
     copy = tempfile.TemporaryFile()  # noqa: SIM115
     for attempt in range(ATTEMPTS):
+        place = copy.tell()
+        how = {"block_size": 0} if url.startswith("http") and not place else {}  # a stream, which any server gives
         try:
-            with fsspec.open(url, "rb") as remote:
-                remote.seek(copy.tell())
+            with fsspec.open(url, "rb", **how) as remote:
+                if place:
+                    remote.seek(place)
                 copyfileobj(remote, copy, 1 << 22)
             copy.seek(0)
             return copy
-        except (ImportError, ValueError, FileNotFoundError, PermissionError) as error:
-            raise ManifestError(f"{url}: {error or 'no such file'}. Check the address and your rights to it") from None
-        except Exception as error:  # each file system has its own kinds
-            found = str(error) or type(error).__name__
+        except Exception as error:  # each file system has its own kinds; fsspec calls a refused connection "not found"
+            cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+            found = "no such file" if isinstance(cause, FileNotFoundError) else str(cause) or type(cause).__name__
+            lasting = ImportError | FileNotFoundError | PermissionError | (type(None) if place else ValueError)
+            if isinstance(cause, lasting):
+                raise ManifestError(f"{url}: {found}. Check the address and your rights to it") from None
+            if isinstance(error, ValueError):  # a server that cannot go on in the middle
+                copy.seek(0)
+                copy.truncate()
             time.sleep(PAUSE * 2**attempt if attempt + 1 < ATTEMPTS else 0)
     raise ManifestError(f"{url}: reading failed {ATTEMPTS} times ({found}). Check the address and the connection")
 

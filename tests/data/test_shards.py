@@ -143,6 +143,29 @@ def test_a_connection_that_breaks_is_taken_up_where_it_stopped(corpus, remote, m
     assert Breaking.served == 7, "no byte was read twice"
 
 
+def test_a_server_that_cannot_go_on_in_the_middle(monkeypatch):
+    class Stream(io.BytesIO):
+        opened = 0
+
+        def read(self, size=-1):
+            if Stream.opened == 1 and self.tell():
+                raise ConnectionError("reset by peer")
+            return super().read(min(size, 5000))
+
+        def seek(self, *place):
+            raise ValueError("Cannot seek streaming HTTP file")
+
+    def opened(url, mode, **how):
+        assert how == ({} if Stream.opened == 1 else {"block_size": 0})
+        Stream.opened += 1
+        return Stream(content)
+
+    content = np.random.default_rng(0).bytes(20_000)
+    monkeypatch.setattr(module, "PAUSE", 0.0)
+    monkeypatch.setattr(fsspec, "open", opened)
+    assert fetch("https://x").read() == content and Stream.opened == 3
+
+
 def test_a_connection_that_stays_broken_is_one_line(monkeypatch):
     def broken(url, mode):
         raise ConnectionError("reset by peer")
