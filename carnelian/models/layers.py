@@ -17,9 +17,8 @@ from torch.nn.utils.parametrizations import weight_norm
 from carnelian.errors import RecipeError
 from carnelian.models.norms import MASKED_NORMS, NORMS
 
-BLOCK_FRAMES = (
-    32  # frames of gradient per matrix product in a depthwise weight gradient: wider wastes work, narrower loses speed
-)
+#: frames of gradient per matrix product in a depthwise weight gradient: wider wastes work, narrower loses speed
+BLOCK_FRAMES = 48
 
 
 def silence(encoded: Tensor, lengths: Tensor) -> Tensor:
@@ -90,6 +89,13 @@ def deinterleave(encoded: Tensor, dilation: int, frames: int) -> Tensor:
     return whole.reshape(batch, length * dilation, 1, channels)[:, :frames].permute(0, 3, 2, 1)
 
 
+def channels_first(encoded: Tensor) -> Tensor:
+    """(B, D, 1, T) in channels-last memory as (D, B, T) in memory of its own; as a matrix, for that is transposed quickest."""
+    batch, channels, _, frames = encoded.shape
+    rows = encoded.permute(0, 2, 3, 1).reshape(batch * frames, channels)
+    return torch.empty_like(rows).view(channels, -1).copy_(rows.t()).view(channels, batch, frames)
+
+
 def depthwise_weight_gradient(encoded: Tensor, gradient: Tensor, kernel: int) -> Tensor:
     """The gradient (D, 1, 1, K) of a "same" depthwise convolution's weight, from its input and its output's gradient.
 
@@ -100,13 +106,12 @@ def depthwise_weight_gradient(encoded: Tensor, gradient: Tensor, kernel: int) ->
     blocks = -(-frames // BLOCK_FRAMES)
     tail = blocks * BLOCK_FRAMES - frames
     window = BLOCK_FRAMES + kernel - 1
-    gradients = F.pad(gradient[:, :, 0].permute(1, 0, 2), (0, tail)).reshape(channels, batch * blocks, BLOCK_FRAMES)
-    padded = F.pad(encoded[:, :, 0].permute(1, 0, 2), (kernel // 2, kernel // 2 + tail)).contiguous()
+    gradients = F.pad(channels_first(gradient), (0, tail)).view(channels, batch * blocks, BLOCK_FRAMES)
+    padded = F.pad(channels_first(encoded), (kernel // 2, kernel // 2 + tail))
     windows = padded.unfold(2, window, BLOCK_FRAMES).reshape(channels, batch * blocks, window)
     products = torch.bmm(gradients.transpose(1, 2), windows)
     diagonals = products.as_strided((channels, BLOCK_FRAMES, kernel), (BLOCK_FRAMES * window, window + 1, 1))
-    whole = torch.promote_types(diagonals.dtype, torch.float32)
-    return diagonals.to(whole).sum(1).view(channels, 1, 1, kernel)
+    return diagonals.sum(1, dtype=torch.promote_types(diagonals.dtype, torch.float32)).view(channels, 1, 1, kernel)
 
 
 class _Depthwise(torch.autograd.Function):
@@ -218,7 +223,7 @@ class Excitation(nn.Module):
 
     def forward(self, encoded: Tensor, lengths: Tensor) -> Tensor:
         encoded = silenced(encoded, lengths)
-        with torch.autocast(encoded.device.type, enabled=False):
+        with torch.autocast("cuda" if encoded.is_cuda else "cpu", enabled=False):
             mean = encoded.to(self.squeeze.weight.dtype).sum(3).squeeze(2) / lengths[:, None]
             scale = self.expand(F.relu(self.squeeze(mean))).sigmoid().to(encoded.dtype)
         return encoded * scale[:, :, None, None]

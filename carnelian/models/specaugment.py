@@ -1,4 +1,4 @@
-"""Masks on features while training: SpecAugment (Park et al., 2019, arXiv 1904.08779) and SpecCutout (QuartzNet, arXiv 1910.10261)."""
+"""Changes of features while training: SpecAugment (Park et al., 2019, arXiv 1904.08779), SpecCutout (QuartzNet), warped bands."""
 
 from collections.abc import Callable
 
@@ -51,3 +51,18 @@ def spec_cutout(*, masks: int = 5, frequency_width: int = 50, time_width: int = 
         return features.masked_fill(hidden, 0)
 
     return mask
+
+
+def vocal_tract(*, low: float = 0.85, high: float = 1.15) -> Mask:
+    """Features stretched along their bands by a factor between low and high: speakers of other sizes (Jaitly and Hinton, 2013)."""
+
+    def warp(features: Tensor, frames: Tensor) -> Tensor:
+        batch, bands, length = features.shape
+        factor = low + (high - low) * torch.rand(batch, 1, device=features.device)
+        source = (torch.arange(bands, device=features.device) * factor).clamp(0, bands - 1)
+        below = source.floor().clamp(max=bands - 2)
+        share = (source - below)[..., None]
+        index = below.long()[..., None].expand(-1, -1, length)
+        return features.gather(1, index) * (1 - share) + features.gather(1, index + 1) * share
+
+    return warp
