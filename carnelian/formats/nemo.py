@@ -135,7 +135,7 @@ def features_table(section: Section, sample_rate: int, version: tuple[int, int])
     pad_to = section.table.get("pad_to")
     if section.table.get("highfreq") not in (None, sample_rate // 2):
         section.expect(highfreq=sample_rate // 2)
-    recent = version >= (2, 4)
+    recent = version >= (2, 5)
     return {
         "name": "log_mel",
         "features": section.get("features", int, 64),

@@ -65,7 +65,7 @@ def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: 
     tokenizer = {"dir": None, "type": "bpe", **{key: f"nemo:{name}" for key, name in TOKENIZER.items()}}
     return {
         "target": f"nemo.collections.asr.models.{kind}",
-        "nemo_version": {"floor": "2.4.0", "floor+1": "1.0.0", "ceil": "0.11.0"}[features["frame_count"]],
+        "nemo_version": {"floor": "2.5.0", "floor+1": "1.0.0", "ceil": "0.11.0"}[features["frame_count"]],
         "sample_rate": features["sample_rate"],
         **({"tokenizer": tokenizer} if pieces else {"labels": symbols}),
         "preprocessor": {
@@ -169,5 +169,5 @@ def write_nemo(path: Path, model: AcousticModel, recipe: Mapping[str, Any], alph
         return []
     return [
         f'its frames are counted as "{features["frame_count"]}" with edges of {features["edge"]}; '
-        'NeMo since 2.4 counts every model\'s as "floor" with edges of zeros, so that border frames differ there'
+        'NeMo since 2.5 counts every model\'s as "floor" with edges of zeros, so that border frames differ there'
     ]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from carnelian.errors import RecipeError
 
 FRAME_COUNTS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "floor": lambda samples, hop: samples // hop,  # NeMo since 2.4
-    "floor+1": lambda samples, hop: samples // hop + 1,  # NeMo 1.0 to 2.3
+    "floor": lambda samples, hop: samples // hop,  # NeMo since 2.5
+    "floor+1": lambda samples, hop: samples // hop + 1,  # NeMo 1.0 to 2.4
     "ceil": lambda samples, hop: -(-samples // hop),  # NeMo 0.x, DeepLearningExamples
 }
 
