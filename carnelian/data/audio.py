@@ -4,7 +4,7 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -119,16 +119,16 @@ def open_audio(source: Source) -> Iterator[soundfile.SoundFile]:
             raise AudioError(f"{name}: an empty file. {AGAIN}")
     try:
         file = soundfile.SoundFile(io.BytesIO(given) if isinstance(given, bytes) else given)
-        promised = int(read_header(first_bytes(given)).get("sample_count", 0)) if file.format == "NIST" else 0
+        promised = read_header(first_bytes(given)).get("sample_count", "") if file.format == "NIST" else ""
     except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
         content = first_bytes(given, -1)
         if not read_header(content):
             raise AudioError(f"{name}: not a recording that can be read ({reason(error)}). {CURE}") from None
-        file, promised = open_sphere(content, name), 0
+        file, promised = open_sphere(content, name), ""
     with file:
         if file.frames >= 1 << 62:
             raise AudioError(f"{name}: its header gives no length. {CURE}")
-        if much_less(file.frames, promised, file.samplerate):
+        if promised.isdigit() and much_less(file.frames, int(promised), file.samplerate):
             raise AudioError(f"{name}: cut off; {file.frames} samples of {promised} are there. {AGAIN}")
         for stated, found in re.findall(r"(\d+) \(should be (\d+)\)", file.extra_info):
             if int(found) < 0.9 * int(stated) and int(stated) < 0x7FFF0000:  # more: a stream of unknown length
@@ -151,17 +151,18 @@ def open_sphere(content: bytes, name: str) -> soundfile.SoundFile:
 
 
 def first_bytes(given: str | bytes | BinaryIO, count: int = 1024) -> bytes:
-    """The first bytes (-1: all) of a recording."""
+    """The first bytes (-1: all) of a recording; none where it may not be read."""
     if isinstance(given, bytes):
         return given if count < 0 else given[:count]
-    if isinstance(given, str):
-        with open(given, "rb") as file:
-            return file.read(count)
-    place = given.tell()
-    given.seek(0)
-    content = given.read(count)
-    given.seek(place)
-    return content
+    try:
+        with open(given, "rb") if isinstance(given, str) else nullcontext(given) as file:
+            place = file.tell()
+            file.seek(0)
+            content = file.read(count)
+            file.seek(place)
+            return content
+    except OSError:
+        return b""
 
 
 def find_recording(path: str, more: dict) -> str | bytes:

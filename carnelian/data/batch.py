@@ -85,8 +85,8 @@ def plan_batches(
     A batch holds `batch_size` utterances, or as many as are `batch_seconds` long with their padding. Batches are of
     like length, with as much chance in them as keeps the padding under its share; unshuffled ones (and the first
     epoch's, if sorted, as in SortaGrad) come from short to long. The processes' k-th batches together are the k-th
-    batch of one process with `ranks` times the size (unless that one's last batch is too small to share, which then
-    joins the one before it). Given the number of each utterance's shard (a manifest's `shards`), an epoch goes through
+    batch of one process with `ranks` times the size (unless that one's last batch is too small to share: the others
+    take it in). Given the number of each utterance's shard (a manifest's `shards`), an epoch goes through
     the shards a few at a time and each process through its own part of them. Raises ManifestError for fewer utterances
     than processes.
     """
@@ -105,7 +105,7 @@ def plan_batches(
     def cut(noise: float, least: int = 1) -> list[np.ndarray]:
         order = np.argsort(lengths + noise * chance, kind="stable")
         if batch_size is not None:
-            return np.array_split(order, -(-len(order) // (batch_size * ranks)))
+            return np.array_split(order, min(-(-len(order) // (batch_size * ranks)), len(order) // ranks))
         assert batch_seconds is not None
         return np.split(order, cuts_by_seconds(durations[order], batch_seconds * ranks, least))
 
