@@ -76,17 +76,18 @@ class _ReluSilence(torch.autograd.Function):
 def interleave(encoded: Tensor, dilation: int) -> Tensor:
     """(B, D, 1, T) as (B * dilation, D, 1, T / dilation): every dilation-th frame is a sequence of its own."""
     batch, channels, _, frames = encoded.shape
-    rows = F.pad(encoded, (0, -frames % dilation)).permute(0, 3, 2, 1)
-    rows = rows.reshape(batch, -1, dilation, channels).transpose(1, 2).reshape(batch * dilation, -1, 1, channels)
-    return rows.permute(0, 3, 2, 1)
+    rows = F.pad(encoded, (0, -frames % dilation)).permute(0, 2, 3, 1)
+    rows = rows.reshape(batch, -1, dilation, channels).transpose(1, 2).reshape(batch * dilation, 1, -1, channels)
+    # the axis of one must come before the frames: behind them, the strides do not count as channels-last
+    return rows.permute(0, 3, 1, 2)
 
 
 def deinterleave(encoded: Tensor, dilation: int, frames: int) -> Tensor:
     """What `interleave` was given, cut to its frames."""
     rows, channels, _, length = encoded.shape
     batch = rows // dilation
-    whole = encoded.permute(0, 3, 2, 1).reshape(batch, dilation, length, channels).transpose(1, 2)
-    return whole.reshape(batch, length * dilation, 1, channels)[:, :frames].permute(0, 3, 2, 1)
+    whole = encoded.permute(0, 2, 3, 1).reshape(batch, dilation, length, channels).transpose(1, 2)
+    return whole.reshape(batch, 1, length * dilation, channels)[:, :, :frames].permute(0, 3, 1, 2)
 
 
 def channels_first(encoded: Tensor) -> Tensor:
