@@ -77,8 +77,8 @@ class DeepSpeech2(nn.Module):
         )
         self.lookahead = size.lookahead
         if self.lookahead:
-            self.rows = nn.Conv1d(width, width, self.lookahead, groups=width, bias=False)
-            self.rows_norm = nn.BatchNorm1d(width, eps=1e-3, momentum=0.01)
+            self.row_convolution = nn.Conv1d(width, width, self.lookahead, groups=width, bias=False)
+            self.row_norm = nn.BatchNorm1d(width, eps=1e-3, momentum=0.01)
         self.linear = nn.Linear(width, size.hidden)
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,7 +92,7 @@ class DeepSpeech2(nn.Module):
         if self.lookahead:
             # (B, D, 1, T) is what silenced takes; the steps after a row's last are silence
             ahead = silenced(encoded.transpose(1, 2).unsqueeze(2).clone(), steps).squeeze(2)
-            encoded = F.relu(self.rows_norm(self.rows(F.pad(ahead, (0, self.lookahead - 1))))).transpose(1, 2)
+            encoded = F.relu(self.row_norm(self.row_convolution(F.pad(ahead, (0, self.lookahead - 1))))).transpose(1, 2)
         encoded = F.relu(silenced(self.linear(encoded).transpose(1, 2).unsqueeze(2), steps)).squeeze(2)
         return self.dropout(encoded), steps
 

@@ -1,0 +1,118 @@
+"""What is inside a recipe or a checkpoint: `carnelian info RECIPE|CHECKPOINT`."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+
+from carnelian.checkpoint import Checkpoint, build_model, load_checkpoint
+from carnelian.console import table
+from carnelian.data.alphabet import Alphabet, WordPieces, make_alphabet
+from carnelian.errors import RecipeError
+from carnelian.models.acoustic import AcousticModel
+from carnelian.models.cost import Cost, measure
+from carnelian.recipe import Recipe, load_recipe
+
+#: numbers that an optimizer remembers for each weight
+STATES = {"novograd": 1, "sgd": 1}
+
+
+def info(
+    path: Annotated[Path, "a recipe (.toml) or a checkpoint (.safetensors)"],
+    *,
+    set: Annotated[list[str], "a change to the recipe, such as encoder.blocks=5; may be given again"] = [],  # noqa: B006
+    seconds: Annotated[float, "seconds of each utterance of the batch whose memory is told"] = 10.0,
+    json_output: Annotated[bool, "print one JSON object instead of tables"] = False,
+) -> None:
+    """Show the layers of a model, its parameters, receptive field, stride, multiply-adds and memory; of a checkpoint, all it says."""
+    checkpoint = None
+    if path.suffix == ".toml":
+        recipe = load_recipe(path, set)
+        if recipe.get("task", "acoustic") != "acoustic" or "alphabet" not in recipe:
+            raise RecipeError(f"{path}: no recipe of an acoustic model: it needs [encoder] and an alphabet")
+        alphabet = make_alphabet(recipe["alphabet"])
+    elif set:
+        raise RecipeError(f"{path}: --set changes recipes, and this is a checkpoint. Leave --set out, or give a recipe")
+    else:
+        checkpoint = load_checkpoint(path)
+        recipe, alphabet = checkpoint.recipe, checkpoint.alphabet
+    # shapes alone say it all, but for encoders that another package builds
+    with torch.device("cpu" if recipe.get("encoder", {}).get("name") == "hugging_face" else "meta"):
+        model = build_model(recipe, alphabet)
+    cost = measure(model)
+    figures = summary(model, cost, recipe, seconds)
+    if json_output:
+        held = contents(checkpoint) if checkpoint else {}
+        layers = [vars(layer) for layer in cost.layers]
+        print(
+            json.dumps({**held, **figures, "alphabet": alphabet.symbols, "recipe": recipe, "layers": layers}, indent=2)
+        )
+        return
+    if checkpoint:
+        print_contents(path, checkpoint)
+    rows = [
+        (layer.name, layer.description, f"{layer.parameters:,}", f"{layer.multiply_adds / 1e6:,.1f}")
+        for layer in cost.layers
+    ]
+    table(f"{path.name}: layers", ("layer", "what it is", "parameters", "M multiply-adds/s"), rows)
+    table("the whole", ("", "value"), [(name.replace("_", " "), spoken(value)) for name, value in figures.items()])
+    print(f"alphabet: {len(alphabet)} symbols and the blank: {shown(alphabet)}")
+
+
+def summary(model: AcousticModel, cost: Cost, recipe: Recipe, seconds: float) -> dict[str, Any]:
+    """The figures of the whole model, with their units in their names."""
+    train, optimizer = recipe.get("train", {}), recipe.get("optimizer", {}).get("name", "adamw")
+    batch = train.get("batch_size") or round(train.get("batch_seconds", 160) / seconds) or 1
+    field = getattr(model.encoder, "receptive_field", math.inf) * model.features.hop
+    memory = cost.training_bytes(batch * seconds, STATES.get(optimizer, 2))
+    return {
+        "parameters": cost.parameters,
+        "weights_megabytes": round(cost.parameters * 4 / 1e6, 1),
+        "million_multiply_adds_per_second_of_audio": round(cost.multiply_adds / 1e6, 2),
+        "receptive_field_seconds": "the whole recording" if math.isinf(field) else round(field, 2),
+        "stride_frames": model.encoder.stride,
+        "seconds_per_step": round(model.step, 6),
+        "batch": f"{batch} x {seconds:g} s",
+        "training_megabytes_for_the_batch_in_fp32": round(memory / 1e6),
+    }
+
+
+def contents(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a checkpoint says about itself besides its recipe."""
+    kinds = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.weights.values()})
+    more: Mapping[str, Any] = checkpoint.more or {}
+    return {"step": checkpoint.step, "tensors": len(checkpoint.weights), "kinds": ", ".join(kinds), **more}
+
+
+def print_contents(path: Path, checkpoint: Checkpoint) -> None:
+    """A checkpoint's own words, then its recipe, table by table."""
+    table(path.name, ("", "value"), [(name, spoken(value)) for name, value in contents(checkpoint).items()])
+    settings = [
+        (f"{name}.{key}" if isinstance(value, dict) else name, spoken(each))
+        for name, value in checkpoint.recipe.items()
+        for key, each in (value.items() if isinstance(value, dict) else [("", value)])
+    ]
+    table("recipe", ("setting", "value"), settings)
+
+
+def spoken(value: object) -> str:
+    """A value for people: thousands apart, long lists by their length."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, list) and len(value) > 4:
+        return f"{len(value)} entries"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def shown(alphabet: Alphabet) -> str:
+    """The symbols in a line; of word pieces the first."""
+    if isinstance(alphabet, WordPieces) or len(alphabet) > 100:
+        return " ".join(alphabet.symbols[:20]) + " ..."
+    return (
+        repr("".join(alphabet.symbols))
+        if all(len(symbol) == 1 for symbol in alphabet.symbols)
+        else str(alphabet.symbols)
+    )

@@ -1,0 +1,119 @@
+"""What an acoustic model costs, layer by layer: parameters, multiply-adds, memory. Only shapes are computed, so size is no matter."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from carnelian.models.acoustic import AcousticModel, count_parameters
+from carnelian.models.layers import Convolution, Row
+
+WEIGHTED = (Convolution, nn.Conv1d, nn.Conv2d, nn.Linear, nn.GRU)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One line of a model's table; multiply-adds per second of audio."""
+
+    name: str
+    description: str
+    parameters: int
+    multiply_adds: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The layers; and the bytes that a training step keeps for its gradients, for each second of audio and besides."""
+
+    layers: list[Layer]
+    activation_bytes: float
+    fixed_bytes: float
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> float:
+        """For each second of audio, the front end not counted."""
+        return sum(layer.multiply_adds for layer in self.layers)
+
+    def training_bytes(self, batch_seconds: float, states: int) -> float:
+        """Memory of a training step in 32-bit floats: weights, gradients, the optimizer's `states`, activations."""
+        return 4 * self.parameters * (2 + states) + self.fixed_bytes + self.activation_bytes * batch_seconds
+
+
+def describe(row: Row) -> str:
+    """A row of convolutions in a few words."""
+    words = [f"{row.repeat} x " * (row.repeat > 1) + f"{row.channels} channels, kernel {row.kernel}"]
+    words += ["separable"] * row.separable
+    words += [f"{name} {value}" for name, value in (("stride", row.stride), ("dilation", row.dilation)) if value > 1]
+    words += [f"{row.groups} groups"] * (row.groups > 1) + ["squeeze-and-excitation"] * bool(row.excitation)
+    words += [f"residual {row.residual}"] * (row.residual != "none")
+    return ", ".join(words)
+
+
+def parts(model: AcousticModel) -> Iterator[tuple[str, str, nn.Module]]:
+    """Name, description and module of each layer, in order; lists of layers are opened."""
+    rows = iter(getattr(model.encoder, "rows", ()))
+    for name, module in [("features", model.features), *model.encoder.named_children(), ("head", model.head)]:
+        several = isinstance(module, nn.ModuleList)
+        for index, layer in enumerate(module) if several else [("", module)]:
+            if count_parameters(layer):
+                row = next(rows, None) if several else None
+                kind = describe(row) if isinstance(row, Row) else type(layer).__name__.removeprefix("Parametrized")
+                shape = getattr(layer, "weight", None)
+                sized = f" {' x '.join(map(str, shape.shape))}" if row is None and shape is not None else ""
+                yield f"{name} {index}".strip(), kind + sized, layer
+
+
+def weights_used(module: nn.Module) -> int:
+    """How many weights one position of a module's output is multiplied with."""
+    if isinstance(module, nn.GRU):
+        return sum(weight.numel() for weight in module.parameters() if weight.dim() > 1)
+    return module.weight.numel()  # type: ignore[operator, union-attr, return-value]
+
+
+def encode(model: AcousticModel, seconds: float) -> None:
+    """Runs encoder and head as in training on features of so many seconds of silence."""
+    frames, device = round(seconds / model.features.hop), model.head.weight.device
+    features = torch.zeros(1, model.features.channels, frames, device=device)
+    encoded, _ = model.encoder.train()(features, torch.full((1,), frames, device=device))
+    model.head(encoded.transpose(1, 2)).log_softmax(-1)
+
+
+def bytes_kept(model: AcousticModel, seconds: float) -> int:
+    """What the forward pass of a training step keeps for the backward one, the model's own weights not counted."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        encode(model, seconds)
+    own = {weight.untyped_storage()._cdata for weight in model.parameters()}
+    return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in own)
+
+
+def measure(model: AcousticModel, *, seconds: float = 2.0) -> Cost:
+    """The cost of a model; let it lie on the meta device, where nothing is computed but shapes."""
+    counted: dict[nn.Module, float] = dict.fromkeys(model.modules(), 0.0)
+
+    def count(module: nn.Module, _: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        encoded = output[0] if isinstance(output, tuple) else output
+        channels = encoded.shape[-1 if isinstance(module, nn.Linear | nn.GRU) else 1]
+        counted[module] += encoded.numel() / channels * weights_used(module) / seconds
+
+    hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, WEIGHTED)]
+    with torch.no_grad():
+        encode(model, seconds)
+    for hook in hooks:
+        hook.remove()
+    once, twice = bytes_kept(model, seconds), bytes_kept(model, 2 * seconds)
+    layers = [
+        Layer(name, description, count_parameters(layer), sum(counted[module] for module in layer.modules()))
+        for name, description, layer in parts(model)
+    ]
+    return Cost(layers, (twice - once) / seconds, 2 * once - twice)
