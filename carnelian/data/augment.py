@@ -72,7 +72,9 @@ def impulse(manifest: str, probability: float = 1.0, sample_rate: int = 16000) -
     responses = recordings(manifest)
 
     def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        response = load_audio(responses[int(rng.integers(len(responses)))], sample_rate)
+        chosen = responses[int(rng.integers(len(responses)))]
+        one = replace(chosen, more={"channel": 0} | chosen.more)  # the channels of a room are not alike: no average
+        response = load_audio(one, sample_rate)
         response = response[np.abs(response).argmax() :]
         size = len(audio) + len(response) - 1
         unit = 1 << max(0, size.bit_length() - 4)  # rounded up to a number of small factors, which transforms fast

@@ -68,7 +68,8 @@ def test_a_silent_noise_adds_nothing(tmp_path):
 def test_impulse_response(tmp_path):
     response = np.zeros(4000, np.float32)
     response[[100, 900]] = 0.8, 0.4  # the direct sound, late by 100 samples, and one echo
-    wet = impulse(manifest_of(tmp_path, response, "room"))(TONE, rng())
+    both = np.stack([response, np.roll(response, 50)], axis=1)
+    wet = impulse(manifest_of(tmp_path, both, "room"))(TONE, rng())
     dry = TONE + 0.5 * np.pad(TONE, (800, 0))[: len(TONE)]
     np.testing.assert_allclose(wet, dry * np.sqrt(np.mean(TONE**2) / np.mean(dry**2)), atol=1e-5)
     assert wet.dtype == np.float32
