@@ -242,7 +242,6 @@ def alphabet_of(
 
 def resolved(configuration: dict[str, Any]) -> dict[str, Any]:
     """The configuration with `${labels}` and `${model.labels}` replaced by what they point at."""
-
     done: dict[int, Any] = {}
 
     def value(found: Any, depth: int) -> Any:
@@ -263,10 +262,10 @@ def resolved(configuration: dict[str, Any]) -> dict[str, Any]:
     return value(configuration, 0)
 
 
-def masks_table(configuration: dict[str, Any]) -> dict[str, Any]:
+def masks_table(where: str | Path, configuration: dict[str, Any]) -> dict[str, Any]:
     """The recipe's [masks] from NeMo's spec_augment."""
     table = configuration.get("spec_augment")
-    section = Section("", "spec_augment", table if isinstance(table, dict) else {})
+    section = Section(where, "spec_augment", table if isinstance(table, dict) else {})
     masks: dict[str, Any] = {}
     if section.get("rect_masks", int, 0):
         masks["spec_cutout"] = {
@@ -321,7 +320,7 @@ def foreign_model(
     recipe: dict[str, Any] = {
         "features": features,
         "encoder": {"name": "convolutional", **settings, "rows": row_tables(rows)},
-        "masks": masks_table(configuration),
+        "masks": masks_table(where, configuration),
     }
     remark = f'frames are counted as NeMo {version[0]}.{version[1]} does ("{features["frame_count"]}")'
     return ForeignModel(recipe, alphabet, model_weights(where, named, inputs, rows, len(alphabet)), (remark,))

@@ -2,7 +2,9 @@
 
 import io
 import re
+import sys
 import tarfile
+import types
 
 import numpy as np
 import pytest
@@ -281,6 +283,38 @@ JasperEncoder:
   - {filters: 8, repeat: 1, kernel: [3], stride: [1], dilation: [2], dropout: 0.1, residual: false}
   - {filters: 9, repeat: 1, kernel: [1], stride: [1], dilation: [1], dropout: 0.0, residual: false}
 """
+
+
+def test_lightning_checkpoint_with_settings_of_omegaconf(archive, tmp_path, monkeypatch):
+    """Settings as OmegaConf pickles them, by classes that are not there when they are read."""
+    kinds = {}
+    for module, name in [
+        ("omegaconf.dictconfig", "DictConfig"),
+        ("omegaconf.listconfig", "ListConfig"),
+        ("omegaconf.nodes", "AnyNode"),
+    ]:
+        kinds[name] = type(name, (), {"__module__": module})
+        monkeypatch.setitem(sys.modules, "omegaconf", types.ModuleType("omegaconf"))
+        monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
+        setattr(sys.modules[module], name, kinds[name])
+
+    def node(value):
+        made = kinds[{dict: "DictConfig", list: "ListConfig"}.get(type(value), "AnyNode")]()
+        if isinstance(value, dict):
+            made._content = {key: node(part) for key, part in value.items()}
+        elif isinstance(value, list):
+            made._content = [node(part) for part in value]
+        else:
+            made._val = value
+        return made
+
+    members = read_archive(archive())
+    settings = node({"cfg": yaml.safe_load(members["model_config.yaml"])})
+    content = {"state_dict": read_pickle("", members["model_weights.ckpt"]), "hyper_parameters": settings}
+    torch.save(content, tmp_path / "x.ckpt")
+    monkeypatch.undo()
+    found = read_foreign(tmp_path / "x.ckpt")
+    assert found.recipe["encoder"]["rows"] == RECIPE["encoder"]["rows"] and found.alphabet == Alphabet(ENGLISH)
 
 
 @pytest.mark.parametrize("asked", ["encoder", "decoder"])
