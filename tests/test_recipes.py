@@ -1,0 +1,73 @@
+"""Every recipe builds its model in full size, and trains two steps of a narrow one."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from carnelian.checkpoint import load_checkpoint
+from carnelian.models.registry import ENCODERS, FEATURES
+from carnelian.recipe import choose, load_recipe
+from carnelian.training.acoustic import train_acoustic
+from carnelian.training.optim import SCHEDULES
+from carnelian.training.settings import check_recipe
+
+ROOT = Path(__file__).parent.parent / "recipes"
+RECIPES = sorted(path for path in ROOT.glob("*/*.toml") if load_recipe(path).get("task", "acoustic") == "acoustic")
+#: trainable numbers, with 28 symbols and the blank
+PARAMETERS = {
+    "hub5/jasper10x5dr": 332_632_349,
+    "librispeech/jasper10x5dr": 332_632_349,
+    "librispeech/jasper10x5dr_average": 332_632_349,
+    "librispeech/quartznet5x5": 6_713_181,
+    "librispeech/quartznet10x5": 12_818_781,
+    "librispeech/quartznet15x5": 18_924_381,
+    "librispeech/quartznet15x5_average": 18_924_381,
+    "wsj/quartznet5x3": 6_407_005,
+}
+#: millions of them, where a paper rounds
+MILLIONS = {"wsj/jasper10x3": 201, "librispeech/wave2letter": 106.5}
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT).with_suffix(""))
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory) -> Path:
+    path = Path(__file__).parent / "training" / "conftest.py"
+    specification = importlib.util.spec_from_file_location("tones", path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.write_corpus(tmp_path_factory.mktemp("recipes"), count=6)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=named)
+def test_recipe(path, tones, tmp_path):
+    recipe = load_recipe(path)
+    settings = check_recipe(recipe)
+    features = choose(FEATURES, recipe["features"], where="features")
+    with torch.device("meta"):
+        encoder = choose(ENCODERS, recipe["encoder"], where="encoder", features=features.channels)
+    count = sum(parameter.numel() for parameter in encoder.parameters()) + 29 * (encoder.channels + 1)
+    assert count == PARAMETERS.get(named(path), count)
+    assert count / 1e6 == pytest.approx(MILLIONS.get(named(path), count / 1e6), rel=0.005)
+    rate = choose(SCHEDULES, recipe["schedule"], where="schedule", steps=settings.steps or 200_000)
+    assert rate(10**6) < rate(recipe["schedule"].get("warmup", 0)) == recipe["schedule"]["peak"]
+    changes = {"manifests": [str(tones)], "validation": [], "steps": 2, "epochs": 0, "batch_size": 3}
+    recipe["train"] |= changes | {"workers": 0, "precision": "fp32", "device": "cpu", "accumulate": 1}
+    recipe["schedule"] |= {key: 0 for key in ("warmup", "hold") if key in recipe["schedule"]}
+    if recipe["encoder"]["name"] != "convolutional":
+        recipe["encoder"]["width"] = 0.05
+    weights = load_checkpoint(train_acoustic(recipe, tmp_path)).weights
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=named)
+def test_the_header_tells_of_the_run(path):
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    if named(path).split("/")[0] in ("librispeech", "wsj", "hub5"):
+        assert "# Not run here." in header
+        assert any("To reach" in line or "No WER" in line for line in header)
+        assert any(line.startswith("# Train: ") and f"recipes/{named(path)}.toml" in line for line in header)
