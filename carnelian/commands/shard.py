@@ -33,20 +33,21 @@ def shard(
     if listed.exists():
         raise ManifestError(f"{listed}: is there already. Give another --out folder, or remove it")
     if all(path.endswith(".tar") for path in source):
-        utterances = [found for number, tar in enumerate(track(source, "Reading")) for found in describe(tar, number)]
+        write_manifest(
+            listed, (found for number, tar in enumerate(track(source, "Reading")) for found in describe(tar, number))
+        )
     else:
-        utterances = list(write_shards(Manifest(*source), out, shards, seed))
-    write_manifest(listed, utterances)
-    hours = sum(utterance.duration for utterance in utterances) / 3600
-    written = len({utterance.more["shard_id"] for utterance in utterances})
-    table(str(listed), ("utterances", "hours", "shards"), [(len(utterances), f"{hours:.2f}", written)])
+        write_manifest(listed, write_shards(Manifest(*source), out, shards, seed))
+    packed = Manifest(listed)
+    hours = f"{packed.durations.sum(dtype=float) / 3600:.2f}"
+    table(str(listed), ("utterances", "hours", "shards"), [(len(packed), hours, len(np.unique(packed.shards)))])
 
 
 def write_shards(manifest: Manifest, out: Path, shards: int, seed: int) -> Iterator[Utterance]:
     """Writes the shards and gives the utterances as they lie in them."""
     if not 0 <= shards <= len(manifest) or not len(manifest):
         raise ManifestError(f"--shards {shards}: give 1 to {len(manifest)}, the number of utterances")
-    shards = shards or min(len(manifest), -(-int(manifest.durations.sum()) // SECONDS))
+    shards = shards or min(len(manifest), 1 + int(manifest.durations.sum(dtype=float) // SECONDS))
     parts = np.array_split(np.random.default_rng(seed).permutation(len(manifest)), shards)
     for number, part in enumerate(track(parts, "Writing shards")):
         path, packed = out / f"shard_{number:05d}.tar", list[Utterance]()
