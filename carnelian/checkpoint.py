@@ -6,7 +6,7 @@ safetensors.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,15 @@ from carnelian.data.alphabet import Alphabet, load_alphabet
 from carnelian.errors import CheckpointError
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.registry import ENCODERS, FEATURES
-from carnelian.models.specaugment import spec_augment, spec_cutout, vocal_tract
+from carnelian.models.specaugment import Mask, spec_augment, spec_cutout, vocal_tract
 from carnelian.recipe import Recipe, choose
 
 FORMAT = "carnelian 1"
-MASKS = {"spec_augment": spec_augment, "spec_cutout": spec_cutout, "vocal_tract": vocal_tract}
+MASKS: dict[str, Callable[..., Mask]] = {
+    "spec_augment": spec_augment,
+    "spec_cutout": spec_cutout,
+    "vocal_tract": vocal_tract,
+}
 
 
 @dataclass(frozen=True, slots=True)

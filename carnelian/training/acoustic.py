@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint as recompute
 
 from carnelian import console
@@ -101,7 +102,7 @@ def train_on(run: Run, corpus: Corpus, settings: Settings, schedule, *, until: i
         clip=settings.clip,
         larc=settings.larc,
         average=settings.average,
-        wrapped=torch.compile(wrapped, dynamic=True) if settings.compile else wrapped,
+        wrapped=compiled(wrapped) if settings.compile else wrapped,
         halves=halves,
     )
 
@@ -134,6 +135,11 @@ def train_on(run: Run, corpus: Corpus, settings: Settings, schedule, *, until: i
                 return
 
 
+def compiled(model: nn.Module) -> nn.Module:
+    """The model as torch.compile makes it, for batches of any length."""
+    return torch.compile(model, dynamic=True)  # type: ignore[return-value]
+
+
 def recompute_blocks(encoder: nn.Module) -> None:
     """Lets each block of an encoder keep only what enters it, and compute the rest again when the gradients are due."""
     if not hasattr(encoder, "blocks"):
@@ -143,16 +149,18 @@ def recompute_blocks(encoder: nn.Module) -> None:
 
     @contextmanager
     def unnoticed(block: nn.Module) -> Iterator[None]:  # running statistics have seen this batch already
-        norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
-        before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+        norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+        counts = [buffer for norm in norms if (buffer := norm.num_batches_tracked) is not None]
+        before = [norm.momentum for norm in norms], [count.clone() for count in counts]
         for norm in norms:
             norm.momentum = 0.0
         try:
             yield
         finally:
-            for norm, (momentum, count) in zip(norms, before):
+            for norm, momentum in zip(norms, before[0]):
                 norm.momentum = momentum
-                norm.num_batches_tracked.copy_(count)
+            for count, old in zip(counts, before[1]):
+                count.copy_(old)
 
     for block in encoder.blocks:  # type: ignore[union-attr]
         twice = partial(lambda block: (torch.enable_grad(), unnoticed(block)), block)

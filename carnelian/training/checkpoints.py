@@ -1,7 +1,6 @@
 """The checkpoints of a run: written while training goes on, the last few and the best few kept, found again when it resumes."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,22 +11,9 @@ from torch import Tensor
 
 from carnelian.checkpoint import Checkpoint, load_tensors, save_checkpoint, save_tensors
 from carnelian.errors import CheckpointError
+from carnelian.files import written
 
 STATE = ".state.safetensors"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text beside the path and renames it; CheckpointError where there is no room or no right to."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"{path}: could not be written ({error.strerror}). Make room, or give another folder"
-        ) from None
 
 
 class Checkpoints:
@@ -90,7 +76,8 @@ class Checkpoints:
 
     def note_scores(self, scores: Mapping[int, float]) -> None:
         """Notes validation scores by step, so that the best checkpoints are kept."""
-        write_text(self.folder / "scores.json", json.dumps(scores))
+        with written(self.folder / "scores.json") as file:
+            json.dump(scores, file)
 
     def state(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The training state of a step: tensors by name, and numbers."""

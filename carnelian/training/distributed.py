@@ -13,6 +13,7 @@ import torch
 import torch.distributed as distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from carnelian.data.batch import Batch
@@ -100,54 +101,54 @@ def share_norms(model: nn.Module) -> None:
     """Turns each batch norm of a model into one whose statistics are taken over the rows of all processes."""
     for module in model.modules():
         kind = type(module)
-        if isinstance(module, nn.BatchNorm2d) and not issubclass(kind, SharedBatchNorm):
-            # a batch norm of another kind ends in its parent's forward, before which ours is put
-            shared = SharedBatchNorm if kind is nn.BatchNorm2d else type(kind.__name__, (kind, SharedBatchNorm), {})
-            module.__class__ = shared
+        if isinstance(module, _BatchNorm) and not issubclass(kind, SharedBatchNorm):
+            # a kind of its own ends in the forward of its parent, before which ours is put
+            module.__class__ = type(kind.__name__, (kind, SharedBatchNorm), {})
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
+class SharedBatchNorm(_BatchNorm):
     """Batch norm over the rows of all processes, on CPU and GPU (nn.SyncBatchNorm knows no CPU)."""
 
     def forward(self, encoded: Tensor) -> Tensor:
         if not self.training:
             return super().forward(encoded)
         normalized, mean, variance, count = _SharedNorm.apply(encoded, self.weight, self.bias, self.eps)
-        if self.track_running_stats and self.running_mean is not None:
-            self.num_batches_tracked.add_(1)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum or 0.0)
+        self.running_var.lerp_(variance * count / (count - 1), self.momentum or 0.0)
         return normalized
 
 
 class _SharedNorm(torch.autograd.Function):
-    """(B, D, 1, T) normalised with mean and variance over all processes, which it gives too, with the frames counted."""
+    """(B, D, ...) normalised with mean and variance over all processes, which it gives too, with the frames counted."""
 
     @staticmethod
     def forward(ctx: Any, encoded: Tensor, weight: Tensor, bias: Tensor, eps: float):  # type: ignore[override]
-        values = encoded.float()
+        values, column = encoded.float(), (-1, *(1,) * (encoded.ndim - 2))
+        others = [0, *range(2, encoded.ndim)]  # than the channels
         count = torch.full((1,), float(values.numel() // values.shape[1]), device=values.device)
-        sums = torch.cat([values.sum((0, 2, 3)), count])
+        sums = torch.cat([values.sum(others), count])
         distributed.all_reduce(sums)
         count, mean = sums[-1], sums[:-1] / sums[-1]
-        centred = values - mean[:, None, None]
-        squares = centred.square().sum((0, 2, 3))
+        centred = values - mean.view(column)
+        squares = centred.square().sum(others)
         distributed.all_reduce(squares)
         variance = squares / count
         scale = (variance + eps).rsqrt()
         ctx.save_for_backward(centred, scale, weight, count)
-        normalized = centred * (scale * weight)[:, None, None] + bias[:, None, None]
+        ctx.others, ctx.column = others, column
+        normalized = centred * (scale * weight).view(column) + bias.view(column)
         ctx.mark_non_differentiable(mean, variance, count)
         return normalized.to(encoded.dtype), mean, variance, count
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *unused: Tensor):  # type: ignore[override]
         centred, scale, weight, count = ctx.saved_tensors
-        standard = centred * scale[:, None, None]
-        values = gradient.float()
-        to_bias, to_weight = values.sum((0, 2, 3)), (values * standard).sum((0, 2, 3))
+        standard, values = centred * scale.view(ctx.column), gradient.float()
+        to_bias, to_weight = values.sum(ctx.others), (values * standard).sum(ctx.others)
         sums = torch.stack([to_bias, to_weight])
         distributed.all_reduce(sums)
         mean, slope = sums / count
-        to_input = (scale * weight)[:, None, None] * (values - mean[:, None, None] - standard * slope[:, None, None])
-        return to_input.to(gradient.dtype), to_weight, to_bias, None
+        to_input = values - mean.view(ctx.column) - standard * slope.view(ctx.column)
+        return ((scale * weight).view(ctx.column) * to_input).to(gradient.dtype), to_weight, to_bias, None

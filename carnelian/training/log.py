@@ -41,8 +41,8 @@ class Log:
         line = {"step": step, "time": round(time.time(), 3), **{name: sayable(value) for name, value in values.items()}}
         with failing(self.path):
             self.file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            for name, value in values.items() if self.board else ():
-                if isinstance(value, int | float) and not isinstance(value, bool):
+            for name, value in values.items():
+                if self.board and isinstance(value, int | float) and not isinstance(value, bool):
                     self.board.add_scalar(name, value, step)
 
     def close(self) -> None:

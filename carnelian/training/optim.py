@@ -89,7 +89,7 @@ def sgd(parameters: Iterable, *, momentum: float = 0.9, weight_decay: float = 0.
     return SGD(parameters, lr=1.0, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
 
 
-OPTIMIZERS = {"novograd": novograd, "adamw": adamw, "adam": adam, "sgd": sgd}
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"novograd": novograd, "adamw": adamw, "adam": adam, "sgd": sgd}
 
 
 @torch.no_grad()
@@ -160,4 +160,9 @@ def exponential(
     return _decaying(steps, peak, warmup, hold, lambda share: peak * (lowest / peak) ** share)
 
 
-SCHEDULES = {"constant": constant, "cosine": cosine, "polynomial": polynomial, "exponential": exponential}
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "polynomial": polynomial,
+    "exponential": exponential,
+}

@@ -10,9 +10,10 @@ from carnelian import console
 from carnelian.checkpoint import Checkpoint
 from carnelian.data.alphabet import Alphabet
 from carnelian.errors import CheckpointError
+from carnelian.files import written
 from carnelian.models.acoustic import AcousticModel
 from carnelian.recipe import Recipe
-from carnelian.training.checkpoints import Checkpoints, write_text
+from carnelian.training.checkpoints import Checkpoints
 from carnelian.training.distributed import World, highest_over_processes, share_buffers
 from carnelian.training.fit import Training
 from carnelian.training.log import Log
@@ -104,4 +105,5 @@ def keep_recipe(folder: Path, recipe: Recipe) -> None:
         raise CheckpointError(
             f"{folder}: holds a run of another recipe (recipe.json differs). Give another --out folder"
         )
-    write_text(path, mine)
+    with written(path) as file:
+        file.write(mine)

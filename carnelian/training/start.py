@@ -52,7 +52,9 @@ def read_start(recipe: Recipe) -> tuple[Start, Checkpoint | None, Recipe]:
         return start, None, recipe
     checkpoint = load_checkpoint(start.checkpoint)
     theirs: Recipe = {**checkpoint.recipe, "alphabet": list(checkpoint.alphabet.symbols)}
-    taken = {key: theirs[key] for key in ("features", "encoder", "alphabet") if key in theirs and key not in recipe}
+    taken: Recipe = {
+        key: theirs[key] for key in ("features", "encoder", "alphabet") if key in theirs and key not in recipe
+    }
     recipe = {**recipe, **taken}
     check_features(start, checkpoint.recipe.get("features", {}), recipe.get("features", {}))
     return start, checkpoint, recipe
