@@ -32,7 +32,8 @@ def bar(description: str, total: float | None = None) -> Iterator[Any]:
         task = progress.add_task(description, total=total, text="")
 
         def advance(amount: float = 1, text: str | None = None) -> None:
-            progress.update(task, advance=amount, **({} if text is None else {"text": text}))
+            fields: dict[str, Any] = {} if text is None else {"text": text}
+            progress.update(task, advance=amount, **fields)
 
         yield advance
 
@@ -49,11 +50,11 @@ def track(values: Iterable[T], description: str, total: float | None = None) -> 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on standard output; columns of numbers are aligned to the right."""
-    rows = [[str(cell) for cell in row] for row in rows]
+    cells = [[str(cell) for cell in row] for row in rows]
     drawn = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        numeric = bool(rows) and all(row[index][:1].isdigit() or row[index][:1] in "-" for row in rows)
+        numeric = bool(cells) and all(row[index][:1].isdigit() or row[index][:1] in "-" for row in cells)
         drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
+    for row in cells:
         drawn.add_row(*row)
     Console().print(drawn, markup=False)
