@@ -54,16 +54,21 @@ class Batch:
 
 def collate(utterances: Sequence[Utterance], audio: Sequence[np.ndarray], alphabet: Alphabet) -> Batch:
     """The batch of utterances and their waveforms (S,)."""
-    targets = [torch.tensor(alphabet.encode(utterance.text), dtype=torch.int64) for utterance in utterances]
-    waveforms = [torch.from_numpy(waveform) for waveform in audio]
-    return Batch(
-        torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True),
-        torch.tensor([len(waveform) for waveform in waveforms]),
-        torch.nn.utils.rnn.pad_sequence(targets, batch_first=True),
-        torch.tensor([len(target) for target in targets]),
-        [utterance.text for utterance in utterances],
-        list(utterances),
-    )
+    targets = [np.array(alphabet.encode(utterance.text), np.int64) for utterance in utterances]
+    texts = [utterance.text for utterance in utterances]
+    return Batch(*padded(audio), *padded(targets), texts, list(utterances))
+
+
+def padded(rows: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows as one tensor (B, longest), zeros after their ends, and their lengths (B,).
+
+    NumPy fills it: PyTorch would start threads of its own in every loading thread, beside those that train.
+    """
+    lengths = [len(row) for row in rows]
+    filled = np.zeros((len(rows), max(lengths)), rows[0].dtype)
+    for row, place in zip(rows, filled):
+        place[: len(row)] = row
+    return torch.from_numpy(filled), torch.tensor(lengths)
 
 
 def plan_batches(
