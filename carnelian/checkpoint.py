@@ -7,11 +7,11 @@ safetensors.
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -53,7 +53,8 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
             os.fsync(file.fileno())
         os.replace(beside, path)
     except (OSError, SafetensorError) as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder is no folder
+            beside.unlink(missing_ok=True)
         raise CheckpointError(
             f"{path}: could not be written ({error}). What was there before is whole; make room and go on"
         ) from None
@@ -130,13 +131,18 @@ def load_model(path: str | Path) -> tuple[AcousticModel, Checkpoint]:
     return model.eval(), checkpoint
 
 
-def average(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
-    """The mean of checkpoints of one training: weights averaged in float64, all else from the last."""
-    last = checkpoints[-1]
-    weights = {}
-    for name, tensor in last.weights.items():
-        others = [checkpoint.weights.get(name) for checkpoint in checkpoints]
-        if any(other is None or other.shape != tensor.shape for other in others):
-            raise CheckpointError(f"average: {name} is not alike in all {len(checkpoints)} checkpoints")
-        weights[name] = torch.stack([other.double() for other in others]).mean(0).to(tensor.dtype)  # type: ignore[union-attr]
-    return Checkpoint(weights, last.alphabet, last.recipe, last.step, last.more)
+def average(paths: Sequence[str | Path]) -> Checkpoint:
+    """The mean of checkpoints of one training: weights averaged in float64, one file at a time, and all else from the last."""
+    last = load_checkpoint(paths[-1])
+    sums = {name: tensor.double() for name, tensor in last.weights.items()}
+    for path in paths[:-1]:
+        other = load_checkpoint(path)
+        if other.alphabet != last.alphabet or other.weights.keys() != sums.keys():
+            raise CheckpointError(f"{path}: another model than {paths[-1]}. Average checkpoints of one training")
+        for name, tensor in other.weights.items():
+            if tensor.shape != sums[name].shape:
+                raise CheckpointError(f"{path}: {name} is of another shape than in {paths[-1]}. Average one training's")
+            sums[name] += tensor
+    weights = {name: (tensor / len(paths)).to(last.weights[name].dtype) for name, tensor in sums.items()}
+    steps = [*(last.more or {}).get("averaged", []), *(str(path) for path in paths)]
+    return Checkpoint(weights, last.alphabet, last.recipe, last.step, {"averaged": steps})
