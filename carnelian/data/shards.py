@@ -22,8 +22,8 @@ from carnelian.errors import AudioError, ManifestError, MissingExtraError
 from carnelian.files import written
 
 INSIDE = ".tar/"
-KEPT = 32
-"""How many shards stay open (those from a URL: on disk) at once."""
+KEPT = {False: 256, True: 32}
+"""How many shards stay open at once; those from a URL (True) lie on the disk meanwhile."""
 ATTEMPTS, PAUSE = 5, 0.5
 """How often reading from a URL is tried, and the first pause between two tries in seconds; each next one doubles."""
 
@@ -88,8 +88,9 @@ def open_ahead(path: str) -> Future[Shard]:
         if path not in opened or (opened[path].done() and opened[path].exception()):
             opened[path] = openers.submit(Shard, path)
         opened.move_to_end(path)
-        while len(opened) > KEPT:
-            opened.popitem(last=False)
+        remote = "://" in path
+        for other in [other for other in opened if ("://" in other) == remote][: -KEPT[remote]]:
+            del opened[other]
         return opened[path]
 
 

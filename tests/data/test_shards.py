@@ -232,7 +232,7 @@ def test_a_failed_write_leaves_no_shard(tmp_path):
 
 def test_the_longest_unused_shards_are_let_go(corpus, monkeypatch):
     module.opened.clear()
-    monkeypatch.setattr(module, "KEPT", 2)
+    monkeypatch.setattr(module, "KEPT", {False: 2, True: 2})
     manifest = Manifest(corpus / "shards" / "manifest.jsonl")
     for utterance in manifest:
         load_audio(utterance, 8000)
