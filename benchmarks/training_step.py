@@ -215,9 +215,9 @@ def main() -> None:
         for name, pipe in running.items():
             pipe.send(True)
             times[name].append(pipe.recv())
-    print(
-        f"QuartzNet {settings.blocks}x5, {settings.batch} x {settings.seconds:g} s, {settings.threads} threads, {settings.rounds} rounds"
-    )
+    work = f"QuartzNet {settings.blocks}x5, {settings.batch} x {settings.seconds:g} s"
+    amx = "with" if torch.cpu._is_amx_tile_supported() else "without"  # bf16 is slower than fp32 on a processor without
+    print(f"{work}, {settings.threads} threads, {settings.rounds} rounds, a processor {amx} AMX")
     print(f"{'':16}{'wall s':>8}{'(min - max)':>16}{'processor s':>13}{'peak GB':>9}{'ratio':>7}")
     first = statistics.median(wall for wall, _, _ in next(iter(times.values())))
     for name, measured in times.items():
