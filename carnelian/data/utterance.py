@@ -4,7 +4,6 @@ import json
 import math
 import mmap
 import os
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,8 +21,8 @@ from carnelian.files import written
 BOM = b"\xef\xbb\xbf"
 BLOCK = 1 << 20
 NEWLINE, QUOTE, COLON, COMMA, BACKSLASH, OPEN, CLOSE = b'\n":,\\{}'
-SHARD = re.compile(rb'"shard_id"\s*:\s*(\d+)')
 AUDIO, DURATION, TEXT, OFFSET = b"audio_filepath", b"duration", b"text", b"offset"
+SHARD = b"shard_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +106,8 @@ def parse_line(line: bytes, folder: str) -> Utterance:
             raise ValueError(f'"{key}" is {json.dumps(value)}')
     if not isinstance(text, str):
         raise ValueError(f'"text" is {json.dumps(text)[:40]}')
+    if not isinstance(keys.get("shard_id", 0), int) or not 0 <= keys.get("shard_id", 0) < 1 << 31:
+        raise ValueError(f'"shard_id" is {json.dumps(keys["shard_id"])[:40]}')
     if "://" not in audio:
         audio = os.path.join(folder, os.path.expanduser(audio))
     return Utterance(audio, float(duration), text, float(offset), keys)
@@ -166,27 +167,19 @@ def scan_manifest(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         while block := file.read(BLOCK) + file.readline():
             first = len(BOM) if position == 0 and block.startswith(BOM) else 0
             count = block.count(b"\n")
-            starts, seconds = scan_lines(np.frombuffer(block, np.uint8), first, count + 1)
+            starts, seconds, numbers = scan_lines(np.frombuffer(block, np.uint8), first, count + 1)
             for index in np.flatnonzero(np.isnan(seconds)):
                 start = int(starts[index])
                 try:
-                    seconds[index] = parse_line(line_at(block, start), folder).duration
+                    utterance = parse_line(line_at(block, start), folder)
                 except ValueError as error:
                     raise bad_line(path, lines + block.count(b"\n", 0, start), error) from None
+                seconds[index], numbers[index] = utterance.duration, utterance.more.get("shard_id", -1)
             offsets.append(position + starts)
             durations.append(seconds)
-            shards.append(scan_shards(block, starts))
+            shards.append(numbers)
             position, lines = position + len(block), lines + count
     return np.concatenate(offsets), np.concatenate(durations), np.concatenate(shards)
-
-
-def scan_shards(block: bytes, starts: np.ndarray) -> np.ndarray:
-    """The "shard_id" of each line (int32), -1 for lines without."""
-    shards = np.full(len(starts), -1, np.int32)
-    if found := [(match.start(), int(match[1])) for match in SHARD.finditer(block)]:
-        places, numbers = np.array(found).T
-        shards[np.searchsorted(starts, places) - 1] = numbers
-    return shards
 
 
 def line_at(text: bytes | mmap.mmap, start: int) -> bytes:
@@ -196,52 +189,57 @@ def line_at(text: bytes | mmap.mmap, start: int) -> bytes:
 
 
 @numba.njit(cache=True, nogil=True)
-def scan_lines(text: np.ndarray, at: int, lines: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and durations of the at most `lines` lines in text (bytes as uint8) from `at` on, blank ones left out.
+def scan_lines(text: np.ndarray, at: int, lines: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Starts, durations and shards (-1: none) of the at most `lines` lines in text (uint8) from `at` on, but for blanks.
 
     The duration is nan where the line is not a plain object of strings and numbers: `parse_line` judges those.
     """
-    starts, durations, count = np.empty(lines, np.int64), np.empty(lines, np.float32), 0
+    starts, durations, shards = np.empty(lines, np.int64), np.empty(lines, np.float32), np.empty(lines, np.int32)
+    count = 0
     while at < len(text):
         start, at = at, skip_space(text, at)
         if at < len(text) and text[at] != NEWLINE:
             starts[count] = start
-            durations[count], at = scan_duration(text, at)
+            durations[count], shards[count], at = scan_line(text, at)
             count += 1
         while at < len(text) and text[at] != NEWLINE:
             at += 1
         at += 1
-    return starts[:count], durations[:count]
+    return starts[:count], durations[:count], shards[:count]
 
 
 @numba.njit(cache=True, nogil=True)
-def scan_duration(text: np.ndarray, at: int) -> tuple[float, int]:
-    """The value of "duration" in the JSON object that begins here, and the place after it; nan for any odd one."""
-    size, duration, has_audio, separator = len(text), np.nan, False, OPEN
+def scan_line(text: np.ndarray, at: int) -> tuple[float, int, int]:
+    """Duration (nan for any odd object) and shard of the JSON object that begins here, and the place after it."""
+    size, duration, shard, has_audio, separator = len(text), np.nan, -1, False, OPEN
     while at < size and text[at] == separator:
         key = skip_space(text, at + 1)
         end = skip_string(text, key)
         colon = skip_space(text, end)
         at = skip_space(text, colon + 1)
         if end == 0 or at >= size or text[colon] != COLON:
-            return np.nan, key
+            return np.nan, -1, key
         name = text[key + 1 : end - 1]
         if text[at] == QUOTE:
             value, at = at, skip_string(text, at)
-            if at == 0 or is_word(name, DURATION) or is_word(name, OFFSET):
-                return np.nan, value
+            if at == 0 or is_word(name, DURATION) or is_word(name, OFFSET) or is_word(name, SHARD):
+                return np.nan, -1, value
             has_audio |= is_word(name, AUDIO) and at > value + 2
         else:
             number, at = scan_number(text, at)
             if not number >= 0 or is_word(name, AUDIO) or is_word(name, TEXT):
-                return np.nan, at
+                return np.nan, -1, at
             if is_word(name, DURATION):
                 duration = number
+            elif is_word(name, SHARD):
+                shard = int(min(number, 1 << 31))
+                if shard != number or shard >> 31:
+                    return np.nan, -1, at
         at, separator = skip_space(text, at), COMMA
     if at >= size or text[at] != CLOSE or not has_audio:
-        return np.nan, at
+        return np.nan, -1, at
     at = skip_space(text, at + 1)
-    return (duration if at == size or text[at] == NEWLINE else np.nan), at
+    return (duration if at == size or text[at] == NEWLINE else np.nan), shard, at
 
 
 @numba.njit(cache=True, nogil=True)

@@ -83,6 +83,10 @@ def test_several_manifests_are_one_sequence(tmp_path):
         ('{"audio_filepath": "a.wav", "duration": 1, "offset": "x"}', '"offset" is "x"'),
         ('{"audio_filepath": "a.wav", "duration": 1, "text": 5}', '"text" is 5'),
         ('{"audio_filepath": "a.wav", "duration": 1', "Expecting"),
+        ('{"audio_filepath": "a.wav", "duration": 1, "shard_id": "x"}', '"shard_id" is "x"'),
+        ('{"audio_filepath": "a.wav", "duration": 1, "shard_id": 1.5}', '"shard_id" is 1.5'),
+        ('{"audio_filepath": "a.wav", "duration": 1, "shard_id": 99999999999999999999}', '"shard_id" is 9999'),
+        ('{"audio_filepath": "a.wav", "duration": 1, "shard_id": -3}', '"shard_id" is -3'),
         ("[1, 2]", "a JSON list"),
         ("a.wav\tone two", "Expecting value"),
         ("[" * 100_000, "nested too deep"),
@@ -115,24 +119,27 @@ VALUES = st.one_of(st.text(), st.floats(0, 1e6), st.integers(-5, 10**12), st.boo
 
 @ALIKE
 @given(
-    st.dictionaries(st.sampled_from(["duration", "audio_filepath", "text", "offset", "a", '"', "é"]), VALUES),
+    st.dictionaries(
+        st.sampled_from(["duration", "audio_filepath", "text", "offset", "shard_id", "a", '"', "é"]), VALUES
+    ),
     st.booleans(),
     st.sampled_from([(",", ":"), (" , ", " :\t")]),
 )
 def test_the_scan_agrees_with_the_parser(keys, ascii_only, separators):
     line = json.dumps(keys, ensure_ascii=ascii_only, separators=separators).encode(errors="surrogatepass")
     text = b"\n" + line + b"\n \n" + GOOD.encode()
-    starts, durations = scan_lines(np.frombuffer(text, np.uint8), 0, 5)
+    starts, durations, shards = scan_lines(np.frombuffer(text, np.uint8), 0, 5)
     assert starts.tolist() == [1, len(line) + 4] and durations[1] == 1.5
     if not np.isnan(durations[0]):  # nan leaves the judgement to the parser
-        assert durations[0] == np.float32(parse_line(line, "").duration)
+        utterance = parse_line(line, "")
+        assert durations[0] == np.float32(utterance.duration) and shards[0] == utterance.more.get("shard_id", -1)
 
 
 @ALIKE
 @given(st.binary(max_size=60))
 def test_the_scan_survives_anything(noise):
     text = GOOD.encode()[: len(noise)] + noise + b"\n" + GOOD.encode()
-    starts, durations = scan_lines(np.frombuffer(text, np.uint8), 0, text.count(b"\n") + 1)
+    starts, durations, _ = scan_lines(np.frombuffer(text, np.uint8), 0, text.count(b"\n") + 1)
     assert starts[-1] == text.rfind(b"\n") + 1 and durations[-1] == 1.5
 
 
