@@ -19,7 +19,7 @@ from carnelian.decoding.arpa import packed, write_arpa
 from carnelian.decoding.binary import save_binary
 from carnelian.decoding.combine import n_grams, tune_weights
 from carnelian.decoding.estimate import FALLBACK, estimate
-from carnelian.decoding.language_model import load_language_model
+from carnelian.decoding.language_model import load_language_model, load_scorer
 from carnelian.decoding.ngram import NGram
 from carnelian.errors import LanguageModelError
 from carnelian.files import written
@@ -103,19 +103,19 @@ def _told(blocks: Iterable, advance: Callable[..., None]) -> Iterable:
 
 
 def score(
-    model: Annotated[Path, "a language model: ARPA (plain or gzip), or the binary form"],
+    model: Annotated[Path, "a language model: ARPA (plain or gzip), the binary form, or a KenLM binary"],
     texts: Annotated[list[Path], "text files, one sentence a line, plain or gzip; - is standard input"],
     *,
     summary: Annotated[bool, "only the totals"] = False,
     lower_case: Annotated[bool, "fold the model's words to lower case"] = False,
 ) -> None:
     """Each sentence's log10-probability and its unknown words; perplexity with and without them."""
-    language_model = load_language_model(model, lower_case=lower_case)
+    language_model = load_scorer(model, lower_case=lower_case)
     totals = np.zeros(5)  # sentences, tokens with </s>, unknown words, their log10, log10 of all
     for line in chain.from_iterable(map(read_lines, texts)):
         words = line.split()
         scores = language_model.word_scores(words) / LN10
-        unknown = np.append(language_model.numbers(words) == language_model.unknown, False)[: len(scores)]
+        unknown = ~np.append(language_model.known(words), True)[: len(scores)]
         total = scores.sum(dtype=np.float64)
         totals += (1, len(scores), unknown.sum(), scores[unknown].sum(), total)
         if not summary:
@@ -212,7 +212,7 @@ def _perplexity(model: NGram, sentences: list[list[str]]) -> tuple[str, ...]:
     total, tokens, unknown_words = 0.0, 0, 0
     for words in sentences:
         scores = model.word_scores(words)
-        known = np.append(model.numbers(words) != model.unknown, True)[: len(scores)]
+        known = np.append(model.known(words), True)[: len(scores)]
         total += float(scores[known].sum(dtype=np.float64))
         tokens += int(known.sum())
         unknown_words += int((~known).sum())

@@ -264,9 +264,10 @@ def _put_number(out, place, value):
         value = -value
     scaled = np.int64(value * 10_000_000 + 0.5)
     whole, rest = scaled // 10_000_000, scaled % 10_000_000 * 10
-    digits = 1
-    while whole >= 10**digits:
+    digits, limit = 1, 10
+    while whole >= limit:
         digits += 1
+        limit *= 10
     for index in range(digits - 1, -1, -1):
         out[place + index] = 48 + whole % 10
         whole //= 10

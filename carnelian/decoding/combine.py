@@ -89,7 +89,7 @@ def tune_weights(models: Sequence[NGram], sentences: Sequence[Sequence[str]]) ->
     for words in sentences:
         for model, column in zip(models, columns):
             scores = model.word_scores(words).astype(np.float64)
-            known = np.append(model.numbers(words) != model.unknown, True)[: len(scores)]
+            known = np.append(model.known(words), True)[: len(scores)]
             column.extend(np.where(known, np.exp(scores), 0))
     likelihoods = np.array(columns)
     likelihoods = likelihoods[:, likelihoods.sum(axis=0) > 0]

@@ -42,13 +42,13 @@ def word_slot(keys, key):
 
 
 @njit(cache=True)
-def _tokenize(data, keys, numbers, known, tokens, spans):
+def _tokenize(data, keys, numbers, known, tokens, fresh):
     """Words of whole lines to numbers, <s> before and </s> after each line; new words get the next numbers.
 
-    Gives how many tokens and words there are, and how many <s>, </s>, <unk> in the text were passed over;
-    spans (W, 2): the places of the new words.
+    Gives how many tokens and words there are, how many <s>, </s>, <unk> in the text were passed over, and how many
+    bytes of the new words, each with a newline, were put into `fresh`.
     """
-    used, fresh, skipped, place = 0, 0, 0, 0
+    used, written, skipped, place = 0, 0, 0, 0
     opened = False
     while place < data.shape[0]:
         if not opened:
@@ -68,16 +68,17 @@ def _tokenize(data, keys, numbers, known, tokens, spans):
         if keys[slot] == 0:
             keys[slot] = key
             numbers[slot] = known
-            spans[fresh, 0] = first
-            spans[fresh, 1] = place
+            for index in range(first, place):
+                fresh[written + index - first] = data[index]
+            fresh[written + place - first] = 10
+            written += place - first + 1
             known += 1
-            fresh += 1
         if numbers[slot] <= END:
             skipped += 1
             continue
         tokens[used] = numbers[slot]
         used += 1
-    return used, known, skipped
+    return used, known, skipped, written
 
 
 @njit(cache=True)
@@ -99,7 +100,7 @@ class Vocabulary:
 
     def __init__(self) -> None:
         self.keys, self.numbers = np.zeros(0, np.uint64), np.zeros(0, np.int32)
-        self.parts = ["\n".join(SPECIAL).encode()]
+        self.parts = ["".join(f"{word}\n" for word in SPECIAL).encode()]
         self.size = 0
         self._room(CHUNK)
         for word in SPECIAL:
@@ -120,17 +121,15 @@ class Vocabulary:
         data = np.frombuffer(chunk, np.uint8)
         self._room(len(data) // 2 + 1)
         tokens = np.empty(2 * chunk.count(b"\n") + len(data) // 2 + 2, np.int32)
-        spans = np.empty((len(data) // 2 + 1, 2), np.int32)
-        before = self.size
-        used, self.size, skipped = _tokenize(data, self.keys, self.numbers, self.size, tokens, spans)
-        fresh = b"\n".join(chunk[begin:end] for begin, end in spans[: self.size - before].tolist())
-        if fresh:
-            self.parts.append(fresh)
-        return tokens[:used], skipped, fresh
+        fresh = np.empty(len(data), np.uint8)
+        used, self.size, skipped, written = _tokenize(data, self.keys, self.numbers, self.size, tokens, fresh)
+        words = fresh[:written].tobytes()
+        self.parts.append(words)
+        return tokens[:used], skipped, words
 
     def text(self) -> np.ndarray:
         """All words, UTF-8, one a line, in the order of their numbers."""
-        return np.frombuffer(b"\n".join(self.parts), np.uint8)
+        return np.frombuffer(b"".join(self.parts)[:-1], np.uint8)
 
     def numbers_of(self, words: list[str]) -> np.ndarray:
         """The numbers of those of the words that it holds."""
@@ -220,43 +219,54 @@ def _last_place(tokens, order):
 
 
 @njit(cache=True)
-def _gather(tokens, previous, low, high, after, words):
-    """The words that follow the contexts low to high, sorted by context; `after` moves to the end of each run."""
-    for place in range(1, tokens.shape[0]):
-        context = previous[place - 1]
-        if low <= context < high and tokens[place] != START:
-            words[after[context - low]] = tokens[place]
-            after[context - low] += 1
+def _count(tokens, count):
+    """How often each word stands in the text."""
+    for place in range(tokens.shape[0]):
+        count[tokens[place]] += 1
 
 
 @njit(cache=True)
-def _unite(low, high, begins, words, seen, used, first, word, count):
-    """Number the different words of each context; `words` become those numbers. Gives how many n-grams there are now."""
+def _gather(tokens, previous, low, high, after, follow):
+    """What follows the contexts low to high, sorted by context: each word, and the suffix of the n-gram it ends.
+
+    previous: the number of the n-gram one shorter that ends at each place; `after` moves to the end of each run.
+    """
+    for place in range(1, tokens.shape[0]):
+        context = previous[place - 1]
+        if low <= context < high and tokens[place] != START:
+            slot = after[context - low]
+            follow[slot, 0] = tokens[place]
+            follow[slot, 1] = previous[place]
+            after[context - low] = slot + 1
+
+
+@njit(cache=True)
+def _unite(low, high, begins, follow, seen, used, first, word, suffix, count):
+    """Number the different words of each context, put in place of the words. Gives how many n-grams there are now."""
     for context in range(low, high):
         first[context] = used
         for index in range(begins[context - low], begins[context - low + 1]):
-            found = seen[words[index]]
+            found = seen[follow[index, 0]]
             if found < first[context]:
                 found = used
-                seen[words[index]] = used
-                word[used] = words[index]
+                seen[follow[index, 0]] = used
+                word[used] = follow[index, 0]
+                suffix[used] = follow[index, 1]
                 count[used] = 0
                 used += 1
             count[found] += 1
-            words[index] = found
+            follow[index, 0] = found
     return used
 
 
 @njit(cache=True)
-def _spread(tokens, previous, low, high, after, numbers, current, suffix):
-    """The number of the n-gram that ends at each place, and the suffix of each n-gram."""
+def _spread(tokens, previous, low, high, after, follow, current):
+    """The number of the n-gram that ends at each place."""
     for place in range(1, tokens.shape[0]):
         context = previous[place - 1]
         if low <= context < high and tokens[place] != START:
-            number = numbers[after[context - low]]
+            current[place] = follow[after[context - low], 0]
             after[context - low] += 1
-            current[place] = number
-            suffix[number] = previous[place]
 
 
 def _windows(sizes: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
@@ -269,27 +279,30 @@ def _windows(sizes: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
         low = high
 
 
-def _extend(below: Level, tokens: np.ndarray, previous: np.ndarray, size: int, scratch: Scratch) -> tuple:
+def _extend(
+    below: Level, tokens: np.ndarray, previous: np.ndarray, size: int, scratch: Scratch, longest: bool
+) -> tuple[Level, np.ndarray]:
     """The level above `below`, and the number of its n-gram that ends at each place (-1 for none).
 
-    previous: the same for `below`; size: of the vocabulary.
+    previous: the same for `below`; size: of the vocabulary; longest: the numbers are not wanted, and none are set.
     """
     sizes = np.where(below.word == END, 0, below.count)
     total = int(sizes.sum(dtype=np.int64))
     word, suffix, count = (scratch.array(total, np.int32) for _ in range(3))
     first = scratch.array(len(below) + 1, np.int32)
-    current = scratch.array(len(tokens), np.int32)
+    current = scratch.array(0 if longest else len(tokens), np.int32)
     current[:] = -1
     seen = np.full(size, -1, np.int32)
     used = 0
-    limit = max(1024, scratch.memory // 16) if scratch.on_disk else max(1, total, len(below))
-    for low, high in _windows(sizes, limit):
+    windows = _windows(sizes, max(1024, scratch.memory // 16)) if scratch.on_disk else [(0, len(sizes))]
+    for low, high in windows:
         begins = np.zeros(high - low + 1, np.int32)
         np.cumsum(sizes[low:high], out=begins[1:])
-        words = np.empty(begins[-1], np.int32)
-        _gather(tokens, previous, low, high, begins[:-1].copy(), words)
-        used = _unite(low, high, begins, words, seen, used, first, word, count)
-        _spread(tokens, previous, low, high, begins[:-1].copy(), words, current, suffix)
+        follow = np.empty((begins[-1], 2), np.int32)
+        _gather(tokens, previous, low, high, begins[:-1].copy(), follow)
+        used = _unite(low, high, begins, follow, seen, used, first, word, suffix, count)
+        if not longest:
+            _spread(tokens, previous, low, high, begins[:-1].copy(), follow, current)
     first[len(below)] = used
     start = (int(first[below.start[0]]), int(first[below.start[1]]))
     return Level(first, word[:used], suffix[:used], count[:used], start), current
@@ -338,15 +351,16 @@ def count_ngrams(
     if vocabulary.size == len(SPECIAL):
         raise LanguageModelError(f"{', '.join(map(str, texts))}: found no words. Give text, one sentence a line")
     numbers = np.arange(vocabulary.size, dtype=np.int32)
-    count = np.bincount(tokens, minlength=vocabulary.size).astype(np.int32)
+    count = np.zeros(vocabulary.size, np.int32)
+    _count(tokens, count)
     last = _last_place(tokens, order)
     level = Level(
         np.array([0, len(count)], np.int32), numbers, np.zeros(len(count), np.int32), count, (START, START + 1)
     )
     level.last = int(tokens[last])
     levels, current = [level], tokens
-    for _ in range(1, order):
-        level, current = _extend(levels[-1], tokens, current, vocabulary.size, scratch)
-        level.last = int(current[last])
+    for length in range(2, order + 1):
+        level, current = _extend(levels[-1], tokens, current, vocabulary.size, scratch, length == order)
+        level.last = int(current[last]) if length < order else -1
         levels.append(level)
     return Counts(vocabulary.text(), levels, len(tokens) - 2 * int(count[START]), skipped, vocabulary)

@@ -127,6 +127,10 @@ class NGram:
         """The words' numbers, int32; of words it does not know, that of <unk>."""
         return np.array([self.index.get(word, self.unknown) for word in words], np.int32)
 
+    def known(self, words: Sequence[str]) -> np.ndarray:
+        """Which of the words it knows."""
+        return self.numbers(words) != self.unknown
+
     def word_scores(self, words: Sequence[str], *, start: bool = True, end: bool = True) -> np.ndarray:
         """Natural log-probability of each word after those before it, float32; the last one is </s> where `end`."""
         numbers = self.numbers(words)
