@@ -17,9 +17,6 @@ from torch.nn.utils.parametrizations import weight_norm
 from carnelian.errors import RecipeError
 from carnelian.models.norms import MASKED_NORMS, NORMS
 
-#: frames of gradient per matrix product in a depthwise weight gradient: wider wastes work, narrower loses speed
-BLOCK_FRAMES = 48
-
 
 def silence(encoded: Tensor, lengths: Tensor) -> Tensor:
     """The same tensor (B, D, 1, T) with all frames at and past each row's length set to zero, in place."""
@@ -104,14 +101,14 @@ def depthwise_weight_gradient(encoded: Tensor, gradient: Tensor, kernel: int) ->
     sum along the k-th diagonal of the result.
     """
     batch, channels, _, frames = encoded.shape
-    blocks = -(-frames // BLOCK_FRAMES)
-    tail = blocks * BLOCK_FRAMES - frames
-    window = BLOCK_FRAMES + kernel - 1
-    gradients = F.pad(channels_first(gradient), (0, tail)).view(channels, batch * blocks, BLOCK_FRAMES)
+    block = 48 if kernel > 16 else 16  # frames of gradient in a product: wider wastes work, narrower loses speed
+    blocks = -(-frames // block)
+    tail, window = blocks * block - frames, block + kernel - 1
+    gradients = F.pad(channels_first(gradient), (0, tail)).view(channels, batch * blocks, block)
     padded = F.pad(channels_first(encoded), (kernel // 2, kernel // 2 + tail))
-    windows = padded.unfold(2, window, BLOCK_FRAMES).reshape(channels, batch * blocks, window)
+    windows = padded.unfold(2, window, block).reshape(channels, batch * blocks, window)
     products = torch.bmm(gradients.transpose(1, 2), windows)
-    diagonals = products.as_strided((channels, BLOCK_FRAMES, kernel), (BLOCK_FRAMES * window, window + 1, 1))
+    diagonals = products.as_strided((channels, block, kernel), (block * window, window + 1, 1))
     return diagonals.sum(1, dtype=torch.promote_types(diagonals.dtype, torch.float32)).view(channels, 1, 1, kernel)
 
 
@@ -153,7 +150,9 @@ class Convolution(nn.Module):
             settings = (1, self.stride), (0, self.padding), (1, self.dilation), self.groups
             return F.conv2d(encoded, weight, None, *settings)
         if torch.is_autocast_enabled("cpu"):
-            encoded = encoded.to(torch.get_autocast_dtype("cpu"))
+            # oneDNN's half-precision kernel (torch 2.13) never returns for 16 channels or fewer and 17 taps or more
+            narrow = encoded.shape[1] <= 16
+            encoded = encoded.to(torch.float32 if narrow else torch.get_autocast_dtype("cpu"))
         if self.dilation == 1:
             return _Depthwise.apply(encoded, weight)
         rows = _Depthwise.apply(interleave(encoded, self.dilation), weight)

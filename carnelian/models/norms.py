@@ -36,6 +36,7 @@ class MaskedLayerNorm(nn.Module):
     def forward(self, encoded: Tensor, lengths: Tensor) -> Tensor:
         inside = (torch.arange(encoded.shape[-1], device=encoded.device) < lengths[:, None])[:, None, None]
         count = encoded.shape[1] * lengths[:, None, None, None]
+        encoded = encoded.to(self.weight.dtype)  # half precision is too coarse for sums over a recording
         mean = (encoded * inside).sum((1, 2, 3), keepdim=True) / count
         centred = (encoded - mean) * inside
         variance = centred.square().sum((1, 2, 3), keepdim=True) / count

@@ -110,3 +110,20 @@ def test_without_a_mask_padding_is_sound():
     assert steps.tolist() == same.tolist() == [32, 17]
     torch.testing.assert_close(one[0], other[0])
     assert not torch.allclose(one[1, :, :17], other[1, :, :17])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_half_precision(name):
+    """Under autocast to bfloat16 the outputs are near those in full, and all gradients are finite."""
+    model = make(name)
+    frames = torch.tensor([61, 30])
+    features = torch.randn(2, FEATURES, 64)
+    with torch.no_grad():
+        whole, steps = model(features, frames)
+    with torch.autocast("cpu", torch.bfloat16):
+        half, _ = model(features, frames)
+    inside = torch.arange(whole.shape[-1]) < steps[:, None, None]
+    difference = ((half.float() - whole) * inside).square().mean().sqrt()
+    assert difference < 0.1 * (whole * inside).square().mean().sqrt()
+    (half.float() * inside).square().sum().backward()
+    assert all(weight.grad.isfinite().all() for weight in model.parameters())
