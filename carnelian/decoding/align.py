@@ -3,16 +3,15 @@
 import numba
 import numpy as np
 
-BREADTH = 30.0  # natural log; paths that far behind the best at a step are given up, first
+BREADTH = 16.0  # natural log; paths that far behind the best at a step are given up, first
 
 
-def align(log_probs: np.ndarray, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@numba.njit(cache=True, nogil=True)
+def align(log_probs, symbols):
     """First step (N,), last step (N,) and highest log-probability (N,) of each symbol on the likeliest path.
 
     log_probs: (O, V) float32, blank last; symbols: (N,) int64, which must fit: a step for each and one between equals.
     """
-    if not len(symbols):
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
     fitted, first, last, peaks = _align(log_probs, symbols, BREADTH)
     if not fitted:
         fitted, first, last, peaks = _align(log_probs, symbols, np.inf)
@@ -26,6 +25,8 @@ def _align(log_probs, symbols, breadth):
     Of the places only the stretch `low` to `high` is alive at a step. `came` holds how many places a path moved on.
     """
     steps, blank = len(log_probs), log_probs.shape[1] - 1
+    if len(symbols) == 0:
+        return True, np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
     places = 2 * len(symbols) + 1
     came = np.zeros((steps, places), np.uint8)
     before, after = np.full(places, -np.inf), np.full(places, -np.inf)

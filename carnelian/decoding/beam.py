@@ -11,11 +11,11 @@ import numpy as np
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.transcript import Hypothesis
 from carnelian.decoding import search
-from carnelian.decoding.align import align
 from carnelian.decoding.fusion import make_symbols, make_vocabulary, weigh
 from carnelian.decoding.hotwords import make_hot_words
 from carnelian.decoding.log_probs import checked
 from carnelian.decoding.ngram import NGram
+from carnelian.decoding.prefixes import HotWords, Settings, empty_beam
 from carnelian.decoding.words import Words
 from carnelian.errors import DecodingError
 
@@ -66,7 +66,7 @@ class BeamSearch:
         self.vocabulary = make_vocabulary(alphabet, language_model, unknown_score, known_words, lexicon)
         self.language = weigh(self.vocabulary, alpha, beta, sentence)
         self.hot_words = make_hot_words(hot_words or {}, alphabet)
-        self.settings = search.Settings(
+        self.settings = Settings(
             int(beam_width),
             math.exp(-beam_threshold),
             math.exp(token_threshold),
@@ -107,36 +107,39 @@ class BeamSearch:
 class Stream:
     """A search under way: `accept` chunks of log-probabilities, ask for `hypotheses` whenever they are wanted."""
 
-    def __init__(self, decoder: BeamSearch, hot_words: search.HotWords, state: int | None = None):
+    def __init__(self, decoder: BeamSearch, hot_words: HotWords, state: int | None = None):
         self.decoder = decoder
         self.hot_words = hot_words
-        self.chunks: list[np.ndarray] = []
-        self.states: list[int] = []  # of the language model after each of the last hypotheses given
-        self.beam = search.start(decoder.language, hot_words, decoder.settings.width, len(decoder.alphabet))
+        self.language = decoder.language
         if state is not None:
-            self.beam.now[0]["state"] = self.beam.now[0]["ended"] = state
+            self.language = self.language._replace(rules=self.language.rules._replace(first=state))
+        self.chunks = [np.empty((0, len(decoder.alphabet) + 1), np.float32)]
+        self.states: list[int] = []  # of the language model after each of the hypotheses last given
+        self.beam = empty_beam(decoder.settings.width, len(decoder.alphabet))
 
     def accept(self, log_probs: np.ndarray) -> None:
         """Goes on with the next log-probabilities (O, V)."""
         decoder = self.decoder
         log_probs, probs = checked(log_probs, decoder.alphabet)
         self.chunks.append(log_probs)
-        self.beam = search.advance(
-            self.beam, np.maximum(probs, LEAST), decoder.symbols, decoder.language, self.hot_words, decoder.settings
-        )
+        np.maximum(probs, LEAST, out=probs)
+        self.beam = search.advance(self.beam, probs, decoder.symbols, self.language, self.hot_words, decoder.settings)
 
     def hypotheses(self) -> list[Hypothesis]:
         """The best hypotheses if the utterance ended here, best first; more chunks may follow."""
         decoder = self.decoder
-        self.chunks = [np.concatenate(self.chunks)] if len(self.chunks) > 1 else self.chunks
-        found: list[Hypothesis] = []
-        self.states = []
-        for node, score, language, state in zip(*search.finish(self.beam, decoder.language, self.hot_words)):
-            symbols = search.symbols_of(self.beam, node)
-            spans = decoder.words.spans(symbols, *align(self.chunks[0], symbols)) if self.chunks else ()
+        if not self.beam.totals[0]["size"]:
+            self.accept(self.chunks[0])
+        if len(self.chunks) > 1:
+            self.chunks = [np.concatenate(self.chunks)]
+        scores, languages, states, ends, *symbols = search.hypotheses(
+            self.beam, self.chunks[0], self.language, self.hot_words, decoder.hypotheses
+        )
+        self.states = states.tolist()
+        found = []
+        for index, (score, language) in enumerate(zip(scores.tolist(), languages.tolist())):
+            part = slice(ends[index], ends[index + 1])
+            spans = decoder.words.spans(*(values[part] for values in symbols))
             text = " ".join([span.text for span in spans])
-            found.append(Hypothesis(text, float(score), float(score - language), float(language), spans))
-            self.states.append(int(state))
-            if len(found) == decoder.hypotheses:
-                break
+            found.append(Hypothesis(text, score, score - language, language, spans))
         return found

@@ -10,7 +10,7 @@ import numpy as np
 from carnelian.console import note
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.ngram import EMPTY, STATE, NGram, Tables, empty_arcs
-from carnelian.decoding.search import SYMBOL, Language, Rules, Symbols
+from carnelian.decoding.prefixes import SYMBOL, Language, Rules, Symbols
 from carnelian.decoding.tree import NODE, build_tree, look_ahead
 from carnelian.errors import DecodingError
 

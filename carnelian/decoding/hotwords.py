@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from carnelian.data.alphabet import Alphabet
-from carnelian.decoding.search import HotWords
+from carnelian.decoding.prefixes import HotWords
 from carnelian.decoding.tree import build_tree, child_of
 from carnelian.errors import DecodingError
 

@@ -124,7 +124,7 @@ def test_long_utterances_give_up_history_that_nothing_needs():
     log_probs = normalised(random_log_probs(5, 6000, 4))
     stream = BeamSearch(alphabet, random_model(5), beam_width=16).stream()
     stream.accept(log_probs)
-    assert len(stream.beam.parent) < 16 * 6000 / 2
+    assert len(stream.beam.history) < 16 * 6000 / 2
     assert stream.hypotheses()[0].text
 
 
