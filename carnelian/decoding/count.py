@@ -226,6 +226,16 @@ def _count(tokens, count):
 
 
 @njit(cache=True)
+def _followed(word, count, sizes):
+    """How many words follow each n-gram in the text (none an </s>), into `sizes`, and in all."""
+    total = 0
+    for index in range(word.shape[0]):
+        sizes[index] = 0 if word[index] == END else count[index]
+        total += sizes[index]
+    return total
+
+
+@njit(cache=True)
 def _gather(tokens, previous, low, high, after, follow):
     """What follows the contexts low to high, sorted by context: each word, and the suffix of the n-gram it ends.
 
@@ -286,8 +296,8 @@ def _extend(
 
     previous: the same for `below`; size: of the vocabulary; longest: the numbers are not wanted, and none are set.
     """
-    sizes = np.where(below.word == END, 0, below.count)
-    total = int(sizes.sum(dtype=np.int64))
+    sizes = scratch.array(len(below), np.int32)  # words that follow each context
+    total = _followed(below.word, below.count, sizes)
     word, suffix, count = (scratch.array(total, np.int32) for _ in range(3))
     first = scratch.array(len(below) + 1, np.int32)
     current = scratch.array(0 if longest else len(tokens), np.int32)

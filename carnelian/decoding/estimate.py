@@ -13,7 +13,7 @@ from carnelian.errors import LanguageModelError
 
 FALLBACK = (0.5, 1.0, 1.5)
 LARGEST_ORDER = 20
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 
 
 @dataclass
@@ -98,6 +98,15 @@ def _tally(adjusted):
         if adjusted[index] < 5:
             tally[adjusted[index]] += 1
     return tally
+
+
+@njit(cache=True)
+def _keep(first, word, count, limit, allowed, above, inside, kept):
+    """Which n-grams are kept: those of more than `limit`, whose words are all allowed (`inside`; `above`: contexts)."""
+    for context in range(first.shape[0] - 1):
+        for index in range(first[context], first[context + 1]):
+            inside[index] = above[context] and allowed[word[index]]
+            kept[index] = inside[index] and count[index] > limit
 
 
 @njit(cache=True)
@@ -195,19 +204,16 @@ def estimate(
     scratch = Scratch(memory, directory)
     counts = count_ngrams(texts, order, scratch, advance)
     result = Estimate(counts, [], [], [], [], [])
-    allowed = None
-    if vocabulary is not None:
-        allowed = np.zeros(len(counts.levels[0]), bool)
-        allowed[counts.vocabulary.numbers_of(vocabulary)] = True
-        allowed[:3] = True
-        inside = np.ones(1, bool)
+    allowed = np.full(len(counts.levels[0]), vocabulary is None)
+    allowed[counts.vocabulary.numbers_of(vocabulary or [])] = True
+    allowed[:3] = True
+    inside = np.ones(1, bool)
     shorter = np.ones(1, np.float32)
     for index, level in enumerate(counts.levels):
         adjusted = _adjusted(counts.levels, index + 1, scratch)
-        kept = level.count > limits[index]
-        if allowed is not None:
-            inside = np.repeat(inside, np.diff(level.first)) & allowed[level.word]
-            kept &= inside
+        kept, above = scratch.array(len(level), np.bool_), inside
+        inside = scratch.array(len(level), np.bool_)
+        _keep(level.first, level.word, level.count, limits[index], allowed, above, inside, kept)
         if index == 0:
             kept[:3] = True
             shorter[0] = 1 / (np.count_nonzero(kept) - 1)  # the uniform distribution; <s> is never predicted
