@@ -6,6 +6,8 @@ O output steps, V symbols with the blank, L target symbols.
 """
 
 import importlib
+import os
+import tempfile
 from typing import Any
 
 __version__ = "0.1.0"
@@ -30,6 +32,10 @@ FACE = {
     "CarnelianError": "errors",
 }
 __all__ = ["__version__", *FACE]
+
+if not any(os.access(folder, os.W_OK) for folder in (os.path.dirname(__file__), os.path.expanduser("~"))):
+    # compiled functions are kept beside the package or in the home folder; where both are read-only, numba would give up
+    os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(tempfile.gettempdir(), "carnelian-compiled"))
 
 
 def __getattr__(name: str) -> Any:
