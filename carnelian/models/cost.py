@@ -1,5 +1,6 @@
 """What an acoustic model costs, layer by layer: parameters, multiply-adds, memory. Only shapes are computed, so size is no matter."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -97,23 +98,35 @@ def bytes_kept(model: AcousticModel, seconds: float) -> int:
     return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in own)
 
 
-def measure(model: AcousticModel, *, seconds: float = 2.0) -> Cost:
-    """The cost of a model; let it lie on the meta device, where nothing is computed but shapes."""
-    counted: dict[nn.Module, float] = dict.fromkeys(model.modules(), 0.0)
+def multiply_adds(model: AcousticModel, seconds: float) -> Counter[nn.Module]:
+    """How many each module of the encoder and the head does for so many seconds of audio."""
+    counted: Counter[nn.Module] = Counter()
 
     def count(module: nn.Module, _: object, output: Tensor | tuple[Tensor, ...]) -> None:
         encoded = output[0] if isinstance(output, tuple) else output
         channels = encoded.shape[-1 if isinstance(module, nn.Linear | nn.GRU) else 1]
-        counted[module] += encoded.numel() / channels * weights_used(module) / seconds
+        counted[module] += encoded.numel() // channels * weights_used(module)
 
     hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, WEIGHTED)]
     with torch.no_grad():
         encode(model, seconds)
     for hook in hooks:
         hook.remove()
+    return counted
+
+
+def measure(model: AcousticModel, *, seconds: float = 2.0) -> Cost:
+    """The cost of a model; let it lie on the meta device, where nothing is computed but shapes."""
+    # what twice the time takes more: the padding at the ends and all that is done once are left out
+    little, much = multiply_adds(model, seconds), multiply_adds(model, 2 * seconds)
     once, twice = bytes_kept(model, seconds), bytes_kept(model, 2 * seconds)
     layers = [
-        Layer(name, description, count_parameters(layer), sum(counted[module] for module in layer.modules()))
+        Layer(
+            name,
+            description,
+            count_parameters(layer),
+            sum(much[module] - little[module] for module in layer.modules()) / seconds,
+        )
         for name, description, layer in parts(model)
     ]
     return Cost(layers, (twice - once) / seconds, 2 * once - twice)
