@@ -71,6 +71,8 @@ def train_acoustic(recipe: Recipe, folder: str | Path, *, validate: Validate | N
         corpus.describe()
         if settings.checkpoint_activations:
             recompute_blocks(model.encoder)
+        if settings.compile:
+            model.encoder.compile(dynamic=True)  # for batches of any length
         try:
             end = min(start.unfreeze, steps) if run.step < start.unfreeze else steps
             while run.step < steps and not run.waited_enough(settings.patience):
@@ -102,7 +104,7 @@ def train_on(run: Run, corpus: Corpus, settings: Settings, schedule, *, until: i
         clip=settings.clip,
         larc=settings.larc,
         average=settings.average,
-        wrapped=compiled(wrapped) if settings.compile else wrapped,
+        wrapped=wrapped,
         halves=halves,
     )
 
@@ -133,11 +135,6 @@ def train_on(run: Run, corpus: Corpus, settings: Settings, schedule, *, until: i
                     f"step {run.step}: {settings.patience} validations brought nothing better; the run ends here"
                 )
                 return
-
-
-def compiled(model: nn.Module) -> nn.Module:
-    """The model as torch.compile makes it, for batches of any length."""
-    return torch.compile(model, dynamic=True)  # type: ignore[return-value]
 
 
 def recompute_blocks(encoder: nn.Module) -> None:

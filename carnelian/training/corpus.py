@@ -52,7 +52,7 @@ class Corpus:
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of an epoch from its batch `start` on."""
         batches = load_batches(
-            self.manifest,
+            self.manifest,  # type: ignore[arg-type]
             [self.kept[batch] for batch in self.plan(epoch)],
             alphabet=self.alphabet,
             sample_rate=self.sample_rate,

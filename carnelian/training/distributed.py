@@ -48,7 +48,11 @@ def joined(device: str = "") -> Iterator[World]:
         torch.cuda.set_device(device)
     ours = not distributed.is_initialized()
     if ours:
-        distributed.init_process_group("gloo" if device == "cpu" else "nccl")
+        store, rank, ranks = next(distributed.rendezvous("env://"))
+        # torchrun keeps its store when it starts the processes again; the addresses of the dead must not be found in it
+        store = distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        backend = "gloo" if device == "cpu" else "nccl"
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=ranks)
     yield World(distributed.get_rank(), ranks, device)
     if ours:  # but not after an error: the others may be gone, and torchrun ends them
         distributed.destroy_process_group()

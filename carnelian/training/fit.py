@@ -141,7 +141,7 @@ def fit(
     is the model as several processes train it, or compiled. A step that is out of memory is done once more on the `halves` of its
     batches, in one process; RecipeError where that does not help.
     """
-    model, kind = wrapped or training.model, torch.device(device).type
+    model, kind = training.model if wrapped is None else wrapped, torch.device(device).type
     autocast = torch.autocast(kind, PRECISIONS[precision], enabled=precision != "fp32")
     if precision == "fp16" and training.scaler is None:
         training.scaler = torch.amp.GradScaler(kind, init_scale=2.0**14, growth_interval=2000)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -307,3 +308,17 @@ def test_the_command_saves_and_says_how_to_go_on(recipe, tmp_path, number, code)
     assert "The same command goes on from there" in said
     assert "Traceback" not in said
     assert Checkpoints(tmp_path / "run").steps()
+
+
+@pytest.mark.slow
+def test_a_compiled_model_learns_the_same(recipe, tmp_path, monkeypatch):
+    """As far as Python is compiled: what makes machine code of it takes a minute, and is torch's to test."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    recipe.pop("masks"), recipe.pop("augment")
+    recipe["features"]["dither"] = 0.0
+    recipe["encoder"]["rows"][1]["dropout"] = 0.0
+    recipe["train"] |= {"steps": 3}
+    plain = load_checkpoint(train_acoustic(recipe, tmp_path / "plain")).weights
+    recipe["train"]["compile"] = True
+    for name, tensor in load_checkpoint(train_acoustic(recipe, tmp_path / "compiled")).weights.items():
+        torch.testing.assert_close(tensor, plain[name], rtol=1e-3, atol=1e-4, msg=name)

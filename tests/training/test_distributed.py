@@ -123,3 +123,53 @@ def test_norms_keep_their_kind_and_weights():
     encoded = torch.randn(2, 3, 1, 5)
     expected = MaskedBatchNorm(3).eval()(encoded, torch.tensor([5, 3]))
     torch.testing.assert_close(model.eval()[1](encoded, torch.tensor([5, 3])), expected)
+
+
+DYING = """
+    import json, os, sys
+    import torch
+    torch.set_num_threads(1)
+    from carnelian.training.acoustic import Score, train_acoustic
+    from carnelian.training.fit import total_over_processes
+
+    def validate(model, alphabet, stop):
+        if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and sys.argv[3] == "die":
+            raise RuntimeError("the tape of process 1 has torn")
+        return Score(total_over_processes([0.5])[0] / 2, [])
+
+    train_acoustic(json.loads(sys.argv[1]), sys.argv[2], validate=validate)
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_shows_the_error_of_a_process_that_dies_and_goes_on_from_the_last_checkpoint(steady, tmp_path):
+    steady["train"] |= {"validate_every": 3, "save_every": 1}
+    (tmp_path / "script.py").write_text(textwrap.dedent(DYING))
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--max-restarts",
+        "1",
+    ]
+    for name, deed in (("restarted", "die"), ("whole", "live")):
+        arguments = [str(tmp_path / "script.py"), json.dumps(steady), str(tmp_path / name), deed]
+        done = subprocess.run(
+            [*launch, *arguments],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert ("the tape of process 1 has torn" in done.stderr) == (deed == "die")
+    lines = [json.loads(line)["step"] for line in (tmp_path / "restarted" / "log.jsonl").read_text().splitlines()]
+    assert lines[:3] == [1, 2, 3] and lines.count(1) == 1, "it did not begin anew"
+    first, second = (
+        load_checkpoint(tmp_path / name / "step-00000005.safetensors").weights for name in ("restarted", "whole")
+    )
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
