@@ -15,13 +15,13 @@ from carnelian import console
 from carnelian.checkpoint import build_model
 from carnelian.data.alphabet import make_alphabet
 from carnelian.data.batch import Batch
-from carnelian.errors import RecipeError
+from carnelian.errors import AudioError, ManifestError, RecipeError
 from carnelian.models.acoustic import count_parameters
 from carnelian.models.ctc import ctc_loss
 from carnelian.recipe import Recipe, choose
 from carnelian.training.checkpoints import Checkpoints
 from carnelian.training.corpus import Corpus, halves
-from carnelian.training.distributed import World, highest_over_processes, joined, padded_alike, spread
+from carnelian.training.distributed import highest_over_processes, joined, padded_alike, spread
 from carnelian.training.fit import Training, fit
 from carnelian.training.log import Log
 from carnelian.training.optim import OPTIMIZERS, SCHEDULES
@@ -50,7 +50,8 @@ def train_acoustic(recipe: Recipe, folder: str | Path, *, validate: Validate | N
     start, beginning, recipe = read_start(recipe)
     settings = check_recipe(recipe)
     alphabet = make_alphabet(recipe["alphabet"])
-    with joined(settings.device) as world, stopping() as stop, quiet_but(world):
+    with joined(settings.device) as world, stopping() as stop:
+        console.stderr.quiet |= world.rank > 0  # the first process speaks for all
         torch.manual_seed(recipe.get("seed", 0))
         model = build_model(recipe, alphabet)
         corpus = Corpus(settings, recipe, alphabet, int(model.features.sample_rate), world)  # type: ignore[arg-type]
@@ -80,6 +81,10 @@ def train_acoustic(recipe: Recipe, folder: str | Path, *, validate: Validate | N
                 train_on(run, corpus, settings, schedule, until=end, steps=steps, stop=stop)
                 end = steps
             run.save()
+        except (AudioError, ManifestError):
+            if run.step:
+                run.save()  # what was learnt before a recording could not be read
+            raise
         finally:
             checkpoints.close()
             log.close()
@@ -162,11 +167,3 @@ def recompute_blocks(encoder: nn.Module) -> None:
     for block in encoder.blocks:  # type: ignore[union-attr]
         twice = partial(lambda block: (torch.enable_grad(), unnoticed(block)), block)
         block.forward = partial(recompute, block.forward, use_reentrant=False, context_fn=twice)
-
-
-@contextmanager
-def quiet_but(world: World) -> Iterator[None]:
-    """While open, notes and bars of all processes but the first are left out."""
-    before, console.stderr.quiet = console.stderr.quiet, console.stderr.quiet or world.rank > 0
-    yield
-    console.stderr.quiet = before

@@ -151,7 +151,12 @@ def fit(
     clock = time.perf_counter
     while place.step < steps:
         started = clock()
-        batches = [next(stream) for _ in range(accumulate)]
+        before = vars(place).copy()
+        try:
+            batches = [next(stream) for _ in range(accumulate)]
+        except BaseException:
+            vars(place).update(before)  # no step has seen them
+            raise
         waited = clock() - started
         rate = set_rate(training.optimizer, schedule(place.step))
         torch.manual_seed((seed * ranks + rank) * 1_000_003 + place.step)
@@ -182,6 +187,8 @@ def fit(
             put_back(training, buffers)
         if scaler:
             scaler.update()  # halves on overflow, doubles after 2000 clean steps
+            if scaler.get_scale() < 1:
+                scaler.update(1.0)
         place.step += 1
         scale = scaler.get_scale() if scaler else 1.0
         mean, idle = total_over_processes([mean / ranks, idle], device)

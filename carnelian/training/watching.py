@@ -39,10 +39,14 @@ def audio_seconds(report: Report) -> float:
 def describe(report: Report, scale: float) -> list[str]:
     """What is out of the ordinary in a step, each in a line; `scale` is the loss scale of the step before, 0 if unknown."""
     events = []
-    if scale and report.loss_scale != scale:
-        events.append(f"loss scale {scale:g} -> {report.loss_scale:g}")
-    if not report.finite:
+    if not report.finite and report.loss_scale != 1.0:
+        events.append(
+            f"the gradient overflows in fp16; the step was left out, the loss scale is now {report.loss_scale:g}"
+        )
+    elif not report.finite:
         events.append(f"{describe_nonfinite(report)} The step was left out")
+    elif scale and report.loss_scale != scale:
+        events.append(f"the loss scale is now {report.loss_scale:g}")
     if report.halved:
         events.append("out of memory; done again with the batch halved. Lower [train] batch_size or batch_seconds")
     if report.idle:

@@ -17,9 +17,14 @@ import torch
 
 from carnelian import checkpoint as files
 from carnelian.checkpoint import load_checkpoint, load_model, load_tensors
-from carnelian.errors import CarnelianError, CheckpointError, RecipeError
+from carnelian.data.alphabet import Alphabet
+from carnelian.data.audio import load_audio
+from carnelian.errors import AudioError, CarnelianError, CheckpointError, RecipeError
 from carnelian.training.acoustic import Score, Stopped, train_acoustic
 from carnelian.training.checkpoints import Checkpoints
+from carnelian.training.corpus import Corpus
+from carnelian.training.distributed import World
+from carnelian.training.settings import check_recipe
 
 HERE = Path(__file__).parent
 
@@ -132,6 +137,37 @@ def test_a_step_that_is_not_finite_is_left_out_and_its_batch_named(recipe, manif
             assert torch.equal(weights[bad][name], weights[bad - 1][name]), name
 
 
+def test_a_recording_that_cannot_be_read_costs_no_step(recipe, manifest, tmp_path):
+    recipe["train"] |= {"accumulate": 2}
+    whole = train_acoustic(recipe, tmp_path / "whole")
+    last = Corpus(check_recipe(recipe), recipe, Alphabet(" ab"), 16000, World()).plan(1)[-1][0]
+    broken = manifest.parent / f"{last}.wav"
+    opened = []
+
+    def fail(utterance, sample_rate):
+        opened.append(utterance.audio_filepath)
+        if utterance.audio_filepath == str(broken) and opened.count(str(broken)) == 2:
+            raise AudioError(f"{broken}: torn")
+        return load_audio(utterance, sample_rate)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("carnelian.data.batch.load_audio", fail)
+        with pytest.raises(AudioError, match="torn"):
+            train_acoustic(recipe, tmp_path / "parts")
+    assert Checkpoints(tmp_path / "parts").steps()[-1] == 2, "the sixth batch, in the third step, was the one"
+    assert_same(whole, train_acoustic(recipe, tmp_path / "parts"))
+
+
+def test_loss_scale_events_are_in_the_log(recipe, tmp_path):
+    recipe["train"] |= {"precision": "fp16", "steps": 6}
+    train_acoustic(recipe, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    scales = [2.0**14] + [line["loss_scale"] for line in lines]
+    for before, after, line in zip(scales, scales[1:], lines):
+        assert (after < before) == ("overflows in fp16" in "".join(line.get("events", [])))
+    assert scales[-1] <= scales[0]
+
+
 def test_a_step_that_is_not_finite_may_stop_the_run(recipe, manifest, tmp_path):
     recipe["train"] |= {"manifests": [str(spoil(manifest, tmp_path))], "nonfinite": "stop"}
     with pytest.raises(RecipeError, match=r"step \d+: loss nan.*utterances\).*The run stops here"):
@@ -226,6 +262,9 @@ TRAIN = """
     from carnelian.data.batch import plan_batches
     from carnelian.training.acoustic import train_acoustic
     from carnelian.training.checkpoints import Checkpoints
+from carnelian.training.corpus import Corpus
+from carnelian.training.distributed import World
+from carnelian.training.settings import check_recipe
 
     recipe, folder = json.loads(sys.argv[1]), sys.argv[2]
     plan_batches(__import__("numpy").ones(8), batch_size=2)  # so that the children need not compile
