@@ -6,6 +6,7 @@ safetensors.
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from carnelian.models.specaugment import Mask, spec_augment, spec_cutout, vocal_
 from carnelian.recipe import Recipe, choose
 
 FORMAT = "carnelian 1"
+UMASK = os.umask(0o022)
+os.umask(UMASK)  # it can only be read by being set
 MASKS: dict[str, Callable[..., Mask]] = {
     "spec_augment": spec_augment,
     "spec_cutout": spec_cutout,
@@ -49,6 +52,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, beside, dict(metadata))
+        os.chmod(beside, 0o666 & ~UMASK)  # safetensors writes for the owner alone
         with open(beside, "rb") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)
@@ -85,8 +89,21 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     save_tensors(path, checkpoint.weights, metadata)
 
 
+def saved_steps(folder: str | Path) -> dict[int, Path]:
+    """The whole checkpoints of a run by their steps, rising: the weights are written last, so where they are the state is."""
+    found = ((re.fullmatch(r"step-(\d+)\.safetensors", path.name), path) for path in Path(folder).glob("step-*"))
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """What a checkpoint holds; CheckpointError for a file that is no checkpoint of ours."""
+    """What a checkpoint holds, or the last one in a run's folder; CheckpointError for a file that is no checkpoint of ours."""
+    if Path(path).is_dir():
+        steps = saved_steps(path)
+        if not steps:
+            raise CheckpointError(
+                f"{path}: no checkpoint in this folder. Give the folder of a run, or a .safetensors file"
+            )
+        path = steps[max(steps)]
     weights, metadata = load_tensors(path)
     if metadata.get("format") != FORMAT:
         found = metadata.get("format") or "no format"

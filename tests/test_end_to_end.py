@@ -66,6 +66,15 @@ def test_the_log_tells_each_step_and_validation(run):
     assert [line["step"] for line in lines if "validation_wer" in line] == [4, 8]
 
 
+def test_a_runs_folder_stands_for_its_last_checkpoint(run, model, capsys):
+    recording = run / "corpus" / "audio" / "test-00001.wav"
+    assert carnelian("transcribe", run / "out", recording) == carnelian("transcribe", model, recording) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert carnelian("transcribe", run / "corpus", recording) == 2
+    assert "no checkpoint in this folder" in capsys.readouterr().err
+
+
 def test_evaluate_prints_what_it_counted(run, model, capsys):
     assert (
         carnelian("evaluate", model, run / "corpus" / "test.jsonl", "--json-output", "--out", run / "lines.jsonl") == 0

@@ -1,7 +1,6 @@
 """The checkpoints of a run: written while training goes on, the last few and the best few kept, found again when it resumes."""
 
 import json
-import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from carnelian.checkpoint import Checkpoint, load_tensors, save_checkpoint, save_tensors
+from carnelian.checkpoint import Checkpoint, load_tensors, save_checkpoint, save_tensors, saved_steps
 from carnelian.errors import CheckpointError
 from carnelian.files import written
 
@@ -25,9 +24,8 @@ class Checkpoints:
         self.writing: Future | None = None
 
     def steps(self) -> list[int]:
-        """The steps of whole checkpoints, rising: the weights are written last, so where they are the state is."""
-        found = (re.fullmatch(r"step-(\d+)\.safetensors", path.name) for path in self.folder.glob("step-*"))
-        return sorted(int(match[1]) for match in found if match)
+        """The steps of whole checkpoints, rising."""
+        return list(saved_steps(self.folder))
 
     def path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}.safetensors"
