@@ -115,8 +115,8 @@ def train_on(run: Run, corpus: Corpus, settings: Settings, schedule, *, until: i
 
     def score_if_due() -> bool:
         every = settings.validate_every
-        due = bool(run.validate and every and run.step and run.step % every == 0)
-        return due and run.step not in run.scores and run.score(stop)
+        due = run.step == steps or (every and run.step and run.step % every == 0)
+        return bool(run.validate and due) and run.step not in run.scores and run.score(stop)
 
     with watching(run.log, steps, run.step) as watch:
         score_if_due()  # what the run was stopped in

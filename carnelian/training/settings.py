@@ -25,6 +25,7 @@ TABLES = (
 class Settings:
     """The table [train]. Seconds and steps; `batch_size` utterances or `batch_seconds` for each batch of each process.
 
+    Validation comes every so many steps and at the end, checkpoints after it, every `save_minutes`, and every `save_every` steps.
     `average` is the decay of a moving average of the weights, `larc` the trust in it, `patience` the validations without a better
     one after which the run ends (0: none of them). `nonfinite` says what a step without a finite gradient does: "skip" or "stop".
     """

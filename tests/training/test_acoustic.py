@@ -216,6 +216,12 @@ def test_no_better_validation_ends_the_run(recipe, tmp_path):
     assert train_acoustic(recipe, tmp_path, validate=lambda *_: 1 / 0) == path, "and it stays ended"
 
 
+def test_the_end_is_validated(recipe, tmp_path):
+    recipe["train"]["steps"] = 3
+    path = train_acoustic(recipe, tmp_path, validate=lambda *_: Score(0.125, []))
+    assert load_checkpoint(path).more == {"validation_wer": 0.125}
+
+
 def test_validation_leaves_no_trace(recipe, tmp_path):
     recipe["train"] |= {"average": 0.9}
     whole = train_acoustic(recipe, tmp_path / "alone")
