@@ -111,7 +111,7 @@ if __name__ == "__main__":
         data = np.load(path)
         log_probs, texts = data["log_probs"], [str(text) for text in data["text"]]
         greedy = Greedy(Alphabet(ENGLISH))
-        spent, rate = measure(lambda each: greedy(each)[0].text, log_probs, texts, options.repeats)
+        spent, rate = measure(lambda each, greedy=greedy: greedy(each)[0].text, log_probs, texts, options.repeats)
         print(f"{path.stem:<12} {'-':>5}  {'carnelian, greedy':<26} {spent:9.3f} ms  {rate:6.2f} %", flush=True)
         for width in options.widths:
             for run in runs:
