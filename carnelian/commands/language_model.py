@@ -19,6 +19,7 @@ from carnelian.decoding.arpa import packed, write_arpa
 from carnelian.decoding.binary import save_binary
 from carnelian.decoding.combine import n_grams, tune_weights
 from carnelian.decoding.estimate import FALLBACK, estimate
+from carnelian.decoding.fusion import with_word_tree
 from carnelian.decoding.language_model import load_language_model, load_scorer
 from carnelian.decoding.ngram import NGram
 from carnelian.errors import LanguageModelError
@@ -88,7 +89,7 @@ def build(
         if arpa:
             write_arpa(arpa, counts.text, kept, lambda length: _told(result.blocks(length), advance))
         if binary:
-            save_binary(result.model(advance), binary)
+            save_binary(with_word_tree(result.model(advance)), binary)
     rows = [
         (length, f"{count:,}", *(f"{amount:.4f}" for amount in discounts))
         for length, (count, discounts) in enumerate(zip(kept, result.discounts), 1)
@@ -157,7 +158,7 @@ def _save(model: NGram, arpa: Path | None, binary: Path | None) -> None:
         blocks = list(n_grams(model))
         write_arpa(arpa, model.text, [len(block.words) for block in blocks], lambda length: [blocks[length - 1]])
     if binary:
-        save_binary(model, binary)
+        save_binary(with_word_tree(model), binary)
 
 
 def _need_output(verb: str, arpa: Path | None, binary: Path | None) -> None:

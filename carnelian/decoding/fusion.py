@@ -33,9 +33,11 @@ class Vocabulary:
 
 def word_tree(model: NGram) -> np.ndarray:
     """The tree of a model's words, as it is stored with the model or else built."""
-    if "word_tree" in model.extra:
-        return model.extra["word_tree"].view(NODE).copy()
     numbers = [number for number, word in enumerate(model.words) if word not in SPECIAL]
+    if "word_tree" in model.extra:
+        tree = model.extra["word_tree"].view(NODE)
+        if np.count_nonzero(tree["word"] >= 0) == len(numbers):  # else it was stored with another vocabulary
+            return tree.copy()
     return build_tree([model.words[number] for number in numbers], numbers)
 
 
