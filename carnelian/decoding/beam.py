@@ -5,9 +5,11 @@ import math
 import os
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from threading import Timer
 
 import numpy as np
 
+from carnelian.console import note
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.transcript import Hypothesis
 from carnelian.decoding import search
@@ -72,6 +74,18 @@ class BeamSearch:
             math.exp(token_threshold),
             hypotheses == 1 if recombine is None else recombine,
         )
+        if not search.advance.signatures:
+            self._compile()
+
+    def _compile(self) -> None:
+        """Loads the compiled search, so that no utterance waits for it; says so where it has to be compiled first."""
+        timer = Timer(1.0, note, ["Compiling the beam search; this happens once on a machine"])
+        timer.start()
+        symbols = len(self.alphabet) + 1
+        try:
+            self(np.full((1, symbols), -math.log(symbols), np.float32))
+        finally:
+            timer.cancel()
 
     def weighed(self, alpha: float, beta: float, beam_width: int) -> "BeamSearch":
         """The same decoder with other weights, without building its vocabulary again."""
