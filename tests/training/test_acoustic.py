@@ -268,9 +268,6 @@ TRAIN = """
     from carnelian.data.batch import plan_batches
     from carnelian.training.acoustic import train_acoustic
     from carnelian.training.checkpoints import Checkpoints
-from carnelian.training.corpus import Corpus
-from carnelian.training.distributed import World
-from carnelian.training.settings import check_recipe
 
     recipe, folder = json.loads(sys.argv[1]), sys.argv[2]
     plan_batches(__import__("numpy").ones(8), batch_size=2)  # so that the children need not compile
