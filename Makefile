@@ -11,10 +11,10 @@ quickstart: $(VENV)/.quickstart
 install: $(VENV)/.test
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-fast: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -347,6 +347,8 @@ class ConvolutionalEncoder(nn.Module):
         for name, value, known in (("activation", activation, ACTIVATIONS), ("norm", norm, NORMS)):
             if value not in known:
                 raise RecipeError(f'[encoder] {name} = "{value}": no such choice. Known: {", ".join(known)}')
+        if not rows:
+            raise RecipeError("[encoder] rows: there are none. Give at least one, such as { channels = 256, kernel = 11 }")
         self.rows, self.mask = tuple(rows), mask
         self.channels = rows[-1].channels
         self.stride = 1
