@@ -9,8 +9,8 @@ ROOT = Path(__file__).parent.parent / "carnelian"
 FLOORS = {
     "cli": 6,
     "commands": 5,
-    **dict.fromkeys(["training", "recognizer", "serving", "cloud"], 4),
-    **dict.fromkeys(["checkpoint", "corpora", "formats", "decoding", "inference"], 3),
+    **dict.fromkeys(["training", "recognizer"], 4),
+    **dict.fromkeys(["checkpoint", "corpora", "formats", "decoding"], 3),
     **dict.fromkeys(["recipe", "data", "models", "scoring"], 2),
     **dict.fromkeys(["console", "files"], 1),
     "errors": 0,

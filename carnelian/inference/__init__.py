@@ -1,1 +1,0 @@
-"""The fast paths of a finished model."""
