@@ -1,5 +1,8 @@
 """From symbols placed on output steps to words placed on output steps."""
 
+import math
+
+import numba
 import numpy as np
 
 from carnelian.data.alphabet import Alphabet
@@ -19,12 +22,25 @@ class Words:
 
         `peaks` is each symbol's highest log-probability on them; a word is as sure as its least sure symbol.
         """
-        heard = np.flatnonzero(~self.silent[symbols])
-        if not len(heard):
-            return ()
         texts = "".join([self.alphabet.symbols[symbol] for symbol in symbols.tolist()])
-        starts = np.flatnonzero(np.diff(np.cumsum(self.opens[symbols])[heard], prepend=-1))
-        ends = np.append(starts[1:], len(heard)) - 1
-        confidences = np.exp(np.minimum.reduceat(peaks[heard], starts))
-        steps = (first[heard[starts]].tolist(), last[heard[ends]].tolist(), confidences.tolist())
-        return tuple(map(Span, texts.replace(self.alphabet.separator, " ").split(), *steps))
+        words = texts.replace(self.alphabet.separator, " ").split()
+        steps = _group(symbols, first, last, peaks, self.opens, self.silent)
+        return tuple(map(Span, words, *(values.tolist() for values in steps)))
+
+
+@numba.njit(cache=True, nogil=True)
+def _group(symbols, first, last, peaks, opens, silent):
+    """First step, last step and lowest probability of each word."""
+    begins, ends, confidences = np.empty_like(first), np.empty_like(last), np.empty(len(symbols))
+    count, fresh = 0, True
+    for index in range(len(symbols)):
+        symbol = symbols[index]
+        fresh = fresh or opens[symbol]
+        if silent[symbol]:
+            continue
+        if fresh:
+            begins[count], confidences[count] = first[index], 1.0
+            count, fresh = count + 1, False
+        ends[count - 1] = last[index]
+        confidences[count - 1] = min(confidences[count - 1], math.exp(peaks[index]))
+    return begins[:count], ends[:count], confidences[:count]
