@@ -90,9 +90,9 @@ def plot_confusions(report: Report, path: Path, most: int = 20) -> None:
     except ImportError:
         raise MissingExtraError("matplotlib", "plot", "A heat map") from None
     pairs = [(edit, count) for edit, count in report.confusions.items() if edit.kind == "substitution"]
-    pairs = sorted(pairs, key=lambda item: (-item[1], item[0]))[: 2 * most]
-    said = sorted({str(edit.reference) for edit, _ in pairs})[:most]
-    found = sorted({str(edit.hypothesis) for edit, _ in pairs})[:most]
+    pairs = sorted(pairs, key=lambda item: (-item[1], item[0]))[:most]
+    said = sorted({str(edit.reference) for edit, _ in pairs})
+    found = sorted({str(edit.hypothesis) for edit, _ in pairs})
     counts = [[dict(pairs).get(Edit("substitution", word, other), 0) for other in found] for word in said]
     figure = Figure(figsize=(2 + 0.4 * len(found), 2 + 0.3 * len(said)), layout="constrained")
     axes = figure.subplots()
