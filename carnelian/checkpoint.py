@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from carnelian.data.alphabet import Alphabet, load_alphabet
 from carnelian.errors import CheckpointError
 from carnelian.models.acoustic import AcousticModel
-from carnelian.models.registry import ENCODERS, FEATURES
+from carnelian.models.registry import CRITERIA, ENCODERS, FEATURES
 from carnelian.models.specaugment import Mask, spec_augment, spec_cutout, vocal_tract
 from carnelian.recipe import Recipe, choose
 
@@ -116,13 +116,14 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def build_model(recipe: Recipe, alphabet: Alphabet) -> AcousticModel:
-    """An acoustic model with fresh weights, from the tables [features], [encoder] and [masks] of a recipe."""
+    """An acoustic model with fresh weights, from the tables [features], [encoder], [masks] and [criterion] of a recipe."""
     features = choose(FEATURES, recipe.get("features", {"name": "log_mel"}), where="features")
     encoder = choose(ENCODERS, recipe.get("encoder", {}), where="encoder", features=features.channels)
     masks = tuple(
         choose(MASKS, {"name": name, **table}, where="masks") for name, table in recipe.get("masks", {}).items()
     )
-    return AcousticModel(features, encoder, len(alphabet), masks)
+    criterion = choose(CRITERIA, recipe.get("criterion", {"name": "ctc"}), where="criterion", symbols=len(alphabet))
+    return AcousticModel(features, encoder, len(alphabet), masks, criterion)
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str | Path) -> None:

@@ -13,7 +13,7 @@ from carnelian.data.audio import load_audio
 from carnelian.data.batch import load_batches, plan_batches
 from carnelian.data.transcript import Hypothesis, Transcript, transcript
 from carnelian.data.utterance import Utterance
-from carnelian.decoding.greedy import Greedy
+from carnelian.decoding.settings import Decoding
 from carnelian.models.acoustic import AcousticModel
 
 Decoder = Callable[[np.ndarray], list[Hypothesis]]
@@ -29,13 +29,13 @@ class Recognized:
 
 
 class Recognizer:
-    """Turns audio into transcripts with an acoustic model, its alphabet and a decoder (by default the greedy one)."""
+    """Turns audio into transcripts with an acoustic model, its alphabet and a decoder (by default the best path)."""
 
     def __init__(
         self, model: AcousticModel, alphabet: Alphabet, decoder: Decoder | None = None, *, precision: str = "fp32"
     ):
         self.model, self.alphabet = model.eval(), alphabet
-        self.decoder = decoder or Greedy(alphabet)
+        self.decoder = decoder or Decoding().decoder(alphabet, model.criterion)
         self.precision = precision
         self.sample_rate: int = model.features.sample_rate
 

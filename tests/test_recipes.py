@@ -56,7 +56,8 @@ def test_recipe(path, tones, tmp_path):
     assert count == PARAMETERS.get(named(path), count)
     assert count / 1e6 == pytest.approx(MILLIONS.get(named(path), count / 1e6), rel=0.005)
     rate = choose(SCHEDULES, recipe["schedule"], where="schedule", steps=settings.steps or 200_000)
-    assert rate(10**6) < rate(recipe["schedule"].get("warmup", 0)) == recipe["schedule"]["peak"]
+    assert rate(recipe["schedule"].get("warmup", 0)) == recipe["schedule"]["peak"]
+    assert rate(10**6) < recipe["schedule"]["peak"] or recipe["schedule"]["name"] == "constant"
     changes = {"manifests": [str(tones)], "validation": [], "steps": 2, "epochs": 0, "batch_size": 3}
     recipe["train"] |= changes | {"workers": 0, "precision": "fp32", "device": "cpu", "accumulate": 1}
     recipe["schedule"] |= {key: 0 for key in ("warmup", "hold") if key in recipe["schedule"]}

@@ -23,6 +23,7 @@ def evaluate(
     alpha: Annotated[float | None, "weight of the language model"] = None,
     beta: Annotated[float | None, "bonus for each word"] = None,
     beam_width: Annotated[int | None, "beams kept"] = None,
+    closed_vocabulary: Annotated[bool | None, "find only words of the language model"] = None,
     device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
     precision: Annotated[str, "fp32 or bf16"] = "fp32",
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
@@ -32,8 +33,8 @@ def evaluate(
 ) -> None:
     """Measure word and character error rates, with a 95 % interval, the most frequent errors, and the real-time factor."""
     recognizer = Recognizer.load(model, device=device, precision=precision)
-    settings = make_decoding(decoding, language_model, alpha, beta, beam_width)
-    recognizer.decoder = settings.decoder(recognizer.alphabet)
+    settings = make_decoding(decoding, language_model, alpha, beta, beam_width, closed_vocabulary)
+    recognizer.decoder = settings.decoder(recognizer.alphabet, recognizer.model.criterion)
     reports: dict[str, Report] = {}
     audio_seconds = seconds = 0.0
     lines = []

@@ -31,6 +31,7 @@ def transcribe(
     alpha: Annotated[float | None, "weight of the language model"] = None,
     beta: Annotated[float | None, "bonus for each word"] = None,
     beam_width: Annotated[int | None, "beams kept"] = None,
+    closed_vocabulary: Annotated[bool | None, "find only words of the language model"] = None,
     hot_word: Annotated[list[str], "an expected word, as word or word=weight; may be given again"] = [],  # noqa: B006
     device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
     precision: Annotated[str, "fp32 or bf16"] = "fp32",
@@ -40,8 +41,10 @@ def transcribe(
     if format not in FORMATS:
         raise CarnelianError(f'--format "{format}": no such format. Known: {", ".join(FORMATS)}')
     recognizer = Recognizer.load(model, device=device, precision=precision)
-    settings = make_decoding(decoding, language_model, alpha, beta, beam_width)
-    recognizer.decoder = settings.decoder(recognizer.alphabet, hot_words=dict(map(weighted, hot_word)) or None)
+    settings = make_decoding(decoding, language_model, alpha, beta, beam_width, closed_vocabulary)
+    recognizer.decoder = settings.decoder(
+        recognizer.alphabet, recognizer.model.criterion, hot_words=dict(map(weighted, hot_word)) or None
+    )
     utterances, unread = find(sources)
     write = FORMATS[format]
     many = format in ("srt", "vtt") and len(utterances) > 1

@@ -1,13 +1,12 @@
 """The decoder's weights for a model and a language model: `carnelian tune MODEL MANIFEST... --language-model LM`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from carnelian.console import bar, note, table
 from carnelian.data.utterance import Manifest
-from carnelian.decoding.beam import BeamSearch
 from carnelian.decoding.greedy import Greedy
-from carnelian.decoding.language_model import load_language_model
 from carnelian.decoding.settings import Decoding, write_decoding
 from carnelian.decoding.tuning import ALPHAS, BETAS, oracle_errors, tune_weights
 from carnelian.errors import DecodingError, ManifestError
@@ -26,6 +25,7 @@ def tune(
     alpha: Annotated[list[float], "a weight of the language model to try; may be given again"] = list(ALPHAS),  # noqa: B006
     beta: Annotated[list[float], "a bonus for each word to try; may be given again"] = list(BETAS),  # noqa: B006
     beam_width: Annotated[list[int], "a number of beams to try; may be given again"] = [16, 64, 256],  # noqa: B006
+    closed_vocabulary: Annotated[bool, "find only words of the language model"] = False,
     refinements: Annotated[int, "finer grids around the best"] = 2,
     device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
@@ -34,7 +34,8 @@ def tune(
     if language_model is None:
         raise DecodingError("tune: no language model given, so there is nothing to weigh. Give --language-model FILE")
     recognizer = Recognizer.load(model, device=device)
-    decoder = BeamSearch(recognizer.alphabet, load_language_model(language_model))
+    settings = Decoding(str(language_model), closed_vocabulary=closed_vocabulary)
+    decoder = settings.decoder(recognizer.alphabet, recognizer.model.criterion)
     utterances = [utterance for manifest in manifests for utterance in Manifest(manifest)]
     if not any(utterance.text for utterance in utterances):
         raise ManifestError(f"{manifests[0]}: no utterance has a text. Give a manifest with references")
@@ -61,14 +62,15 @@ def tune(
             report=lambda weights, errors: advance(1, f"WER {100 * errors.rate:.2f} % at {weights}"),
         )
     best = tuning.best
-    all_hypotheses = BeamSearch(recognizer.alphabet, decoder.vocabulary.model, hypotheses=best[2]).weighed(*best)
+    settings = replace(settings, alpha=best[0], beta=best[1], beam_width=best[2])
+    all_hypotheses = settings.decoder(recognizer.alphabet, hypotheses=best[2])
     rates = {
         "greedy": greedy.rate,
         f"alpha {best[0]}, beta {best[1]}, beam width {best[2]}": tuning.tried[best].rate,
         "oracle of that beam": oracle_errors(all_hypotheses, log_probs, references).rate,
     }
     table("Word error rates", ("", "WER %"), [(name, f"{100 * rate:.2f}") for name, rate in rates.items()])
-    write_decoding(out, Decoding(str(language_model), *best))
+    write_decoding(out, settings)
     note(f"wrote {out}; give it to transcribe, evaluate or serve as --decoding {out}")
     if plot:
         width = sorted(beam_width)[len(beam_width) // 2]

@@ -9,18 +9,19 @@ TOLERANCE = 0.05  # by which the sums may miss one on the average: 16 bits, or v
 TOLERANCE_OF_ONE_STEP = 0.5
 
 
-def checked(log_probs: np.ndarray, alphabet: Alphabet) -> tuple[np.ndarray, np.ndarray]:
+def checked(log_probs: np.ndarray, alphabet: Alphabet, extra: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Log-probabilities (O, V) as a contiguous float32 array, and the probabilities they stand for.
 
-    V is one more than the alphabet's symbols. Raises DecodingError for another shape, NaN, or rows that do not sum
-    to one.
+    V is `extra` more than the alphabet's symbols: the blank, or the replabels of ASG. Raises DecodingError for another
+    shape, NaN, or rows that do not sum to one.
     """
     log_probs = np.ascontiguousarray(log_probs, np.float32)
-    expected = len(alphabet) + 1
+    expected = len(alphabet) + extra
+    rest = "the blank" if extra == 1 else f"{extra} replabels"
     if log_probs.ndim != 2 or log_probs.shape[1] != expected:
         raise DecodingError(
             f"log-probs: their shape is {log_probs.shape}, expected (steps, {expected}): {len(alphabet)} symbols of "
-            "the alphabet and the blank. Give one utterance at a time, from a model with this alphabet"
+            f"the alphabet and {rest}. Give one utterance at a time, from a model with this alphabet"
         )
     with np.errstate(over="ignore"):
         probs = np.exp(log_probs)

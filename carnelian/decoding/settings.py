@@ -1,5 +1,6 @@
 """The decoder a user asks for: greedy, or a beam search with a language model and the weights that were tuned for it."""
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -9,29 +10,53 @@ from typing import Any
 
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.beam import BeamSearch
+from carnelian.decoding.fusion import SPECIAL
 from carnelian.decoding.greedy import Greedy
 from carnelian.decoding.language_model import load_language_model
+from carnelian.decoding.viterbi import Viterbi
 from carnelian.errors import DecodingError
 from carnelian.files import written
+from carnelian.models.asg import ASG
+from carnelian.recipe import fits
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How to decode: without a language model and a beam width of 1, greedily. A TOML file holds the same keys."""
+    """How to decode: without a language model greedily. A TOML file holds the same keys.
+
+    With `closed_vocabulary` only words of the language model are found.
+    """
 
     language_model: str = ""
     alpha: float = 0.8
     beta: float = 2.0
     beam_width: int = 64
+    closed_vocabulary: bool = False
 
     def with_options(self, **options: Any) -> "Decoding":
         """The same, changed by those options that are not None."""
         return replace(self, **{name: value for name, value in options.items() if value is not None})
 
-    def decoder(self, alphabet: Alphabet, *, hypotheses: int = 1, hot_words: Mapping[str, float] | None = None):
-        """The decoder for an alphabet; greedy where nothing asks for a search."""
+    def decoder(
+        self,
+        alphabet: Alphabet,
+        criterion: Any | None = None,
+        *,
+        hypotheses: int = 1,
+        hot_words: Mapping[str, float] | None = None,
+    ):
+        """The decoder for an alphabet and what the model was trained by; the best path where nothing asks for a search."""
+        if self.closed_vocabulary and not self.language_model:
+            raise DecodingError(
+                "closed vocabulary: there is no language model whose words to keep to. Give one, or leave it open"
+            )
         if not self.language_model and not hot_words and hypotheses == 1:
-            return Greedy(alphabet)
+            return Viterbi(alphabet, criterion) if isinstance(criterion, ASG) else Greedy(alphabet)
+        if isinstance(criterion, ASG):
+            raise DecodingError(
+                "language model, hot words, several hypotheses: the beam search knows CTC alone, and this model was trained by ASG. "
+                "Leave them out; it is then decoded by its best path"
+            )
         model = load_language_model(self.language_model) if self.language_model else None
         return BeamSearch(
             alphabet,
@@ -41,6 +66,7 @@ class Decoding:
             beam_width=self.beam_width,
             hypotheses=hypotheses,
             hot_words=hot_words,
+            lexicon=set(model.words) - SPECIAL if model and self.closed_vocabulary else None,
         )
 
 
@@ -52,9 +78,9 @@ def read_decoding(path: str | Path) -> Decoding:
         raise DecodingError(
             f'{path}: not decoding settings ({error}). Give the file that "carnelian tune" wrote'
         ) from None
-    known = {"language_model": str, "alpha": float | int, "beta": float | int, "beam_width": int}
+    known = {name: type(value) for name, value in asdict(Decoding()).items()}
     for key, value in found.items():
-        if key not in known or not isinstance(value, known[key]):
+        if key not in known or not fits(value, known[key]):
             raise DecodingError(f"{path}: {key} = {value!r} is not a decoding setting. Known: {', '.join(known)}")
     if found.get("language_model"):
         found["language_model"] = str(Path(path).parent / found["language_model"])
@@ -67,7 +93,7 @@ def write_decoding(path: str | Path, decoding: Decoding) -> None:
     values = asdict(decoding)
     if decoding.language_model:
         values["language_model"] = os.path.relpath(decoding.language_model, path.parent)
-    lines = [f"{key} = {value!r}".replace("'", '"') for key, value in values.items()]
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     with written(path) as file:
         file.write("\n".join(lines) + "\n")
 
@@ -78,8 +104,11 @@ def make_decoding(
     alpha: float | None,
     beta: float | None,
     beam_width: int | None,
+    closed_vocabulary: bool | None = None,
 ) -> Decoding:
     """The settings of a file, or the defaults, changed by a command's options."""
     decoding = read_decoding(settings) if settings else Decoding()
     model = str(language_model) if language_model else None
-    return decoding.with_options(language_model=model, alpha=alpha, beta=beta, beam_width=beam_width)
+    return decoding.with_options(
+        language_model=model, alpha=alpha, beta=beta, beam_width=beam_width, closed_vocabulary=closed_vocabulary
+    )

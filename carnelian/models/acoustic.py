@@ -4,19 +4,23 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from carnelian.models.ctc import CTC
 from carnelian.models.specaugment import Mask
 
 
 class AcousticModel(nn.Module):
     """Features, masks on them while training, encoder, head: (B, S) audio, (B,) samples -> (B, O, V) log-probs, (B,) steps."""
 
-    def __init__(self, features: Any, encoder: Any, symbols: int, masks: tuple[Mask, ...] = ()):
-        """`symbols` counts the alphabet without the blank, which the head adds as the last."""
+    def __init__(
+        self, features: Any, encoder: Any, symbols: int, masks: tuple[Mask, ...] = (), criterion: Any | None = None
+    ):
+        """`symbols` counts the alphabet's, after which the head has what the criterion (by default CTC) adds: the blank."""
         super().__init__()
         self.features: Any = features
         self.encoder: Any = encoder
         self.masks = masks
-        self.head = nn.Linear(encoder.channels, symbols + 1)
+        self.criterion: Any = criterion or CTC()
+        self.head = nn.Linear(encoder.channels, symbols + self.criterion.extra)
         nn.init.xavier_uniform_(self.head.weight)
 
     @property

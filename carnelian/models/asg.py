@@ -5,10 +5,11 @@ symbol and a "replabel" that says how often it is repeated, and going from one s
 The scores of a step need not be normalised: a constant added to all of one step cancels, so log-probabilities do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 IMPOSSIBLE = -1e30  # instead of -inf, whose differences have no gradient
 
@@ -28,18 +29,21 @@ def pack_repeats(symbols: Sequence[int], first: int, repeats: int) -> list[int]:
     return packed[:-1]
 
 
-def unpack_repeats(packed: Sequence[int], first: int) -> list[int]:
-    """The symbols that `pack_repeats` packed; a replabel after no symbol says nothing."""
-    symbols: list[int] = []
+def unpacked(packed: Sequence[int], first: int) -> Iterator[tuple[int, int]]:
+    """The symbols that `pack_repeats` packed, each with its place in `packed`; a replabel after no symbol says nothing."""
     previous = -1
-    for symbol in packed:
+    for place, symbol in enumerate(packed):
         if symbol < first:
-            symbols.append(symbol)
+            yield symbol, place
             previous = symbol
         elif previous >= 0:
-            symbols += [previous] * (symbol - first + 1)
+            yield from [(previous, place)] * (symbol - first + 1)
             previous = -1
-    return symbols
+
+
+def unpack_repeats(packed: Sequence[int], first: int) -> list[int]:
+    """The symbols that `pack_repeats` packed."""
+    return [symbol for symbol, _ in unpacked(packed, first)]
 
 
 def full_score(scores: Tensor, steps: Tensor, transitions: Tensor) -> Tensor:
@@ -77,7 +81,8 @@ class ASG(nn.Module):
     def __init__(self, symbols: int, *, repeats: int = 2, stay: float = 4.0):
         """`stay` starts the score of remaining in a symbol (wav2letter's transdiag); other transitions start at 0."""
         super().__init__()
-        self.repeats, self.first = repeats, symbols - repeats
+        self.repeats = self.extra = repeats  # outputs besides the alphabet's symbols
+        self.first = symbols - repeats
         self.transitions = nn.Parameter(stay * torch.eye(symbols))
 
     def encode(self, symbols: Sequence[int]) -> list[int]:
@@ -90,15 +95,18 @@ class ASG(nn.Module):
         return unpack_repeats(changes, self.first)
 
     def forward(self, scores: Tensor, steps: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
-        """The loss of each utterance (B,), in nats: scores (B, O, V), targets (B, L) as `encode` gives them.
+        """The loss of each utterance (B,), in nats: scores (B, O, V), targets (B, L), symbols as they are or as `encode` packs them.
 
         Targets that are empty or longer than their steps have no alignment; their loss is 0, and so is their gradient.
         """
-        possible = (target_lengths >= 1) & (target_lengths <= steps)
-        lengths = target_lengths.clamp(min=1)
-        scores, transitions = scores.float(), self.transitions.float()
-        aligned = aligned_score(scores, steps, targets, lengths, transitions)
-        return torch.where(possible, full_score(scores, steps, transitions) - aligned, 0.0)
+        rows = [self.encode(row[:length]) for row, length in zip(targets.tolist(), target_lengths.tolist())]
+        packed = pad_sequence([torch.tensor(row or [0]) for row in rows], batch_first=True).to(scores.device)
+        counts = torch.tensor([len(row) for row in rows], device=scores.device)
+        with torch.autocast(scores.device.type, enabled=False):
+            scores, transitions = scores.float(), self.transitions.float()
+            aligned = aligned_score(scores, steps, packed, counts.clamp(min=1), transitions)
+            losses = full_score(scores, steps, transitions) - aligned
+        return torch.where((counts >= 1) & (counts <= steps), losses, 0.0)
 
     @torch.no_grad()
     def best_path(self, scores: Tensor, steps: Tensor) -> list[list[int]]:
@@ -116,3 +124,8 @@ class ASG(nn.Module):
             paths.append(symbol)
         backward = torch.stack(paths[::-1], dim=1).tolist()
         return [path[: int(count)] for path, count in zip(backward, steps)]
+
+
+def asg(symbols: int, *, repeats: int = 2, stay: float = 4.0) -> ASG:
+    """The criterion of an alphabet of so many symbols, with `repeats` replabels; `stay` as in `ASG`."""
+    return ASG(symbols + repeats, repeats=repeats, stay=stay)

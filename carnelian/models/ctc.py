@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def ctc_loss(log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
@@ -25,3 +25,17 @@ def ctc_loss(log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: 
 def steps_needed(symbols: list[int]) -> int:
     """The fewest output steps that can spell the symbols: one each, and a blank between equal neighbours."""
     return len(symbols) + sum(left == right for left, right in zip(symbols, symbols[1:]))
+
+
+class CTC(nn.Module):
+    """The criterion as a part of a model: nothing to learn, and one output more than the alphabet has symbols, the blank."""
+
+    extra = 1
+
+    def forward(self, log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+        return ctc_loss(log_probs, steps, targets, target_lengths)
+
+
+def ctc(symbols: int) -> CTC:
+    """The criterion of an alphabet of so many symbols, whatever their number."""
+    return CTC()

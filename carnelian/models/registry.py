@@ -1,10 +1,12 @@
-"""What a recipe may name: the front ends and the encoders, each a function whose keyword arguments are the recipe's keys."""
+"""What a recipe may name: the front ends, encoders and criteria, each a function whose keyword arguments are the recipe's keys."""
 
 from collections.abc import Callable
 
 from torch import nn
 
+from carnelian.models.asg import asg
 from carnelian.models.citrinet import citrinet
+from carnelian.models.ctc import ctc
 from carnelian.models.deepspeech2 import deepspeech2
 from carnelian.models.features import log_mel, mfcc, spectrogram
 from carnelian.models.hugging_face import hugging_face, waveform
@@ -37,3 +39,6 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "wav2letter": wav2letter,
     "wave2letter": wave2letter,
 }
+
+#: criteria: `name(symbols, *, ...)` with the alphabet's number of symbols -> a module that gives the loss, with `.extra`
+CRITERIA: dict[str, Callable[..., nn.Module]] = {"asg": asg, "ctc": ctc}

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,6 @@ from carnelian.data.alphabet import make_alphabet
 from carnelian.data.batch import Batch
 from carnelian.errors import AudioError, ManifestError, RecipeError
 from carnelian.models.acoustic import count_parameters
-from carnelian.models.ctc import ctc_loss
 from carnelian.recipe import Recipe, choose
 from carnelian.training.checkpoints import Checkpoints
 from carnelian.training.corpus import Corpus, halves
@@ -35,9 +35,10 @@ __all__ = ["Score", "Stopped", "train_acoustic"]
 
 
 def acoustic_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """CTC loss (B,) of a batch."""
+    """The loss (B,) of a batch by the model's criterion."""
     log_probs, steps = model(batch.audio, batch.audio_lengths)
-    return ctc_loss(log_probs, steps, batch.targets, batch.target_lengths)
+    criterion: Any = getattr(model, "module", model).criterion  # of a model that is spread over processes too
+    return criterion(log_probs, steps, batch.targets, batch.target_lengths)
 
 
 def train_acoustic(recipe: Recipe, folder: str | Path, *, validate: Validate | None = None) -> Path:

@@ -15,6 +15,7 @@ TABLES = (
     "masks",
     "augment",
     "encoder",
+    "criterion",
     "optimizer",
     "schedule",
     "start",

@@ -13,7 +13,7 @@ from carnelian.data.alphabet import Alphabet
 from carnelian.errors import CheckpointError, RecipeError
 from carnelian.recipe import Recipe, call, did_you_mean
 
-PARTS = ("features", "encoder", "head")
+PARTS = ("features", "encoder", "head", "criterion")
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,18 @@ def read_start(recipe: Recipe) -> tuple[Start, Checkpoint | None, Recipe]:
     checkpoint = load_checkpoint(start.checkpoint)
     theirs: Recipe = {**checkpoint.recipe, "alphabet": list(checkpoint.alphabet.symbols)}
     taken: Recipe = {
-        key: theirs[key] for key in ("features", "encoder", "alphabet") if key in theirs and key not in recipe
+        key: theirs[key]
+        for key in ("features", "encoder", "criterion", "alphabet")
+        if key in theirs and key not in recipe
     }
     recipe = {**recipe, **taken}
     check_features(start, checkpoint.recipe.get("features", {}), recipe.get("features", {}))
+    criteria = [each.get("criterion", {"name": "ctc"}).get("name") for each in (theirs, recipe)]
+    if criteria[0] != criteria[1] and {"head", "criterion"} & set(start.parts):
+        raise RecipeError(
+            f'[criterion] name = "{criteria[1]}": {start.checkpoint} was trained with {criteria[0]}, whose head does not fit. '
+            'Set [start] parts = ["features", "encoder"]'
+        )
     return start, checkpoint, recipe
 
 
@@ -79,6 +87,8 @@ def take_parts(model: nn.Module, alphabet: Alphabet, checkpoint: Checkpoint, sta
         weights = {
             name.removeprefix(prefix): tensor for name, tensor in checkpoint.weights.items() if name.startswith(prefix)
         }
+        if part == "criterion" and alphabet != checkpoint.alphabet:
+            continue  # what it learnt is of their symbols
         if part == "head" and alphabet != checkpoint.alphabet:
             weights = carry_head(module, weights, alphabet, checkpoint.alphabet, start)
         load_weights(module, weights, where=f"{start.checkpoint} ({part})")

@@ -97,7 +97,7 @@ def test_tables_that_are_left_out_are_the_checkpoints(english, recipe, tmp_path)
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"start": {"parts": ["decoder"]}}, "Known: encoder, features, head"),
+        ({"start": {"parts": ["decoder"]}}, "Known: criterion, encoder, features, head"),
         ({"start": {"freeze": ["encoder", "head"]}}, "nothing to train"),
         ({"start": {"unfreeze": 3}}, "nothing to unfreeze"),
         ({"start": {"rates": {"head": "fast"}}}, "expected|Expected"),
