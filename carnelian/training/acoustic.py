@@ -21,7 +21,7 @@ from carnelian.models.acoustic import count_parameters
 from carnelian.recipe import Recipe, choose
 from carnelian.training.checkpoints import Checkpoints
 from carnelian.training.corpus import Corpus, halves
-from carnelian.training.distributed import highest_over_processes, joined, padded_alike, spread
+from carnelian.training.distributed import highest_over_processes, is_sharded, joined, padded_alike, shard, spread
 from carnelian.training.fit import Training, fit
 from carnelian.training.log import Log
 from carnelian.training.optim import OPTIMIZERS, SCHEDULES
@@ -61,6 +61,8 @@ def train_acoustic(recipe: Recipe, folder: str | Path, *, validate: Validate | N
         checkpoints = Checkpoints(folder, keep_last=settings.keep_last, keep_best=settings.keep_best)
         if beginning and not checkpoints.steps():
             take_parts(model, alphabet, beginning, start)
+        if settings.sharded:
+            shard(model, world)
         model = model.to(world.device)
         groups = parameter_groups(model, start)
         training = Training(model, choose(OPTIMIZERS, recipe["optimizer"], where="optimizer", parameters=groups))
@@ -83,7 +85,7 @@ def train_acoustic(recipe: Recipe, folder: str | Path, *, validate: Validate | N
                 end = steps
             run.save()
         except (AudioError, ManifestError):
-            if run.step:
+            if run.step and not is_sharded(model):  # of which one process alone cannot save
                 run.save()  # what was learnt before a recording could not be read
             raise
         finally:

@@ -4,7 +4,7 @@ Launched by torchrun, on one machine or many; gloo between CPUs, NCCL between GP
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -13,6 +13,9 @@ import torch
 import torch.distributed as distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -80,7 +83,55 @@ def spread(model: nn.Module, world: World, *, sync_norm: bool = False) -> nn.Mod
         return model
     if sync_norm:
         share_norms(model)
+    if is_sharded(model):
+        return model
     return DistributedDataParallel(model, device_ids=None if world.device == "cpu" else [world.device])
+
+
+def shard(model: nn.Module, world: World) -> None:
+    """Divides a model's weights among the processes, and with them their gradients and all that an optimizer keeps (FSDP2).
+
+    A block of the encoder is whole only while it is computed. The processes must hold the same weights before.
+    """
+    if world.ranks == 1:
+        return
+    mesh = init_device_mesh(torch.device(world.device).type, (world.ranks,))
+    for block in getattr(model.encoder, "blocks", ()):
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    return isinstance(model, FSDPModule)
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor, to compute with or to change: all of it, unless it is divided among them."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor, put together where it is divided; then all processes must ask for it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def divided_like(tensor: Tensor, like: Tensor | None) -> Tensor:
+    """A whole tensor, divided among the processes where `like` is, if it has its shape."""
+    if not isinstance(like, DTensor) or like.shape != tensor.shape:
+        return tensor
+    parts = distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
+    return torch.empty_like(like).copy_(parts)  # the parts themselves are views, and would keep the whole in memory
+
+
+def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Whole copies of tensors in the CPU's memory, for the first process; the others only give it their parts."""
+    first = not distributed.is_initialized() or distributed.get_rank() == 0
+    copies = {}
+    for name, tensor in tensors.items():
+        tensor = whole(tensor.detach())
+        if first:
+            copies[name] = tensor.to("cpu", copy=True)
+    return copies
 
 
 def share_buffers(model: nn.Module) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from carnelian.errors import RecipeError
+from carnelian.training.distributed import divided_like, gathered, local_part, whole
 from carnelian.training.optim import Schedule, scale_by_larc
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -47,7 +48,7 @@ class Training:
     scaler: torch.amp.GradScaler | None = None
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The state as tensors by name and as numbers, from which `restore` goes on; the tensors are copies."""
+        """The state as tensors by name and as numbers, from which `restore` goes on; copies, and the first process's alone."""
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
@@ -58,7 +59,7 @@ class Training:
         numbers: dict[str, Any] = vars(self.place).copy()
         if self.scaler is not None:
             numbers["scaler"] = self.scaler.state_dict()
-        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}, numbers
+        return gathered(tensors), numbers
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Goes back to a state that `state` gave."""
@@ -66,15 +67,21 @@ class Training:
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
-        self.model.load_state_dict(parts["model"])
+        own = self.model.state_dict()
+        self.model.load_state_dict(
+            {name: divided_like(tensor, own.get(name)) for name, tensor in parts["model"].items()}
+        )
         parameters = dict(self.model.named_parameters())
         device = next(iter(parameters.values())).device
-        self.average = {name: tensor.to(device) for name, tensor in parts["average"].items()}
+        self.average = {
+            name: divided_like(tensor, own.get(name)).to(device) for name, tensor in parts["average"].items()
+        }
         self.optimizer.state.clear()
         for name, tensor in parts["optimizer"].items():
-            parameter, _, key = name.rpartition(".")
+            name, _, key = name.rpartition(".")
             # Adam counts its steps on the CPU
-            self.optimizer.state[parameters[parameter]][key] = tensor if key == "step" else tensor.to(device)
+            value = tensor if key == "step" else divided_like(tensor, parameters[name]).to(device)
+            self.optimizer.state[parameters[name]][key] = value
         self.place.step, self.place.epoch, self.place.position = (numbers[key] for key in ("step", "epoch", "position"))
         if self.scaler is not None and "scaler" in numbers:
             self.scaler.load_state_dict(numbers["scaler"])
@@ -93,7 +100,8 @@ class Training:
         if self.average.keys() != live.keys():
             self.average = {name: tensor.clone() for name, tensor in live.items()}
         decay = min(decay, (1 + self.place.step) / (10 + self.place.step))
-        torch._foreach_lerp_(list(self.average.values()), [live[name] for name in self.average], 1 - decay)
+        average = [local_part(tensor) for tensor in self.average.values()]
+        torch._foreach_lerp_(average, [local_part(live[name]) for name in self.average], 1 - decay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +182,7 @@ def fit(
                 put_back(training, buffers)
         if scaler:
             scaler.unscale_(training.optimizer)
-        norm = nn.utils.clip_grad_norm_(parameters, clip or float("inf"))
+        norm = whole(nn.utils.clip_grad_norm_(parameters, clip or float("inf")))
         finite = bool(norm.isfinite())
         if finite:
             if larc:

@@ -4,10 +4,21 @@ import math
 from collections.abc import Callable, Iterable
 
 import torch
+import torch.distributed as distributed
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from carnelian.errors import RecipeError
+from carnelian.training.distributed import local_part
+
+
+def squared_norms(tensors: list[Tensor]) -> list[Tensor]:
+    """|t|^2 of each tensor, over all of it where it is divided among the processes (then all or none of them are)."""
+    squares = torch.stack(torch._foreach_norm([local_part(tensor) for tensor in tensors])).square()
+    if isinstance(tensors[0], DTensor):
+        distributed.all_reduce(squares)
+    return list(squares)
 
 
 class NovoGrad(Optimizer):
@@ -38,24 +49,24 @@ class NovoGrad(Optimizer):
                 continue
             first, second = group["betas"]
             gradients: list[Tensor] = [parameter.grad for parameter in parameters]  # type: ignore[misc]
-            norms = [norm.square() for norm in torch._foreach_norm(gradients)]
-            for parameter, norm in zip(parameters, norms):
+            for parameter, square in zip(parameters, squared_norms(gradients)):
                 state = self.state[parameter]
                 if "second" not in state:
-                    state["second"] = norm.clone()
+                    state["second"] = square.clone()
                     state["momentum"] = torch.zeros_like(parameter)
                 else:
-                    state["second"].mul_(second).add_(norm, alpha=1 - second)
+                    state["second"].mul_(second).add_(square, alpha=1 - second)
             scales = [1 / (self.state[parameter]["second"].sqrt() + group["eps"]) for parameter in parameters]
-            steps = torch._foreach_mul(gradients, scales)
+            steps = torch._foreach_mul([local_part(gradient) for gradient in gradients], scales)
+            weights = [local_part(parameter) for parameter in parameters]
             if group["weight_decay"]:
-                torch._foreach_add_(steps, parameters, alpha=group["weight_decay"])
+                torch._foreach_add_(steps, weights, alpha=group["weight_decay"])
             if group["averaging"]:
                 torch._foreach_mul_(steps, 1 - first)
-            momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+            momenta = [local_part(self.state[parameter]["momentum"]) for parameter in parameters]
             torch._foreach_mul_(momenta, first)
             torch._foreach_add_(momenta, steps)
-            torch._foreach_add_(parameters, momenta, alpha=-group["lr"])
+            torch._foreach_add_(weights, momenta, alpha=-group["lr"])
 
 
 def novograd(
@@ -97,10 +108,13 @@ def scale_by_larc(optimizer: Optimizer, *, trust: float = 0.001, clip: bool = Tr
     """Scales each tensor's gradient by trust |w| / (rate |g|), at most 1 where `clip` (OpenSeq2Seq's LARC, optimizers.py)."""
     for group in optimizer.param_groups:
         parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if not parameters:
+            continue
         rate = group["lr"] if clip else 1.0
-        for parameter in parameters:
-            ratio = trust * parameter.norm() / (rate * (parameter.grad.norm() + 1e-7))
-            parameter.grad.mul_(ratio.clamp(min=1e-7, max=1.0 if clip else None))
+        gradients = [parameter.grad for parameter in parameters]
+        for gradient, weight, square in zip(gradients, squared_norms(parameters), squared_norms(gradients)):
+            ratio = trust * weight.sqrt() / (rate * (square.sqrt() + 1e-7))
+            local_part(gradient).mul_(ratio.clamp(min=1e-7, max=1.0 if clip else None))
 
 
 Schedule = Callable[[int], float]

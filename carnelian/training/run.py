@@ -2,19 +2,20 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from carnelian import console
-from carnelian.checkpoint import Checkpoint
+from carnelian.checkpoint import Checkpoint, build_model
 from carnelian.data.alphabet import Alphabet
 from carnelian.errors import CheckpointError
 from carnelian.files import written
 from carnelian.models.acoustic import AcousticModel
 from carnelian.recipe import Recipe
 from carnelian.training.checkpoints import Checkpoints
-from carnelian.training.distributed import World, highest_over_processes, share_buffers
+from carnelian.training.distributed import World, gathered, highest_over_processes, is_sharded, share_buffers, whole
 from carnelian.training.fit import Training
 from carnelian.training.log import Log
 
@@ -61,25 +62,46 @@ class Run:
     def save(self) -> None:
         """Starts writing a checkpoint, unless this step has one."""
         self.saved = time.monotonic()
-        if self.world.rank or self.step in self.checkpoints.steps():
+        saved = self.step in self.checkpoints.steps()
+        if is_sharded(self.training.model):  # all gather what is saved, or none
+            saved = bool(highest_over_processes([saved], self.world.device)[0])
+        elif self.world.rank:
             return
-        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.training.averaged().items()}
+        if saved:
+            return
+        weights, state = gathered(self.training.averaged()), self.training.state()
+        if self.world.rank:
+            return
         score = self.scores.get(self.step)
         more = {} if score is None else {"validation_wer": score}
-        self.checkpoints.save(Checkpoint(weights, self.alphabet, self.recipe, self.step, more), *self.training.state())
+        self.checkpoints.save(Checkpoint(weights, self.alphabet, self.recipe, self.step, more), *state)
+
+    @contextmanager
+    def published(self) -> Iterator[AcousticModel]:
+        """The model in evaluation mode with the weights that would be published; of a sharded one a whole copy."""
+        model: AcousticModel = self.training.model  # type: ignore[assignment]
+        weights = self.training.averaged()
+        if is_sharded(model):
+            model = build_model(self.recipe, self.alphabet).to(self.world.device)
+            for name, tensor in model.state_dict().items():
+                tensor.copy_(whole(weights[name]))
+            share_buffers(model)
+            yield model.eval()
+            return
+        modes = {module: module.training for module in model.modules()}
+        own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        model.load_state_dict(weights)
+        share_buffers(model)
+        yield model.eval()
+        model.load_state_dict(own)
+        for module, mode in modes.items():
+            module.training = mode
 
     def score(self, stop: Callable[[], int]) -> bool:
         """Validates the weights that would be published, and notes the score; False where told to stop before the end."""
         assert self.validate
-        model = self.training.model
-        modes = {module: module.training for module in model.modules()}
-        own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        model.load_state_dict(self.training.averaged())
-        share_buffers(model)
-        result = self.validate(model.eval(), self.alphabet, stop)  # type: ignore[arg-type]
-        model.load_state_dict(own)
-        for module, mode in modes.items():
-            module.training = mode
+        with self.published() as model:
+            result = self.validate(model, self.alphabet, stop)
         if result is None:
             return False
         self.scores[self.step] = result.rate

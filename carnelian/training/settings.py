@@ -29,6 +29,7 @@ class Settings:
     Validation comes every so many steps and at the end, checkpoints after it, every `save_minutes`, and every `save_every` steps.
     `average` is the decay of a moving average of the weights, `larc` the trust in it, `patience` the validations without a better
     one after which the run ends (0: none of them). `nonfinite` says what a step without a finite gradient does: "skip" or "stop".
+    `sharded` divides weights, gradients and optimizer state among the processes, for a model too large for one of them.
     """
 
     manifests: list[str]
@@ -52,6 +53,7 @@ class Settings:
     compile: bool = False
     checkpoint_activations: bool = False
     sync_norm: bool = False
+    sharded: bool = False
     validate_every: int = 0
     patience: int = 0
     save_every: int = 0
@@ -84,4 +86,6 @@ def check_recipe(recipe: Recipe) -> Settings:
             raise RecipeError(f"[train] {key} = {getattr(settings, key)}: expected 1 or more")
     if settings.larc and settings.clip:
         raise RecipeError("[train] larc, clip: both scale the gradient. Give one of them")
+    if settings.sharded and settings.compile:
+        raise RecipeError("[train] sharded, compile: not possible together. Give one of them")
     return settings

@@ -173,3 +173,74 @@ def test_torchrun_shows_the_error_of_a_process_that_dies_and_goes_on_from_the_la
     )
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
+
+
+SHARDED = """
+    from carnelian.checkpoint import build_model
+    from carnelian.data.alphabet import make_alphabet
+    from carnelian.training.distributed import World, gathered, local_part, shard
+
+    def validate(model, alphabet, stop):
+        for _ in range(1 + rank):  # not as often as the other process
+            model(torch.randn(1, 4000), torch.tensor([4000]))
+        if rank == 1 and stopping:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return Score(float(model.head.weight.double().norm()), [])
+
+    torch.distributed.init_process_group("gloo")
+    runs, folder, stopping = json.loads(sys.argv[1]), sys.argv[2], False
+    torch.manual_seed(0)
+    first = next(iter(runs.values()))
+    model = build_model(first, make_alphabet(first["alphabet"]))
+    everything = sum(weight.numel() for weight in model.parameters())
+    expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    shard(model, World(rank, 2))
+    mine = sum(local_part(weight).numel() for weight in model.parameters())
+    assert mine < 0.6 * everything and total_over_processes([mine]) == [everything]
+    for name, tensor in gathered(model.state_dict()).items():
+        assert torch.equal(tensor, expected[name]), name
+
+    for name, recipe in runs.items():
+        train_acoustic(recipe, f"{folder}/{name}/together", validate=validate)
+        recipe["train"]["sharded"] = True
+        train_acoustic(recipe, f"{folder}/{name}/sharded", validate=validate)
+    for last in ("resumed", "alone"):
+        try:
+            recipe["train"]["validate_every"], stopping = 3, True
+            train_acoustic(recipe, f"{folder}/{last}", validate=validate)
+        except Stopped:
+            stopping = False
+    assert not os.path.exists(f"{folder}/resumed/step-00000005.safetensors")
+    train_acoustic(recipe, f"{folder}/resumed", validate=validate)
+"""
+
+
+@pytest.mark.slow
+def test_a_model_divided_among_processes_trains_as_one_that_is_not(steady, tmp_path):
+    """Weights within 1e-5 of their size; validated, saved whole, resumed to the same bits, and by one process too."""
+    runs = {
+        "larc": {"optimizer": {"name": "sgd"}, "train": {"larc": 0.001, "accumulate": 2, "sync_norm": False}},
+        "adamw": {"optimizer": {"name": "adamw"}, "train": {"checkpoint_activations": True, "precision": "bf16"}},
+        "novograd": {"optimizer": {"name": "novograd"}, "train": {"clip": 1.0}},
+    }
+    for name, tables in runs.items():
+        train = {**steady["train"], "batch_size": 3, "validate_every": 5, **tables["train"]}
+        runs[name] = {**steady, **tables, "train": train}
+    ends = together(SHARDED, json.dumps(runs), str(tmp_path))
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    for name in runs:
+        checkpoint, expected = (
+            load_checkpoint(tmp_path / name / kind / "step-00000005.safetensors") for kind in ("sharded", "together")
+        )
+        for key, tensor in expected.weights.items():
+            torch.testing.assert_close(checkpoint.weights[key], tensor, rtol=1e-5, atol=1e-6, msg=f"{name} {key}")
+        norm = float(checkpoint.weights["head.weight"].double().norm())
+        assert checkpoint.more["validation_wer"] == pytest.approx(norm), "the published weights are those validated"
+    resumed = load_checkpoint(tmp_path / "resumed" / "step-00000005.safetensors").weights
+    for key, tensor in checkpoint.weights.items():
+        assert torch.equal(resumed[key], tensor), key
+    runs["novograd"]["train"] |= {"sharded": True, "validate_every": 3}
+    alone = load_checkpoint(train_acoustic(runs["novograd"], tmp_path / "alone"))
+    assert alone.step == 5
+    steps = [json.loads(line)["step"] for line in (tmp_path / "alone" / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 3, 4, 5], "it went on where the two had stopped"
