@@ -134,6 +134,10 @@ def test_the_average_is_the_mean(tmp_path):
         average_command(paths, out=out)
     with pytest.raises(CheckpointError, match="1 checkpoints to average"):
         average_command(paths[:1], out=tmp_path / "other.safetensors")
+    out = average_command([tmp_path], out=tmp_path / "last.safetensors", last=2)
+    assert [name[-13:] for name in load_checkpoint(out).more["averaged"]] == ["1.safetensors", "2.safetensors"]
+    with pytest.raises(CheckpointError, match="3 checkpoints, not 4"):
+        average_command([tmp_path], out=tmp_path / "many.safetensors", last=4)
 
 
 def test_models_that_differ_have_no_average(tmp_path):

@@ -8,14 +8,25 @@ from carnelian.errors import CheckpointError
 
 
 def average(
-    checkpoints: Annotated[list[Path], "the checkpoints, such as the last few of a run"],
+    checkpoints: Annotated[list[Path], "the checkpoints, such as the last few of a run, or a run's folder"],
     *,
     out: Annotated[Path, "the checkpoint to write"],
+    last: Annotated[int, "of a run's folder only so many, the last ones (0: all)"] = 0,
 ) -> Path:
     """Average the weights of checkpoints of one training, often a little better than each of them."""
     if out.exists():
         raise CheckpointError(f"{out}: exists already. Give another --out")
-    paths = [path for path in checkpoints if not path.name.endswith(".state.safetensors")]
+    paths: list[Path] = []
+    for path in checkpoints:
+        if path.is_dir():
+            saved = list(files.saved_steps(path).values())
+            if len(saved) < last:
+                raise CheckpointError(
+                    f"{path}: {len(saved)} checkpoints, not {last}. Raise [train] keep_last or lower --last"
+                )
+            paths += saved[-last:]
+        elif not path.name.endswith(".state.safetensors"):
+            paths.append(path)
     if len(paths) < 2:
         raise CheckpointError(f"{len(paths)} checkpoints to average. Give two or more, such as RUN/step-*.safetensors")
     files.save_checkpoint(out, files.average(paths))

@@ -21,7 +21,7 @@ STATES = {"novograd": 1, "sgd": 1}
 
 
 def info(
-    path: Annotated[Path, "a recipe (.toml) or a checkpoint (.safetensors)"],
+    path: Annotated[Path, "a recipe (.toml), a checkpoint (.safetensors) or a run's folder, for its last one"],
     *,
     set: Annotated[list[str], "a change to the recipe, such as encoder.blocks=5; may be given again"] = [],  # noqa: B006
     seconds: Annotated[float, "seconds of each utterance of the batch whose memory is told"] = 10.0,

@@ -348,7 +348,9 @@ class ConvolutionalEncoder(nn.Module):
             if value not in known:
                 raise RecipeError(f'[encoder] {name} = "{value}": no such choice. Known: {", ".join(known)}')
         if not rows:
-            raise RecipeError("[encoder] rows: there are none. Give at least one, such as { channels = 256, kernel = 11 }")
+            raise RecipeError(
+                "[encoder] rows: there are none. Give at least one, such as { channels = 256, kernel = 11 }"
+            )
         self.rows, self.mask = tuple(rows), mask
         self.channels = rows[-1].channels
         self.stride = 1

@@ -14,7 +14,6 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from carnelian import console
 from carnelian.checkpoint import build_model
-from carnelian.data.alphabet import make_alphabet
 from carnelian.data.batch import Batch
 from carnelian.errors import AudioError, ManifestError, RecipeError
 from carnelian.models.acoustic import count_parameters
@@ -27,7 +26,7 @@ from carnelian.training.log import Log
 from carnelian.training.optim import OPTIMIZERS, SCHEDULES
 from carnelian.training.run import Run, Score, Validate, keep_recipe
 from carnelian.training.settings import Settings, check_recipe
-from carnelian.training.start import hold_still, parameter_groups, read_start, take_parts
+from carnelian.training.start import alphabet_of, hold_still, parameter_groups, read_start, take_parts
 from carnelian.training.stopping import Stopped, stopping
 from carnelian.training.watching import describe_nonfinite, watching
 
@@ -50,7 +49,7 @@ def train_acoustic(recipe: Recipe, folder: str | Path, *, validate: Validate | N
     folder = Path(folder)
     start, beginning, recipe = read_start(recipe)
     settings = check_recipe(recipe)
-    alphabet = make_alphabet(recipe["alphabet"])
+    alphabet = alphabet_of(recipe, beginning)
     with joined(settings.device) as world, stopping() as stop:
         console.stderr.quiet |= world.rank > 0  # the first process speaks for all
         torch.manual_seed(recipe.get("seed", 0))
@@ -73,6 +72,8 @@ def train_acoustic(recipe: Recipe, folder: str | Path, *, validate: Validate | N
         run.resume()
         console.note(f"{count_parameters(model):,} parameters; {steps} steps on {world.ranks} x {world.device}")
         corpus.describe()
+        if settings.precision == "bf16" and world.device == "cpu" and not torch.cpu._is_amx_tile_supported():
+            console.note('this CPU has no AMX, without which bf16 is often slower: try [train] precision = "fp32"')
         if settings.checkpoint_activations:
             recompute_blocks(model.encoder)
         if settings.compile:

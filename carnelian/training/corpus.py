@@ -1,5 +1,6 @@
 """What a training reads: the utterances of its manifests, planned into batches by epoch and loaded ahead."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +15,8 @@ from carnelian.errors import ManifestError
 from carnelian.recipe import Recipe
 from carnelian.training.distributed import World
 from carnelian.training.settings import Settings
+
+TEXTS = 100_000  # of which the characters are counted; of more, some
 
 
 class Corpus:
@@ -72,11 +75,30 @@ class Corpus:
             f"{len(self.kept)} utterances, {self.durations.sum() / 3600:.2f} h, {100 * share:.1f} % padding"
             + (f"; {left} left out by their duration" if left else "")
         )
+        self.describe_unspelled()
         first = self.manifest[int(self.kept[0])]
         found = audio_info(first).sample_rate
         if found != self.sample_rate:
             console.note(
                 f"{first.audio_filepath} has {found} samples a second, the model hears {self.sample_rate}: resampled"
+            )
+
+    def describe_unspelled(self) -> None:
+        """Notes the characters of the texts that the alphabet cannot spell, and that are therefore left out of the targets."""
+        if self.world.rank:
+            return
+        every = -(-len(self.kept) // TEXTS)
+        found: Counter[str] = Counter()
+        for index in self.kept[::every]:
+            found.update(self.manifest[int(index)].text)
+        missing = Counter({character: found[character] for character in self.alphabet.unknown("".join(found))})
+        if missing:
+            named = " ".join(repr(character) for character, _ in missing.most_common(10))
+            console.note(
+                f"{missing.total():,} of {found.total():,} characters are not in the alphabet and left out: {named}"
+                + (" ..." if len(missing) > 10 else "")
+                + (f" (in every {every}th text)" if every > 1 else "")
+                + '; see "carnelian check"'
             )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from carnelian import console
 from carnelian.checkpoint import Checkpoint, load_checkpoint, load_weights
-from carnelian.data.alphabet import Alphabet
+from carnelian.data.alphabet import Alphabet, make_alphabet
 from carnelian.errors import CheckpointError, RecipeError
 from carnelian.recipe import Recipe, call, did_you_mean
 
@@ -66,6 +66,13 @@ def read_start(recipe: Recipe) -> tuple[Start, Checkpoint | None, Recipe]:
             'Set [start] parts = ["features", "encoder"]'
         )
     return start, checkpoint, recipe
+
+
+def alphabet_of(recipe: Recipe, beginning: Checkpoint | None) -> Alphabet:
+    """The alphabet of a recipe; with the checkpoint's symbols it is the checkpoint's, whose word pieces have their own model."""
+    if beginning and recipe["alphabet"] == list(beginning.alphabet.symbols):
+        return beginning.alphabet
+    return make_alphabet(recipe["alphabet"])
 
 
 def check_features(start: Start, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:

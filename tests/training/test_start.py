@@ -1,12 +1,14 @@
 """A training that begins with an earlier model: parts taken, held still, carried to another alphabet."""
 
+import io
 import json
+import re
 
 import pytest
 import torch
 
 from carnelian.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
-from carnelian.data.alphabet import ENGLISH, Alphabet
+from carnelian.data.alphabet import ENGLISH, Alphabet, WordPieces
 from carnelian.errors import CarnelianError
 from carnelian.training.acoustic import train_acoustic
 
@@ -118,3 +120,26 @@ def test_another_front_end_is_taken_when_it_is_meant(english, recipe, tmp_path, 
     recipe["start"]["other_features"] = True
     train_acoustic(recipe, tmp_path / "run")
     assert "has 16000 samples a second, the model hears 8000: resampled" in capfd.readouterr().err
+
+
+def test_word_pieces_stay_what_they_are(english, recipe, tmp_path, capfd):
+    trainer = pytest.importorskip("sentencepiece").SentencePieceTrainer
+    model = io.BytesIO()
+    trainer.train(
+        sentence_iterator=iter(["ab", "ba", "aab", "bba b a"]), model_writer=model, vocab_size=6, minloglevel=2
+    )
+    pieces, path = WordPieces(model.getvalue()), tmp_path / "pieces.safetensors"
+    save_checkpoint(path, Checkpoint(build_model(recipe, pieces).state_dict(), pieces, recipe))
+    recipe["start"]["checkpoint"] = str(path)
+    recipe["train"]["steps"] = 2
+    recipe.pop("alphabet")
+    checkpoint = load_checkpoint(train_acoustic(recipe, tmp_path / "run"))
+    assert checkpoint.alphabet == pieces
+    assert "another alphabet" not in capfd.readouterr().err
+
+
+def test_characters_outside_the_alphabet_are_told(recipe, tmp_path, capfd):
+    recipe["alphabet"] = "a "
+    recipe["train"]["steps"] = 2
+    train_acoustic(recipe, tmp_path / "run")
+    assert re.search(r"\d+ of \d+ characters are not in the alphabet and left out: 'b'; see", capfd.readouterr().err)

@@ -1,0 +1,29 @@
+"""Decoding settings: what a file says, and what a decoder is made of it."""
+
+import numpy as np
+import pytest
+
+from carnelian.data.alphabet import Alphabet
+from carnelian.decoding.settings import Decoding, read_decoding, write_decoding
+from carnelian.errors import DecodingError
+
+ARPA = "\\data\\\nngram 1=5\n\n\\1-grams:\n-2\t<unk>\n-99\t<s>\n-1\t</s>\n-0.3\tab\n-1\tb\n\n\\end\\\n"
+
+
+def test_a_closed_vocabulary_knows_no_other_words(tmp_path):
+    (tmp_path / "words.arpa").write_text(ARPA)
+    settings = Decoding(str(tmp_path / "words.arpa"), alpha=0.0, beta=0.0, closed_vocabulary=True)
+    write_decoding(tmp_path / "decoding.toml", settings)
+    settings = read_decoding(tmp_path / "decoding.toml")
+    assert settings.closed_vocabulary
+    probs = np.array([[0.01, 0.10, 0.02, 0.86, 0.01], [0.01, 0.01, 0.96, 0.01, 0.01]], np.float32)
+    alphabet = Alphabet(" abc")
+    assert settings.decoder(alphabet)(np.log(probs))[0].text == "ab"  # not the likelier "cb"
+    with pytest.raises(DecodingError, match="no language model whose words"):
+        Decoding(closed_vocabulary=True).decoder(alphabet)
+
+
+def test_what_is_no_setting_is_said(tmp_path):
+    (tmp_path / "decoding.toml").write_text("closed_vocabulary = 1\n")
+    with pytest.raises(DecodingError, match="closed_vocabulary = 1 is not a decoding setting"):
+        read_decoding(tmp_path / "decoding.toml")
