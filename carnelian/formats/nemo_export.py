@@ -50,6 +50,8 @@ def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: 
         raise CheckpointError(
             f"export nemo: the encoder is a {type(encoder).__name__}; Jasper, QuartzNet and their kin can be exported"
         )
+    if recipe.get("criterion", {}).get("name", "ctc") != "ctc":
+        raise CheckpointError("export nemo: the model was trained by ASG; NeMo knows CTC. Train one with CTC")
     features = feature_settings(recipe)
     block: Any = next(iter(encoder.blocks))
     activation = next(name for name, function in ACTIVATIONS.items() if function is block.activation)

@@ -84,6 +84,10 @@ def check_recipe(recipe: Recipe) -> Settings:
     for key in ("accumulate", "keep_last"):
         if getattr(settings, key) < 1:
             raise RecipeError(f"[train] {key} = {getattr(settings, key)}: expected 1 or more")
+    if settings.sharded and recipe.get("criterion", {}).get("name", "ctc") != "ctc":
+        raise RecipeError(
+            "[train] sharded: a criterion that learns cannot be divided. Take the key away, or train with CTC"
+        )
     if settings.larc and settings.clip:
         raise RecipeError("[train] larc, clip: both scale the gradient. Give one of them")
     if settings.sharded and settings.compile:
