@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from carnelian.checkpoint import load_checkpoint
+from carnelian.errors import RecipeError
 from carnelian.models.norms import MaskedBatchNorm
 from carnelian.training.acoustic import train_acoustic
 from carnelian.training.distributed import of_this_process, share_norms
@@ -244,3 +245,9 @@ def test_a_model_divided_among_processes_trains_as_one_that_is_not(steady, tmp_p
     assert alone.step == 5
     steps = [json.loads(line)["step"] for line in (tmp_path / "alone" / "log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 3, 4, 5], "it went on where the two had stopped"
+
+
+def test_a_divided_model_is_not_compiled(recipe, tmp_path):
+    recipe["train"] |= {"sharded": True, "compile": True}
+    with pytest.raises(RecipeError, match="sharded, compile: not possible together"):
+        train_acoustic(recipe, tmp_path)
