@@ -9,7 +9,9 @@ from carnelian import cli
 
 
 def run(*words: str, **given) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "carnelian", *map(str, words)], capture_output=True, text=True, **given)
+    return subprocess.run(
+        [sys.executable, "-m", "carnelian", *map(str, words)], capture_output=True, text=True, **given
+    )
 
 
 def test_help_names_every_verb():
