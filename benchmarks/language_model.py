@@ -3,7 +3,7 @@
     python benchmarks/language_model.py TEXT [--orders 3 4] [--lmplz PATH] [--rounds 3] [--memory 4G]
 
 Each round runs both, one after the other, as processes of their own (the first of ours compiles and is not counted);
-of each the fastest round counts. TEXT is plain or gzip; lmplz gets it unpacked, before its time starts.
+of each the fastest round counts. TEXT is plain or gzip; it is unpacked before the time starts, for both.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main() -> None:
         words = len(plain.read_bytes().split())
         print(f"{words:,} words; wall seconds (processor seconds), fastest of {given.rounds}; words per wall second")
         for order in given.orders:
-            commands = {"carnelian": [sys.executable, "-c", OURS, str(given.text), str(order), str(arpa), given.memory]}
+            commands = {"carnelian": [sys.executable, "-c", OURS, str(plain), str(order), str(arpa), given.memory]}
             if given.lmplz:
                 commands["lmplz"] = [given.lmplz, "-o", str(order), "-S", given.memory, "-T", folder]
             timed(commands["carnelian"], plain, Path(os.devnull))
