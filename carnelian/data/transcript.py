@@ -1,10 +1,10 @@
 """What a recognizer says: hypotheses in output steps, transcripts in seconds."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A word of a hypothesis: output steps `first` to `last` (both inside the word), confidence 0 to 1."""
 
     text: str

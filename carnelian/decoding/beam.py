@@ -127,7 +127,7 @@ class Stream:
         self.language = decoder.language
         if state is not None:
             self.language = self.language._replace(rules=self.language.rules._replace(first=state))
-        self.chunks = [np.empty((0, len(decoder.alphabet) + 1), np.float32)]
+        self.chunks: list[np.ndarray] = []
         self.states: list[int] = []  # of the language model after each of the hypotheses last given
         self.beam = empty_beam(decoder.settings.width, len(decoder.alphabet))
 
@@ -142,8 +142,8 @@ class Stream:
     def hypotheses(self) -> list[Hypothesis]:
         """The best hypotheses if the utterance ended here, best first; more chunks may follow."""
         decoder = self.decoder
-        if not self.beam.totals[0]["size"]:
-            self.accept(self.chunks[0])
+        if not self.chunks:
+            self.accept(np.empty((0, len(decoder.alphabet) + 1), np.float32))
         if len(self.chunks) > 1:
             self.chunks = [np.concatenate(self.chunks)]
         scores, languages, states, ends, *symbols = search.hypotheses(

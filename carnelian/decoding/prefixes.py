@@ -126,7 +126,9 @@ class Beam(NamedTuple):
     next: np.ndarray  # PREFIX records: candidates for the next one
     history: np.ndarray  # PAST records: all prefixes as a tree, parents before their children
     seen: np.ndarray  # (V,) int64: marks symbols by which a prefix has a child in the beam
+    tokens: np.ndarray  # (V - 1,) int64: the symbols tried at a step
     futures: np.ndarray  # FUTURE records, a hash table
+    ranks: np.ndarray  # (N,) float64, N records in `next`: to find the last that is kept
 
 
 def empty_beam(width: int, symbols: int) -> Beam:
@@ -135,4 +137,6 @@ def empty_beam(width: int, symbols: int) -> Beam:
     futures = np.zeros(1 << (2 * pool - 1).bit_length(), FUTURE)
     history = np.empty(max(1 << 12, 8 * width), PAST)
     seen = np.full(symbols + 1, -1, np.int64)
-    return Beam(np.zeros(1, TOTALS), np.empty(pool, PREFIX), np.empty(pool, PREFIX), history, seen, futures)
+    now, candidates = np.empty(width, PREFIX), np.empty(pool, PREFIX)
+    tokens, ranks = np.empty(symbols, np.int64), np.empty(pool)
+    return Beam(np.zeros(1, TOTALS), now, candidates, history, seen, tokens, futures, ranks)

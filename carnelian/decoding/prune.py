@@ -1,10 +1,11 @@
 """Which candidates of a beam search go on: the best, and of those with the same future only one."""
 
-import numba
 import numpy as np
 
+from carnelian.decoding.compiled import borrowing, inlined
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+
+@inlined
 def mix(key):
     """A well spread hash of 64 bits."""
     key = (key ^ (key >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
@@ -12,7 +13,7 @@ def mix(key):
     return key ^ (key >> np.uint64(33))
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def recombine(beam, index, kept):
     """Whether a candidate may go because an earlier one, of the `kept` first, has the same future and is ahead of it.
 
@@ -45,7 +46,7 @@ def recombine(beam, index, kept):
     return gone
 
 
-@numba.njit(cache=True, nogil=True)
+@borrowing
 def highest_but(values, count, skipped):
     """The highest of values[:count] when so many of the highest are left out; reorders them (Hoare, 1961)."""
     low, high = 0, count - 1
@@ -69,7 +70,7 @@ def highest_but(values, count, skipped):
     return values[skipped]
 
 
-@numba.njit(cache=True, nogil=True)
+@borrowing
 def keep_best(beam, filled, bar, settings):
     """Leaves in `next` the best candidates, as many as the beam is wide, in the order they stood in; their number."""
     pool, kept = beam.next, 0
@@ -84,10 +85,9 @@ def keep_best(beam, filled, bar, settings):
         kept += 1
     if kept <= settings.width:
         return kept
-    ranks = np.empty(kept, np.float64)
     for index in range(kept):
-        ranks[index] = pool[index].rank
-    lowest = highest_but(ranks, kept, settings.width - 1)
+        beam.ranks[index] = pool[index].rank
+    lowest = highest_but(beam.ranks, kept, settings.width - 1)
     ties = settings.width
     for index in range(kept):
         ties -= pool[index].rank > lowest
@@ -103,7 +103,7 @@ def keep_best(beam, filled, bar, settings):
     return left
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def bar_of(beam, settings):
     """The rank that a candidate must reach, from those that are there already."""
     best, worst = 0.0, np.inf

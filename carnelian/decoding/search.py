@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from carnelian.decoding.align import align
+from carnelian.decoding.compiled import borrowing, inlined
 from carnelian.decoding.ngram import score_word
 from carnelian.decoding.prefixes import PAST, Beam
 from carnelian.decoding.prune import bar_of, keep_best, mix
@@ -20,7 +21,7 @@ from carnelian.decoding.tree import child_of
 UNASKED = np.nan  # an `ending` that the language model has not been asked for yet
 
 
-@numba.njit(cache=True, nogil=True)
+@borrowing
 def start(beam, language, hot_words):
     """Puts the empty prefix into a beam that holds none yet."""
     totals, root = beam.totals[0], beam.now[0]
@@ -39,10 +40,20 @@ def start(beam, language, hot_words):
 @numba.njit(cache=True, nogil=True)
 def advance(beam, probs, symbols, language, hot_words, settings):
     """The beam after further output steps, from their probabilities (O, V) float32, blank last and never 0."""
-    blank = probs.shape[1] - 1
-    tokens = np.empty(blank, np.int64)
     if beam.totals[0].size == 0:
         start(beam, language, hot_words)
+    done = 0
+    while done < len(probs):
+        done += take_steps(beam, probs[done:], symbols, language, hot_words, settings)
+        if not has_room(beam, settings):
+            beam = with_room(beam)
+    return beam
+
+
+@borrowing
+def take_steps(beam, probs, symbols, language, hot_words, settings):
+    """Takes output steps as long as there is room in the history; gives how many."""
+    blank, tokens = probs.shape[1] - 1, beam.tokens
     for step in range(len(probs)):
         row = probs[step]
         beam.totals[0].steps += 1
@@ -59,14 +70,19 @@ def advance(beam, probs, symbols, language, hot_words, settings):
                 chance = max(chance, row[symbol])
         if chance > 0.0:
             ask_endings(beam, chance, bar, language, hot_words)
-        size = grow(beam, row, tokens[:count], symbols, language, hot_words, settings, bar)
-        beam = adopt(beam, size)
-        if beam.totals[0].nodes + settings.width > len(beam.history):
-            beam = with_room(beam)
-    return beam
+        adopt(beam, grow(beam, row, tokens[:count], symbols, language, hot_words, settings, bar))
+        if not has_room(beam, settings):
+            return step + 1
+    return len(probs)
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
+def has_room(beam, settings):
+    """Whether the history can take what another step may add."""
+    return beam.totals[0].nodes + settings.width <= len(beam.history)
+
+
+@inlined
 def choose_tokens(row, threshold, tokens):
     """Writes the symbols worth trying at a step into `tokens`, always the best of all; gives their number."""
     blank = len(row) - 1
@@ -83,7 +99,7 @@ def choose_tokens(row, threshold, tokens):
     return count
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def only_blank(beam, chance):
     """One step on where nothing but the blank is possible: no prefix changes, and none need be compared."""
     for index in range(beam.totals[0].size):
@@ -93,7 +109,7 @@ def only_blank(beam, chance):
     beam.totals[0].scale += math.log(chance)
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def stay(beam, row, symbols):
     """Candidates that are the beam's own prefixes one step on, by a blank, a repeat, or a further space."""
     blank = len(row) - 1
@@ -110,7 +126,7 @@ def stay(beam, row, symbols):
             after.spoken = total * row[symbols.space]
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def children_in_beam(beam, row):
     """Adds to each prefix what reaches it from its parent in the beam, and lists the children of each there."""
     size = beam.totals[0].size
@@ -128,7 +144,7 @@ def children_in_beam(beam, row):
         beam.next[index].spoken += mass * row[prefix.symbol]
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def ask_endings(beam, chance, bar, language, hot_words):
     """Asks the language model about open words that are likely enough to be finished, once for each prefix.
 
@@ -144,7 +160,7 @@ def ask_endings(beam, chance, bar, language, hot_words):
             after.ending, after.ended, after.factor = prefix.ending, prefix.ended, prefix.factor
 
 
-@numba.njit(cache=True, nogil=True)
+@borrowing
 def ending_of(prefix, language, hot_words):
     """What finishing the open word brings: (natural log of the weight, the language model's next state)."""
     rules = language.rules
@@ -164,7 +180,7 @@ def ending_of(prefix, language, hot_words):
     return ending, state
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def grow(beam, row, tokens, symbols, language, hot_words, settings, bar):
     """Candidates that are the beam's prefixes with one more symbol; gives the number of all candidates.
 
@@ -224,7 +240,7 @@ def grow(beam, row, tokens, symbols, language, hot_words, settings, bar):
     return keep_best(beam, filled, bar, settings)
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def finish_word(prefix):
     """Moves the open word to the finished ones and opens another."""
     if prefix.letters > 0:
@@ -235,7 +251,7 @@ def finish_word(prefix):
     prefix.ending, prefix.factor = 0.0, 1.0
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def spell(prefix, letters, first, last):
     """Adds letters[first:last] to the open word."""
     for index in range(first, last):
@@ -245,7 +261,7 @@ def spell(prefix, letters, first, last):
         prefix.ending = UNASKED
 
 
-@numba.njit(cache=True, nogil=True)
+@borrowing
 def add_symbol(prefix, word, language):
     """Adds what a language model over symbols says of a prefix's last symbol."""
     log_prob, prefix.state = score_word(language.ngram, prefix.state, word)
@@ -254,13 +270,13 @@ def add_symbol(prefix, word, language):
     prefix.spoken *= math.exp(weight)
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def roots(tree, hot_tree, rules):
     """Where a word begins in the tree of words and among the hot words; -1 where there is no such tree."""
     return (0 if rules.kind == 1 or rules.closed else -1), (0 if len(hot_tree) > 2 else -1)
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def walk(tree, node, letters, first, last):
     """Where letters[first:last] lead to from a node of a tree, -1 if nowhere."""
     while first < last and node >= 0:  # no early return: it would cost a reference count on each array
@@ -269,7 +285,7 @@ def walk(tree, node, letters, first, last):
     return node
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def look_at(place, hot, tree, hot_tree, rules):
     """The factor that an open word deserves which lies there in the tree of words and there among the hot words."""
     look = 1.0
@@ -282,25 +298,25 @@ def look_at(place, hot, tree, hot_tree, rules):
     return look * hot_tree[hot].look if hot >= 0 else look
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def adopt(beam, size):
     """Makes the candidates the beam: gives new ones a place in the history and scales the probabilities."""
-    pool, history, totals = beam.next, beam.history, beam.totals[0]
+    history, totals = beam.history, beam.totals[0]
     totals.size = size
     highest = 0.0
     for index in range(size):
-        prefix = pool[index]
+        beam.now[index] = beam.next[index]
+        prefix = beam.now[index]
         if prefix.node < 0:
             prefix.node = totals.nodes
             history[prefix.node].parent, history[prefix.node].symbol = prefix.parent, prefix.symbol
             totals.nodes += 1
         highest = max(highest, prefix.blank + prefix.spoken)
     for index in range(size):
-        prefix = pool[index]
+        prefix = beam.now[index]
         prefix.blank /= highest
         prefix.spoken /= highest
     totals.scale += math.log(highest)
-    return Beam(beam.totals, pool, beam.now, history, beam.seen, beam.futures)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -332,7 +348,7 @@ def with_room(beam):
         prefix.node = moved[prefix.node]
         prefix.parent = new[prefix.node].parent
     totals.nodes = left
-    return Beam(beam.totals, beam.now, beam.next, new, beam.seen, beam.futures)
+    return Beam(beam.totals, beam.now, beam.next, new, beam.seen, beam.tokens, beam.futures, beam.ranks)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 
+from carnelian.decoding.compiled import inlined
+
 NODE = np.dtype(
     [
         ("first", np.int32),  # its children are the nodes from here to the `first` of the node after it
@@ -71,7 +73,7 @@ def look_ahead(tree, scores):
         tree[node].look = best
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def child_of(tree, node, letter):
     """The node that a byte leads to from a node, or -1."""
     for child in range(tree[node].first, tree[node + 1].first):

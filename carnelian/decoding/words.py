@@ -25,7 +25,7 @@ class Words:
         texts = "".join([self.alphabet.symbols[symbol] for symbol in symbols.tolist()])
         words = texts.replace(self.alphabet.separator, " ").split()
         steps = _group(symbols, first, last, peaks, self.opens, self.silent)
-        return tuple(map(Span, words, *(values.tolist() for values in steps)))
+        return tuple(map(Span._make, zip(words, *[values.tolist() for values in steps])))
 
 
 @numba.njit(cache=True, nogil=True)
