@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from carnelian.models.acoustic import AcousticModel, count_parameters
 from carnelian.models.layers import Convolution, Row
+from carnelian.models.planes import Planes
 
 WEIGHTED = (Convolution, nn.Conv1d, nn.Conv2d, nn.Linear, nn.GRU)
 
@@ -55,6 +56,14 @@ def describe(row: Row) -> str:
     return ", ".join(words)
 
 
+def describe_planes(front: Planes) -> str:
+    """Convolutions over bands and frames in a few words."""
+    return "planes: " + ", ".join(
+        f"{plane.channels} channels, kernel {plane.kernel[0]} x {plane.kernel[1]}, stride {plane.stride[0]} x {plane.stride[1]}"
+        for plane in front.planes
+    )
+
+
 def parts(model: AcousticModel) -> Iterator[tuple[str, str, nn.Module]]:
     """Name, description and module of each layer, in order; lists of layers are opened."""
     rows = iter(getattr(model.encoder, "rows", ()))
@@ -63,7 +72,9 @@ def parts(model: AcousticModel) -> Iterator[tuple[str, str, nn.Module]]:
         for index, layer in enumerate(module) if several else [("", module)]:
             if count_parameters(layer):
                 row = next(rows, None) if several else None
-                kind = describe(row) if isinstance(row, Row) else type(layer).__name__.removeprefix("Parametrized")
+                kind = type(layer).__name__.removeprefix("Parametrized")
+                kind = describe(row) if isinstance(row, Row) else kind
+                kind = describe_planes(layer) if isinstance(layer, Planes) else kind
                 shape = getattr(layer, "weight", None)
                 sized = f" {' x '.join(map(str, shape.shape))}" if row is None and shape is not None else ""
                 yield f"{name} {index}".strip(), kind + sized, layer

@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carnelian.errors import RecipeError
-from carnelian.models.layers import silenced
+from carnelian.models.planes import Plane, Planes
+from carnelian.models.silence import silenced
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,15 @@ class DeepSpeech2(nn.Module):
     def __init__(self, features: int, size: Size, dropout: float):
         super().__init__()
         self.channels, self.dropout = size.hidden, nn.Dropout(dropout)
-        self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
-        inputs, bands = 1, features
-        for index, (channels, kernel) in enumerate(size.convolutions):
-            stride = (2, 2 if index == 0 else 1)
-            padding = (kernel // 2, 5)
-            self.convolutions.append(nn.Conv2d(inputs, channels, (kernel, 11), stride, padding, bias=False))
-            self.norms.append(nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01))
-            inputs, bands = channels, -(-bands // 2)
+        planes = [
+            Plane(channels, (kernel, 11), (2, 2 if index == 0 else 1))
+            for index, (channels, kernel) in enumerate(size.convolutions)
+        ]
+        self.front = Planes(features, planes, norm=partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01))
         width = size.units * (2 if size.both_ways else 1)
         self.recurrent = nn.ModuleList(
-            Recurrent(width if index else inputs * bands, size.units, size.both_ways) for index in range(size.layers)
+            Recurrent(width if index else self.front.channels, size.units, size.both_ways)
+            for index in range(size.layers)
         )
         self.lookahead = size.lookahead
         if self.lookahead:
@@ -82,11 +82,8 @@ class DeepSpeech2(nn.Module):
         self.linear = nn.Linear(width, size.hidden)
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        encoded = silenced(features.unsqueeze(1).clone(), frames)
-        steps = -(-frames // self.stride)
-        for convolution, norm in zip(self.convolutions, self.norms):
-            encoded = F.relu(silenced(norm(convolution(encoded)), steps))
-        encoded = encoded.flatten(1, 2).transpose(1, 2)
+        encoded, steps = self.front(features, frames)
+        encoded = encoded.transpose(1, 2)
         for index, layer in enumerate(self.recurrent):
             encoded = layer(self.dropout(encoded) if index else encoded, steps)
         if self.lookahead:

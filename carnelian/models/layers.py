@@ -16,58 +16,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from carnelian.errors import RecipeError
 from carnelian.models.norms import MASKED_NORMS, NORMS
-
-
-def silence(encoded: Tensor, lengths: Tensor) -> Tensor:
-    """The same tensor (B, D, 1, T) with all frames at and past each row's length set to zero, in place."""
-    frames = encoded.shape[-1]
-    if encoded.device.type == "cpu":  # touch only the padding, which is little
-        for row, length in enumerate(lengths.tolist()):
-            if length < frames:
-                encoded[row, ..., length:] = 0
-        return encoded
-    padding = torch.arange(frames, device=encoded.device) >= lengths[:, None]
-    return encoded.masked_fill_(padding[:, None, None], 0)
-
-
-class _Silence(torch.autograd.Function):
-    """Zero past each row's length, in place, and in the gradients."""
-
-    @staticmethod
-    def forward(ctx, encoded, lengths):
-        ctx.mark_dirty(encoded)
-        ctx.save_for_backward(lengths)
-        return silence(encoded, lengths)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (lengths,) = ctx.saved_tensors
-        return silence(gradient.clone(), lengths), None
-
-
-def silenced(encoded: Tensor, lengths: Tensor) -> Tensor:
-    """Activations that nobody else holds, made zero past each row's length, with the gradient to match."""
-    if not encoded.requires_grad:
-        return silence(encoded, lengths)
-    if encoded.device.type == "cpu" and int(lengths.min()) >= encoded.shape[-1]:
-        return encoded
-    return _Silence.apply(encoded, lengths)
-
-
-class _ReluSilence(torch.autograd.Function):
-    """ReLU, then zero past each row's length, in place: the zeros that are kept for the gradient of the one serve the other."""
-
-    @staticmethod
-    def forward(ctx, encoded, lengths):
-        ctx.mark_dirty(encoded)
-        activated = silence(encoded.relu_(), lengths)
-        ctx.save_for_backward(activated)
-        return activated
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (activated,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(gradient, activated, 0), None
+from carnelian.models.planes import Plane, Planes
+from carnelian.models.silence import relu_silenced, silenced
 
 
 def interleave(encoded: Tensor, dilation: int) -> Tensor:
@@ -312,7 +262,7 @@ class Block(nn.Module):
 
     def activate(self, encoded: Tensor, lengths: Tensor) -> Tensor:
         if self.activation is F.relu:
-            return self.dropout(_ReluSilence.apply(encoded, lengths))
+            return self.dropout(relu_silenced(encoded, lengths))
         return self.dropout(silenced(self.activation(encoded), lengths))
 
     def forward(self, inputs: Sequence[Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -338,11 +288,13 @@ class ConvolutionalEncoder(nn.Module):
         features: int,
         rows: Sequence[Row],
         *,
+        planes: Sequence[Plane] = (),
         activation: str = "relu",
         norm: str = "batch",
         mask: bool = True,
     ):
-        """`activation` is one of ACTIVATIONS, `norm` one of NORMS; without `mask` the padding of a batch is treated as sound."""
+        """`planes` come before the rows; `activation` is one of ACTIVATIONS, `norm` one of NORMS; without `mask` the padding of
+        a batch is treated as sound."""
         super().__init__()
         for name, value, known in (("activation", activation, ACTIVATIONS), ("norm", norm, NORMS)):
             if value not in known:
@@ -353,10 +305,11 @@ class ConvolutionalEncoder(nn.Module):
             )
         self.rows, self.mask = tuple(rows), mask
         self.channels = rows[-1].channels
-        self.stride = 1
+        self.front = Planes(features, planes)
+        self.stride = self.front.stride
         #: frames that one step is computed from
-        self.receptive_field: float = 1
-        inputs, blocks = [features], []
+        self.receptive_field: float = self.front.receptive_field
+        inputs, blocks = [self.front.channels], []
         for row in rows:
             if row.residual not in RESIDUALS:
                 raise RecipeError(
@@ -372,18 +325,11 @@ class ConvolutionalEncoder(nn.Module):
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         lengths = frames if self.mask else torch.full_like(frames, features.shape[-1])
-        encoded = features.unsqueeze(2).clone(memory_format=torch.channels_last)
-        inputs = [silenced(encoded, lengths)]
+        encoded, lengths = self.front(features, lengths)
+        inputs = [encoded.unsqueeze(2).contiguous(memory_format=torch.channels_last)]
         for row, block in zip(self.rows, self.blocks):
             encoded, lengths = block(inputs, lengths)
             inputs = [*inputs, encoded] if row.residual == "dense" else [encoded]
         if not self.mask:
             lengths = (-(-frames // self.stride)).clamp_max(encoded.shape[-1])
         return encoded.squeeze(2), lengths
-
-
-def convolutional(
-    features: int = 64, *, rows: Sequence[dict], activation: str = "relu", norm: str = "batch", mask: bool = True
-) -> ConvolutionalEncoder:
-    """An encoder from rows given one by one, each a table of `Row`'s fields: other people's networks, and your own."""
-    return ConvolutionalEncoder(features, [Row(**row) for row in rows], activation=activation, norm=norm, mask=mask)

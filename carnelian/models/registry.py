@@ -6,12 +6,12 @@ from torch import nn
 
 from carnelian.models.asg import asg
 from carnelian.models.citrinet import citrinet
+from carnelian.models.convolutional import convolutional
 from carnelian.models.ctc import ctc
 from carnelian.models.deepspeech2 import deepspeech2
 from carnelian.models.features import log_mel, mfcc, spectrogram
 from carnelian.models.hugging_face import hugging_face, waveform
 from carnelian.models.jasper import jasper, jasper_mini
-from carnelian.models.layers import convolutional
 from carnelian.models.quartznet import quartznet, quartznet_wsj
 from carnelian.models.wav2letter import wav2letter
 from carnelian.models.wav2vec import wav2vec

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from carnelian.errors import RecipeError
-from carnelian.models.layers import silenced
+from carnelian.models.silence import silenced
 
 #: (channels before the gate, which halves them; kernel; dropout) of each layer, the last a linear one
 SIZES = {

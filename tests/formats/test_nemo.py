@@ -337,3 +337,12 @@ def test_pair_of_old_files_from_either_half(archive, tmp_path, asked):
     found = read_foreign(path, config=tmp_path / "config.yaml")
     assert found.recipe["encoder"]["rows"] == RECIPE["encoder"]["rows"] and found.recipe["features"]["window"] == 0.02
     torch.testing.assert_close(found.weights["head.bias"], random_model().head.bias.detach())
+
+
+def test_planes_cannot_be_exported(tmp_path):
+    planes = [{"channels": 2, "kernel": [3, 3], "stride": [2, 2]}]
+    recipe = {**RECIPE, "encoder": {**RECIPE["encoder"], "planes": planes}}
+    model = random_model(recipe)
+    with pytest.raises(CheckpointError, match="begins with planes"):
+        write_nemo(tmp_path / "model.nemo", model, recipe, Alphabet(ENGLISH))
+    assert not (tmp_path / "model.nemo").exists()

@@ -29,6 +29,16 @@ SMALL = {
     "wave2letter of stride 1": ("wave2letter", {"repeat": 1, "width": 0.05, "stride": 1}),
     "wav2letter": ("wav2letter", {"width": 0.02}),
     "wav2letter, wsj": ("wav2letter", {"width": 0.05, "size": "wsj"}),
+    "convolutional, planes": (
+        "convolutional",
+        {
+            "planes": [
+                {"channels": 4, "kernel": (5, 5), "stride": (2, 2)},
+                {"channels": 4, "kernel": (3, 3), "stride": (2, 1)},
+            ],
+            "rows": [{"channels": 6, "kernel": 5, "repeat": 2, "residual": "plain", "separable": True}],
+        },
+    ),
     "citrinet": ("citrinet", {"channels": 64, "last": 24, "repeat": 2, "rows": 1}),
     "deepspeech2": ("deepspeech2", {"width": 0.02}),
     "deepspeech2, medium": ("deepspeech2", {"width": 0.02, "size": "medium"}),

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from carnelian.errors import RecipeError
-from carnelian.models import layers
+from carnelian.models import layers, silence
+from carnelian.models.convolutional import convolutional
 from carnelian.models.norms import MaskedBatchNorm, MaskedLayerNorm
 
 
@@ -48,14 +49,14 @@ def test_interleave_is_undone():
 def test_silence():
     lengths = torch.tensor([5, 3])
     encoded = random(2, 4, 1, 5)
-    quiet = layers.silence(encoded.clone(), lengths)
+    quiet = silence.silence(encoded.clone(), lengths)
     assert torch.equal(quiet[0], encoded[0]) and torch.equal(quiet[1, :, :, :3], encoded[1, :, :, :3])
     assert not quiet[1, :, :, 3:].any()
     leaf = encoded.clone().requires_grad_()
-    layers.silenced(leaf * 2, lengths).sum().backward()
+    silence.silenced(leaf * 2, lengths).sum().backward()
     assert leaf.grad[1, 0, 0].tolist() == [2, 2, 2, 0, 0]
     leaf = encoded.clone().requires_grad_()
-    layers._ReluSilence.apply(leaf * 2, lengths).sum().backward()
+    silence.relu_silenced(leaf * 2, lengths).sum().backward()
     assert torch.equal(leaf.grad, 2.0 * (quiet > 0))
 
 
@@ -115,4 +116,21 @@ def test_gates():
 )
 def test_unknown_choices_are_named(settings, row):
     with pytest.raises(RecipeError, match="no such choice"):
-        layers.convolutional(8, rows=[{"channels": 4, "kernel": 3, **row}], **settings)
+        convolutional(8, rows=[{"channels": 4, "kernel": 3, **row}], **settings)
+
+
+@pytest.mark.parametrize("plane", [{"kernel": [4, 3]}, {"kernel": [3]}, {"kernel": [3, 3], "stride": [2]}])
+def test_a_plane_has_two_axes_and_odd_kernels(plane):
+    with pytest.raises(RecipeError, match=r"planes: kernel .* Give two of each"):
+        convolutional(8, planes=[{"channels": 4, **plane}], rows=[{"channels": 4, "kernel": 3}])
+
+
+def test_planes_tell_their_stride_and_receptive_field():
+    """The gradient of one step reaches as many frames as the encoder says, and steps are as far apart."""
+    planes = [{"channels": 2, "kernel": [3, 5], "stride": [2, 2]}, {"channels": 3, "kernel": [3, 3], "stride": [2, 1]}]
+    encoder = convolutional(8, planes=planes, rows=[{"channels": 4, "kernel": 3, "stride": 2}]).eval()
+    features = torch.rand(1, 8, 64, requires_grad=True)
+    encoded, steps = encoder(features, torch.tensor([64]))
+    assert (encoded.shape, steps.tolist(), encoder.stride) == ((1, 4, 16), [16], 4)
+    reached = torch.autograd.grad(encoded[0, :, 8].square().sum(), features)[0][0].abs().sum(0).nonzero()[:, 0]
+    assert reached[-1] - reached[0] + 1 == encoder.receptive_field == 5 + 2 * 2 + 2 * 2

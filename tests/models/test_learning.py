@@ -36,6 +36,16 @@ SMALL = {
     "wave2letter": ("wave2letter", {"repeat": 1, "width": 0.125, "dropout": 0.0}),
     "wav2letter": ("wav2letter", {"width": 0.06, "dropout": 0.0}),
     "wav2letter, wsj": ("wav2letter", {"width": 0.1, "size": "wsj", "dropout": 0.0}),
+    "convolutional, planes": (
+        "convolutional",
+        {
+            "planes": [
+                {"channels": 8, "kernel": (5, 5), "stride": (2, 2)},
+                {"channels": 8, "kernel": (3, 3), "stride": (2, 1)},
+            ],
+            "rows": [{"channels": 64, "kernel": 5, "repeat": 2, "residual": "plain", "separable": True}],
+        },
+    ),
     "citrinet": ("citrinet", {"channels": 64, "last": 64, "repeat": 1, "rows": 1, "dropout": 0.0}),
     "deepspeech2": ("deepspeech2", {"width": 0.06, "dropout": 0.0}),
     "deepspeech2, medium": ("deepspeech2", {"width": 0.06, "size": "medium", "dropout": 0.0}),
