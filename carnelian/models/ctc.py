@@ -22,6 +22,18 @@ def ctc_loss(log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: 
         )
 
 
+def disagreement(log_probs: Tensor, others: Tensor, steps: Tensor) -> Tensor:
+    """How far two views (B, O, V) of the same rows are apart, (B,): Kullback-Leibler both ways, halved, summed over a row's steps.
+
+    Each view is drawn to the other as it is: no gradient flows into the one it is compared with (Yao et al., 2024, arXiv 2410.05101).
+    """
+    inside = torch.arange(log_probs.shape[1], device=steps.device) < steps[:, None]
+    apart = torch.zeros_like(log_probs[..., 0])
+    for fixed, drawn in ((log_probs.detach(), others), (others.detach(), log_probs)):
+        apart = apart + (fixed.exp() * (fixed - drawn)).sum(-1)
+    return (apart * inside).sum(-1) / 2
+
+
 def steps_needed(symbols: list[int]) -> int:
     """The fewest output steps that can spell the symbols: one each, and a blank between equal neighbours."""
     return len(symbols) + sum(left == right for left, right in zip(symbols, symbols[1:]))

@@ -17,6 +17,7 @@ from carnelian.checkpoint import build_model
 from carnelian.data.batch import Batch
 from carnelian.errors import AudioError, ManifestError, RecipeError
 from carnelian.models.acoustic import count_parameters
+from carnelian.models.ctc import disagreement
 from carnelian.recipe import Recipe, choose
 from carnelian.training.checkpoints import Checkpoints
 from carnelian.training.corpus import Corpus, halves
@@ -38,6 +39,18 @@ def acoustic_loss(model: nn.Module, batch: Batch) -> Tensor:
     log_probs, steps = model(batch.audio, batch.audio_lengths)
     criterion: Any = getattr(model, "module", model).criterion  # of a model that is spread over processes too
     return criterion(log_probs, steps, batch.targets, batch.target_lengths)
+
+
+def consistent_loss(model: nn.Module, batch: Batch, weight: float) -> Tensor:
+    """The loss (B,) of two views of a batch, masked each in its own way, and `weight` times how far they disagree.
+
+    CR-CTC (Yao et al., 2024, arXiv 2410.05101), where the weight is 0.2.
+    """
+    twice = batch.mapped(lambda tensor: torch.cat([tensor, tensor]))
+    log_probs, steps = model(twice.audio, twice.audio_lengths)
+    criterion: Any = getattr(model, "module", model).criterion
+    losses = criterion(log_probs, steps, twice.targets, twice.target_lengths)
+    return sum(losses.chunk(2)) / 2 + weight * disagreement(*log_probs.chunk(2), steps.chunk(2)[0])
 
 
 def train_acoustic(recipe: Recipe, folder: str | Path, *, validate: Validate | None = None) -> Path:
@@ -100,10 +113,11 @@ def train_on(run: Run, corpus: Corpus, settings: Settings, schedule, *, until: i
     """Trains until a step of `steps`, or until patience ends; saves and scores between the steps, and where a signal came."""
     world, training = run.world, run.training
     wrapped = spread(training.model, world, sync_norm=settings.sync_norm)
+    loss = partial(consistent_loss, weight=settings.consistency) if settings.consistency else acoustic_loss
     reports = fit(
         training,
         epoch_batches=corpus.batches,
-        loss=padded_alike(acoustic_loss) if settings.sync_norm else acoustic_loss,
+        loss=padded_alike(loss) if settings.sync_norm else loss,
         schedule=schedule,
         steps=until,
         seed=corpus.seed,

@@ -29,7 +29,8 @@ class Settings:
     Validation comes every so many steps and at the end, checkpoints after it, every `save_minutes`, and every `save_every` steps.
     `average` is the decay of a moving average of the weights, `larc` the trust in it, `patience` the validations without a better
     one after which the run ends (0: none of them). `nonfinite` says what a step without a finite gradient does: "skip" or "stop".
-    `sharded` divides weights, gradients and optimizer state among the processes, for a model too large for one of them.
+    With `consistency` every utterance is seen twice at each step, under masks of its own, and that many times the difference
+    between what is made of the two is added to the loss (CR-CTC; 0.2 there). `sharded` divides weights, gradients and optimizer state among the processes, for a model too large for one of them.
     """
 
     manifests: list[str]
@@ -49,6 +50,7 @@ class Settings:
     clip: float = 0.0
     larc: float = 0.0
     average: float = 0.0
+    consistency: float = 0.0
     nonfinite: str = "skip"
     compile: bool = False
     checkpoint_activations: bool = False
@@ -84,10 +86,13 @@ def check_recipe(recipe: Recipe) -> Settings:
     for key in ("accumulate", "keep_last"):
         if getattr(settings, key) < 1:
             raise RecipeError(f"[train] {key} = {getattr(settings, key)}: expected 1 or more")
-    if settings.sharded and recipe.get("criterion", {}).get("name", "ctc") != "ctc":
-        raise RecipeError(
-            "[train] sharded: a criterion that learns cannot be divided. Take the key away, or train with CTC"
-        )
+    if recipe.get("criterion", {}).get("name", "ctc") != "ctc":
+        if settings.sharded:
+            raise RecipeError(
+                "[train] sharded: a criterion that learns cannot be divided. Take the key away, or train with CTC"
+            )
+        if settings.consistency:
+            raise RecipeError("[train] consistency compares the probabilities of CTC. Take the key away, or train with CTC")
     if settings.larc and settings.clip:
         raise RecipeError("[train] larc, clip: both scale the gradient. Give one of them")
     if settings.sharded and settings.compile:
