@@ -1,5 +1,6 @@
 """What people see while they wait: progress bars, tables, one-line notes, all on standard error. The door to rich."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from rich.table import Table
 
 T = TypeVar("T")
 stderr = Console(stderr=True)
+SECONDS_BETWEEN_LINES = 60.0  # in a log, where no bar can be drawn
 
 
 def note(text: str) -> None:
@@ -19,7 +21,10 @@ def note(text: str) -> None:
 
 @contextmanager
 def bar(description: str, total: float | None = None) -> Iterator[Any]:
-    """A progress bar; gives `advance(amount=1, text="")`, which moves it on and may change the words at its end."""
+    """A progress bar; gives `advance(amount=1, text="")`, which moves it on and may change the words at its end.
+
+    Where standard error is no terminal, it is a line of text now and then.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -30,10 +35,17 @@ def bar(description: str, total: float | None = None) -> Iterator[Any]:
     )
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         task = progress.add_task(description, total=total, text="")
+        shown = progress.tasks[task]
+        told = time.monotonic()
 
         def advance(amount: float = 1, text: str | None = None) -> None:
+            nonlocal told
             fields: dict[str, Any] = {} if text is None else {"text": text}
             progress.update(task, advance=amount, **fields)
+            if not stderr.is_terminal and time.monotonic() - told > SECONDS_BETWEEN_LINES:
+                told = time.monotonic()
+                of = f" of {total:,.0f}" if total else ""
+                note(f"{description}: {shown.completed:,.0f}{of}  {shown.fields['text']}".rstrip())
 
         yield advance
 

@@ -47,7 +47,9 @@ def _words_of(path: Path | None) -> list[str] | None:
 
 
 def build(
-    texts: Annotated[list[Path], "text files, one sentence a line, plain or gzip; - is standard input"],
+    texts: Annotated[
+        list[Path], "text files, one sentence a line, plain or gzip, or manifests (.jsonl); - is standard input"
+    ],
     *,
     order: Annotated[int, "words in the longest n-gram"],
     arpa: Annotated[Path | None, "the ARPA file to write; gzip where its name ends in .gz"] = None,
@@ -65,7 +67,7 @@ def build(
     prune = " ".join([prune, *map(str, stray)])
     if not re.fullmatch(r"[\d\s,]+", prune):
         raise LanguageModelError(f'--prune {prune}: expected counts, such as "0 0 1"')
-    sizes = [path.stat().st_size for path in texts if path.is_file() and path.suffix != ".gz"]
+    sizes = [path.stat().st_size for path in texts if path.is_file() and path.suffix not in (".gz", ".jsonl")]
     with console.bar("Reading", sum(sizes) if len(sizes) == len(texts) else None) as advance:
         result = estimate(
             list(texts),
@@ -105,7 +107,9 @@ def _told(blocks: Iterable, advance: Callable[..., None]) -> Iterable:
 
 def score(
     model: Annotated[Path, "a language model: ARPA (plain or gzip), the binary form, or a KenLM binary"],
-    texts: Annotated[list[Path], "text files, one sentence a line, plain or gzip; - is standard input"],
+    texts: Annotated[
+        list[Path], "text files, one sentence a line, plain or gzip, or manifests (.jsonl); - is standard input"
+    ],
     *,
     summary: Annotated[bool, "only the totals"] = False,
     lower_case: Annotated[bool, "fold the model's words to lower case"] = False,

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+
 from carnelian.console import note, table, track
 from carnelian.corpora.an4 import an4
 from carnelian.corpora.folder import folder
@@ -25,21 +27,45 @@ def prepare(
     corpus: Annotated[str, f"the corpus: {', '.join(CORPORA)}"],
     source: Annotated[Path, "where it lies unpacked (folder: a tree of audio with .txt beside it, or a CSV or TSV)"],
     out: Annotated[Path, "the folder for the manifests, one SUBSET.jsonl each"],
+    *,
+    hold_out: Annotated[int, "speakers of `train` that go to `dev` instead, to choose settings by"] = 0,
 ) -> None:
     """Write a manifest for each subset of a corpus; the audio stays where it is."""
     if corpus not in CORPORA:
         raise ManifestError(f'corpus "{corpus}": not known. Take one of {", ".join(CORPORA)}')
-    rows = []
+    subsets, left_out = {}, {}
     for subset, utterances in CORPORA[corpus](source).items():
         kept, unreadable = measure(list(utterances), subset)
         if not kept:
             raise ManifestError(f"{source}: none of {len(unreadable)} recordings can be read; first: {unreadable[0]}")
         if unreadable:
             note(f"{subset}: {len(unreadable)} recordings cannot be read and are left out; first: {unreadable[0]}")
+        subsets[subset], left_out[subset] = kept, len(unreadable)
+    if hold_out:
+        if "train" not in subsets or "dev" in subsets:
+            raise ManifestError(
+                f"--hold-out makes a `dev` of a part of `train`; {corpus} has {', '.join(subsets)} here"
+            )
+        subsets["train"], subsets["dev"] = without_speakers(subsets["train"], hold_out)
+    rows = []
+    for subset, kept in subsets.items():
         write_manifest(out / f"{subset}.jsonl", kept)
         hours = sum(utterance.duration for utterance in kept) / 3600
-        rows.append((f"{subset}.jsonl", len(kept), f"{hours:.2f}", len(unreadable)))
+        rows.append((f"{subset}.jsonl", len(kept), f"{hours:.2f}", left_out.get(subset, 0)))
     table(f"{corpus} in {out}", ("manifest", "utterances", "hours", "left out"), rows)
+
+
+def without_speakers(utterances: list[Utterance], count: int) -> tuple[list[Utterance], list[Utterance]]:
+    """The utterances of all speakers but `count`, and of those; always the same ones are drawn."""
+    speakers = sorted({str(utterance.more.get("speaker", "")) for utterance in utterances})
+    if speakers == [""] or not 0 < count < len(speakers):
+        known = "no speakers are known" if speakers == [""] else f"there are {len(speakers)} speakers"
+        raise ManifestError(f"--hold-out {count}: {known}. Give a number between 1 and one less than there are")
+    held = set(np.random.default_rng(0).choice(speakers, count, replace=False).tolist())
+    parted: tuple[list[Utterance], list[Utterance]] = ([], [])
+    for utterance in utterances:
+        parted[str(utterance.more.get("speaker", "")) in held].append(utterance)
+    return parted
 
 
 def measure(utterances: list[Utterance], subset: str) -> tuple[list[Utterance], list[AudioError]]:

@@ -7,14 +7,16 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
 from carnelian.data.alphabet import Alphabet
+from carnelian.data.utterance import read_manifest
 from carnelian.errors import LanguageModelError, MissingExtraError
 
 CHUNK = 1 << 20
+TRANSCRIPTS = 1 << 14  # of a manifest, in a chunk
 APOSTROPHES = str.maketrans("’‘ʼ`´", "'''''")
 GUTENBERG_START = re.compile(r"\*\*\* ?START OF (THE|THIS) PROJECT GUTENBERG|\*END\*? ?THE SMALL PRINT", re.I)
 GUTENBERG_END = re.compile(r"\*\*\* ?END OF (THE|THIS) PROJECT GUTENBERG|^End of (the )?Project Gutenberg", re.I)
@@ -38,7 +40,12 @@ def open_text(path: str | Path) -> BinaryIO:
 
 
 def read_chunks(path: str | Path) -> Iterator[bytes]:
-    """Chunks of whole lines of a text; its last line is ended if it is not."""
+    """Chunks of whole lines of a text; its last line is ended if it is not. Of a manifest (.jsonl) the transcripts."""
+    if str(path).endswith(".jsonl"):
+        transcripts = (utterance.text.replace("\n", " ") + "\n" for utterance in read_manifest(path))
+        while chunk := "".join(islice(transcripts, TRANSCRIPTS)):
+            yield chunk.encode()
+        return
     rest = b""
     with open_text(path) as file:
         while True:

@@ -92,7 +92,9 @@ def check_recipe(recipe: Recipe) -> Settings:
                 "[train] sharded: a criterion that learns cannot be divided. Take the key away, or train with CTC"
             )
         if settings.consistency:
-            raise RecipeError("[train] consistency compares the probabilities of CTC. Take the key away, or train with CTC")
+            raise RecipeError(
+                "[train] consistency compares the probabilities of CTC. Take the key away, or train with CTC"
+            )
     if settings.larc and settings.clip:
         raise RecipeError("[train] larc, clip: both scale the gradient. Give one of them")
     if settings.sharded and settings.compile:

@@ -46,3 +46,42 @@ def test_real_an4(shared, tmp_path):
         name: sum(u.duration for u in read_manifest(tmp_path / f"{name}.jsonl")) / 60 for name in ("train", "test")
     }
     assert minutes == {"train": pytest.approx(36.9, abs=0.1), "test": pytest.approx(5.5, abs=0.1)}
+
+
+def test_speakers_held_out(tmp_path):
+    """Nobody is heard on both sides, nothing is lost, and the same are drawn each time."""
+    (tmp_path / "train.csv").write_text(
+        "path,text,speaker\n" + "".join(f"{n}.wav,yes,{'abcde'[n % 5]}\n" for n in range(10))
+    )
+    for number in range(10):
+        record(tmp_path / f"{number}.wav", 0.5)
+    sides = []
+    for out in ("one", "other"):
+        prepare("folder", tmp_path, tmp_path / out, hold_out=2)
+        sides.append([list(read_manifest(tmp_path / out / f"{name}.jsonl")) for name in ("train", "dev")])
+    train, dev = sides[0]
+    assert sides[0] == sides[1] and (len(train), len(dev)) == (6, 4)
+    assert not {u.more["speaker"] for u in train} & {u.more["speaker"] for u in dev}
+
+
+@pytest.mark.parametrize(
+    ("rows", "count", "finding"),
+    [
+        ("path,text\na.wav,yes\n", 1, "no speakers are known"),
+        ("path,text,speaker\na.wav,yes,s\n", 1, "there are 1 speakers"),
+        ("path,text,speaker\na.wav,yes,s\n", -1, "there are 1 speakers"),
+    ],
+)
+def test_too_few_speakers_to_hold_out(tmp_path, rows, count, finding):
+    record(tmp_path / "a.wav", 0.5)
+    (tmp_path / "train.csv").write_text(rows)
+    with pytest.raises(ManifestError, match=finding):
+        prepare("folder", tmp_path, tmp_path / "out", hold_out=count)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_hold_out_of(tmp_path):
+    record(tmp_path / "a.wav", 0.5)
+    (tmp_path / "all.csv").write_text("path,text,speaker\na.wav,yes,s\n")
+    with pytest.raises(ManifestError, match="folder has all here"):
+        prepare("folder", tmp_path, tmp_path / "out", hold_out=1)

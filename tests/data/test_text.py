@@ -5,7 +5,16 @@ import gzip
 import pytest
 
 from carnelian.data.alphabet import ENGLISH, Alphabet
-from carnelian.data.text import Report, Spelling, prepare, read_lines, split_sentences, spoken, without_frame
+from carnelian.data.text import (
+    Report,
+    Spelling,
+    prepare,
+    read_chunks,
+    read_lines,
+    split_sentences,
+    spoken,
+    without_frame,
+)
 from carnelian.errors import CarnelianError, LanguageModelError
 
 SPANISH = Alphabet(" abcdefghijklmnopqrstuvwxyzáéíñóúü")
@@ -110,3 +119,15 @@ def test_a_spanish_book(shared):
     assert 375_000 < report.words < 385_000
     assert report.dropped == 0
     assert {letter for sentence in sentences for letter in sentence} <= set(SPANISH.symbols)
+
+
+def test_a_manifest_gives_its_transcripts(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text(
+        '{"audio_filepath": "a.wav", "duration": 1, "text": "uno"}\n\n{"audio_filepath": "b.wav", "duration": 1, "text": "el año"}\n'
+    )
+    assert list(read_lines(path)) == ["uno", "el año"]
+    assert b"".join(read_chunks(path)) == "uno\nel año\n".encode()
+    path.write_text('{"audio_filepath": "a.wav", "duration": 1, "text": "uno"}\n{"audio_filepath"\n')
+    with pytest.raises(CarnelianError, match=r"train.jsonl:2: "):
+        list(read_lines(path))
