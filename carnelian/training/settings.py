@@ -30,7 +30,8 @@ class Settings:
     `average` is the decay of a moving average of the weights, `larc` the trust in it, `patience` the validations without a better
     one after which the run ends (0: none of them). `nonfinite` says what a step without a finite gradient does: "skip" or "stop".
     With `consistency` every utterance is seen twice at each step, under masks of its own, and that many times the difference
-    between what is made of the two is added to the loss (CR-CTC; 0.2 there). `sharded` divides weights, gradients and optimizer state among the processes, for a model too large for one of them.
+    between what is made of the two is added to the loss (CR-CTC; 0.2 there). `sharded` divides weights, gradients and optimizer
+    state among the processes, for a model too large for one of them.
     """
 
     manifests: list[str]

@@ -1,6 +1,7 @@
 """Running text becomes sentences as they are spoken and spelled, and what is lost is counted."""
 
 import gzip
+import json
 
 import pytest
 
@@ -123,11 +124,10 @@ def test_a_spanish_book(shared):
 
 def test_a_manifest_gives_its_transcripts(tmp_path):
     path = tmp_path / "train.jsonl"
-    path.write_text(
-        '{"audio_filepath": "a.wav", "duration": 1, "text": "uno"}\n\n{"audio_filepath": "b.wav", "duration": 1, "text": "el año"}\n'
-    )
+    lines = [json.dumps({"audio_filepath": "a.wav", "duration": 1, "text": text}) for text in ("uno", "el año")]
+    path.write_text("\n\n".join(lines))
     assert list(read_lines(path)) == ["uno", "el año"]
     assert b"".join(read_chunks(path)) == "uno\nel año\n".encode()
-    path.write_text('{"audio_filepath": "a.wav", "duration": 1, "text": "uno"}\n{"audio_filepath"\n')
+    path.write_text(lines[0] + '\n{"audio_filepath"\n')
     with pytest.raises(CarnelianError, match=r"train.jsonl:2: "):
         list(read_lines(path))
