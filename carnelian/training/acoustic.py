@@ -49,8 +49,9 @@ def consistent_loss(model: nn.Module, batch: Batch, weight: float) -> Tensor:
     twice = batch.mapped(lambda tensor: torch.cat([tensor, tensor]))
     log_probs, steps = model(twice.audio, twice.audio_lengths)
     criterion: Any = getattr(model, "module", model).criterion
-    losses = criterion(log_probs, steps, twice.targets, twice.target_lengths)
-    return sum(losses.chunk(2)) / 2 + weight * disagreement(*log_probs.chunk(2), steps.chunk(2)[0])
+    first, second = criterion(log_probs, steps, twice.targets, twice.target_lengths).chunk(2)
+    one, other = log_probs.chunk(2)
+    return (first + second) / 2 + weight * disagreement(one, other, steps[: len(one)])
 
 
 def train_acoustic(recipe: Recipe, folder: str | Path, *, validate: Validate | None = None) -> Path:
