@@ -28,7 +28,7 @@ def prepare(
     source: Annotated[Path, "where it lies unpacked (folder: a tree of audio with .txt beside it, or a CSV or TSV)"],
     out: Annotated[Path, "the folder for the manifests, one SUBSET.jsonl each"],
     *,
-    hold_out: Annotated[int, "speakers of `train` that go to `dev` instead, to choose settings by"] = 0,
+    hold_out: Annotated[int, "so many speakers of `train` (or `all`) go to `dev` instead, to choose settings by"] = 0,
 ) -> None:
     """Write a manifest for each subset of a corpus; the audio stays where it is."""
     if corpus not in CORPORA:
@@ -42,11 +42,11 @@ def prepare(
             note(f"{subset}: {len(unreadable)} recordings cannot be read and are left out; first: {unreadable[0]}")
         subsets[subset], left_out[subset] = kept, len(unreadable)
     if hold_out:
-        if "train" not in subsets or "dev" in subsets:
-            raise ManifestError(
-                f"--hold-out makes a `dev` of a part of `train`; {corpus} has {', '.join(subsets)} here"
-            )
-        subsets["train"], subsets["dev"] = without_speakers(subsets["train"], hold_out)
+        whole = "train" if "train" in subsets else "all"
+        if whole not in subsets or "dev" in subsets:
+            raise ManifestError(f"--hold-out makes a `dev` of a part of `train`; {corpus} has {', '.join(subsets)} here")
+        left_out["train"] = left_out.pop(whole)
+        subsets["train"], subsets["dev"] = without_speakers(subsets.pop(whole), hold_out)
     rows = []
     for subset, kept in subsets.items():
         write_manifest(out / f"{subset}.jsonl", kept)

@@ -50,7 +50,7 @@ def test_real_an4(shared, tmp_path):
 
 def test_speakers_held_out(tmp_path):
     """Nobody is heard on both sides, nothing is lost, and the same are drawn each time."""
-    (tmp_path / "train.csv").write_text(
+    (tmp_path / "all.csv").write_text(
         "path,text,speaker\n" + "".join(f"{n}.wav,yes,{'abcde'[n % 5]}\n" for n in range(10))
     )
     for number in range(10):
@@ -60,6 +60,7 @@ def test_speakers_held_out(tmp_path):
         prepare("folder", tmp_path, tmp_path / out, hold_out=2)
         sides.append([list(read_manifest(tmp_path / out / f"{name}.jsonl")) for name in ("train", "dev")])
     train, dev = sides[0]
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {"train.jsonl", "dev.jsonl"}
     assert sides[0] == sides[1] and (len(train), len(dev)) == (6, 4)
     assert not {u.more["speaker"] for u in train} & {u.more["speaker"] for u in dev}
 
@@ -82,6 +83,6 @@ def test_too_few_speakers_to_hold_out(tmp_path, rows, count, finding):
 
 def test_nothing_to_hold_out_of(tmp_path):
     record(tmp_path / "a.wav", 0.5)
-    (tmp_path / "all.csv").write_text("path,text,speaker\na.wav,yes,s\n")
-    with pytest.raises(ManifestError, match="folder has all here"):
+    (tmp_path / "clips.csv").write_text("path,text,speaker\na.wav,yes,s\n")
+    with pytest.raises(ManifestError, match="folder has clips here"):
         prepare("folder", tmp_path, tmp_path / "out", hold_out=1)
