@@ -44,7 +44,9 @@ def prepare(
     if hold_out:
         whole = "train" if "train" in subsets else "all"
         if whole not in subsets or "dev" in subsets:
-            raise ManifestError(f"--hold-out makes a `dev` of a part of `train`; {corpus} has {', '.join(subsets)} here")
+            raise ManifestError(
+                f"--hold-out makes a `dev` of a part of `train`; {corpus} has {', '.join(subsets)} here"
+            )
         left_out["train"] = left_out.pop(whole)
         subsets["train"], subsets["dev"] = without_speakers(subsets.pop(whole), hold_out)
     rows = []
