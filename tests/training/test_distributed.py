@@ -65,12 +65,15 @@ def steady(recipe) -> dict:
 
 @pytest.mark.slow
 def test_two_processes_are_one_with_the_doubled_batch(steady, tmp_path):
-    """Weights within 1e-4 of their size, for both kinds of batch norm; and stopped by a signal to one, they go on to the same bits."""
-    runs = {}
-    for norm in ("batch", "masked_batch"):
-        runs[norm] = json.loads(json.dumps(steady))
-        runs[norm]["encoder"]["norm"] = norm
-        runs[norm]["train"] |= {"batch_size": 3, "validate_every": 5}
+    """Weights within 1e-4 of their size, for both kinds of batch norm, both criteria and two views of each utterance; and
+    stopped by a signal to one, they go on to the same bits."""
+    runs = {name: json.loads(json.dumps(steady)) for name in ("batch", "masked_batch", "asg", "consistency")}
+    runs["masked_batch"]["encoder"]["norm"] = "masked_batch"
+    runs["asg"]["criterion"] = {"name": "asg"}
+    runs["consistency"]["train"]["consistency"] = 0.2
+    for run in runs.values():
+        run["train"] |= {"batch_size": 3, "validate_every": 5}
+    alike = list(runs)
     runs["stopped"] = {**runs["batch"], "train": {**runs["batch"]["train"], "validate_every": 3}}
     script = """
         def validate(model, alphabet, stop):
@@ -81,7 +84,7 @@ def test_two_processes_are_one_with_the_doubled_batch(steady, tmp_path):
 
         torch.distributed.init_process_group("gloo")
         runs, stopping = json.loads(sys.argv[1]), False
-        for name in ("batch", "masked_batch"):
+        for name in sorted(runs.keys() - {"stopped"}):
             train_acoustic(runs[name], sys.argv[2] + "/" + name, validate=validate)
         try:
             stopping = True
@@ -94,10 +97,10 @@ def test_two_processes_are_one_with_the_doubled_batch(steady, tmp_path):
     """
     ends = together(script, json.dumps(runs), str(tmp_path))
     assert [code for code, _, _ in ends] == [0, 0], ends
-    for norm in ("batch", "masked_batch"):
-        runs[norm]["train"] |= {"batch_size": 6, "sync_norm": False}
-        expected = load_checkpoint(train_acoustic(runs[norm], tmp_path / f"{norm} alone")).weights
-        checkpoint = load_checkpoint(tmp_path / norm / "step-00000005.safetensors")
+    for kind in alike:
+        runs[kind]["train"] |= {"batch_size": 6, "sync_norm": False}
+        expected = load_checkpoint(train_acoustic(runs[kind], tmp_path / f"{kind} alone")).weights
+        checkpoint = load_checkpoint(tmp_path / kind / "step-00000005.safetensors")
         assert checkpoint.more == {"validation_wer": 0.21}, "each of 0..6 was counted once"
         for name, tensor in expected.items():
             torch.testing.assert_close(checkpoint.weights[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
