@@ -129,6 +129,8 @@ def test_planes_tell_their_stride_and_receptive_field():
     """The gradient of one step reaches as many frames as the encoder says, and steps are as far apart."""
     planes = [{"channels": 2, "kernel": [3, 5], "stride": [2, 2]}, {"channels": 3, "kernel": [3, 3], "stride": [2, 1]}]
     encoder = convolutional(8, planes=planes, rows=[{"channels": 4, "kernel": 3, "stride": 2}]).eval()
+    for weight in encoder.parameters():
+        weight.data.abs_()  # so that no ReLU shuts anything off
     features = torch.rand(1, 8, 64, requires_grad=True)
     encoded, steps = encoder(features, torch.tensor([64]))
     assert (encoded.shape, steps.tolist(), encoder.stride) == ((1, 4, 16), [16], 4)
