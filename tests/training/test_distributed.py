@@ -26,6 +26,11 @@ START = """
     from carnelian.training.fit import total_over_processes
     rank = int(os.environ["RANK"])
 """
+END = """
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()  # nobody leaves while another still talks to it
+        torch.distributed.destroy_process_group()
+"""
 
 
 def together(script: str, *arguments: str, count: int = 2) -> list[tuple[int, str, str]]:
@@ -33,7 +38,7 @@ def together(script: str, *arguments: str, count: int = 2) -> list[tuple[int, st
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", textwrap.dedent(START) + textwrap.dedent(script), *arguments]
+    command = [sys.executable, "-c", "".join(map(textwrap.dedent, (START, script, END))), *arguments]
     world = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     running = [
         subprocess.Popen(
