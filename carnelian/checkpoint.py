@@ -18,11 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from carnelian.data.alphabet import Alphabet, load_alphabet
-from carnelian.errors import CheckpointError
+from carnelian.errors import CheckpointError, RecipeError
 from carnelian.models.acoustic import AcousticModel
+from carnelian.models.layers import Row
+from carnelian.models.planes import Plane
 from carnelian.models.registry import CRITERIA, ENCODERS, FEATURES
 from carnelian.models.specaugment import Mask, spec_augment, spec_cutout, vocal_tract
-from carnelian.recipe import Recipe, choose
+from carnelian.recipe import Recipe, check_keys, choose
 
 FORMAT = "carnelian 1"
 UMASK = os.umask(0o022)
@@ -115,10 +117,25 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"{path}: its metadata do not make sense ({error}). Save or import it again") from None
 
 
+def check_tables(encoder: Mapping[str, Any]) -> None:
+    """Raises RecipeError for rows and planes of an encoder that are not tables of their fields."""
+    for key, kind in (("rows", Row), ("planes", Plane)):
+        tables = encoder.get(key, [])
+        for table in tables if isinstance(tables, list | tuple) else ():
+            if not isinstance(table, Mapping):
+                raise RecipeError(
+                    f"[encoder] {key}: {json.dumps(table)} is no table. Give such as {{ channels = 64, kernel = ... }}"
+                )
+            check_keys(kind, table, where="encoder", name=key)
+
+
 def build_model(recipe: Recipe, alphabet: Alphabet) -> AcousticModel:
     """An acoustic model with fresh weights, from the tables [features], [encoder], [masks] and [criterion] of a recipe."""
     features = choose(FEATURES, recipe.get("features", {"name": "log_mel"}), where="features")
-    encoder = choose(ENCODERS, recipe.get("encoder", {}), where="encoder", features=features.channels)
+    table = recipe.get("encoder", {})
+    if table.get("name") == "convolutional":
+        check_tables(table)
+    encoder = choose(ENCODERS, table, where="encoder", features=features.channels)
     masks = tuple(
         choose(MASKS, {"name": name, **table}, where="masks") for name, table in recipe.get("masks", {}).items()
     )

@@ -111,5 +111,11 @@ def fits(value: Any, hint: Any) -> bool:
 
 def describe(hint: Any) -> str:
     """A type in a word or two."""
-    words = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+    words = {
+        int: "a whole number",
+        float: "a number",
+        str: "a string",
+        bool: "true or false",
+        tuple[int, int]: "two whole numbers",
+    }
     return words.get(hint) or str(hint).replace("typing.", "").replace("collections.abc.", "")

@@ -18,7 +18,7 @@ from carnelian.checkpoint import (
 )
 from carnelian.commands.average import average as average_command
 from carnelian.data.alphabet import Alphabet
-from carnelian.errors import CheckpointError
+from carnelian.errors import CheckpointError, RecipeError
 
 RECIPE = {
     "features": {"name": "log_mel", "features": 8},
@@ -145,3 +145,18 @@ def test_models_that_differ_have_no_average(tmp_path):
     make(tmp_path / "other.safetensors", alphabet=Alphabet(" abc"))
     with pytest.raises(CheckpointError, match="another model"):
         average([tmp_path / "one.safetensors", tmp_path / "other.safetensors"])
+
+
+@pytest.mark.parametrize(
+    ("encoder", "finding"),
+    [
+        ({"rows": [{"channels": 4, "kernle": 1}]}, "rows: no setting is called 'kernle'"),
+        ({"rows": [{"channels": 4}]}, "rows: the setting 'kernel' is missing"),
+        ({"rows": [3]}, "rows: 3 is no table"),
+        ({"rows": [], "planes": [{"channels": 4, "kernel": 3}]}, "kernel = 3: expected two whole numbers"),
+        ({"rows": [], "planes": [{"channels": 4, "kernel": [3, "a"]}]}, "kernel = .*: expected two whole numbers"),
+    ],
+)
+def test_tables_of_an_encoder_are_checked(encoder, finding):
+    with pytest.raises(RecipeError, match=finding):
+        build_model({"encoder": {"name": "convolutional", **encoder}}, Alphabet(" ab"))
