@@ -72,9 +72,12 @@ def parts(model: AcousticModel) -> Iterator[tuple[str, str, nn.Module]]:
         for index, layer in enumerate(module) if several else [("", module)]:
             if count_parameters(layer):
                 row = next(rows, None) if several else None
-                kind = type(layer).__name__.removeprefix("Parametrized")
-                kind = describe(row) if isinstance(row, Row) else kind
-                kind = describe_planes(layer) if isinstance(layer, Planes) else kind
+                if isinstance(row, Row):
+                    kind = describe(row)
+                elif isinstance(layer, Planes):
+                    kind = describe_planes(layer)
+                else:
+                    kind = type(layer).__name__.removeprefix("Parametrized")
                 shape = getattr(layer, "weight", None)
                 sized = f" {' x '.join(map(str, shape.shape))}" if row is None and shape is not None else ""
                 yield f"{name} {index}".strip(), kind + sized, layer

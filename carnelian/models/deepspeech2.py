@@ -59,7 +59,6 @@ class Recurrent(nn.Module):
 class DeepSpeech2(nn.Module):
     """(B, F, T) features and (B,) frames -> (B, D, O) encoded and (B,) steps of two frames each."""
 
-    stride = 2
     receptive_field = math.inf
 
     def __init__(self, features: int, size: Size, dropout: float):
@@ -70,6 +69,7 @@ class DeepSpeech2(nn.Module):
             for index, (channels, kernel) in enumerate(size.convolutions)
         ]
         self.front = Planes(features, planes, norm=partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01))
+        self.stride = self.front.stride
         width = size.units * (2 if size.both_ways else 1)
         self.recurrent = nn.ModuleList(
             Recurrent(width if index else self.front.channels, size.units, size.both_ways)
