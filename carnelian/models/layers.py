@@ -262,7 +262,7 @@ class Block(nn.Module):
 
     def activate(self, encoded: Tensor, lengths: Tensor) -> Tensor:
         if self.activation is F.relu:
-            return self.dropout(relu_silenced(encoded, lengths))
+            return relu_silenced(encoded, lengths, self.dropout.p if self.training else 0.0)
         return self.dropout(silenced(self.activation(encoded), lengths))
 
     def forward(self, inputs: Sequence[Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:

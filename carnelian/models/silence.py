@@ -1,6 +1,8 @@
 """Zero past each row's length, in activations and in their gradients: a row alone equals the same row in a batch."""
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -40,22 +42,40 @@ def silenced(encoded: Tensor, lengths: Tensor) -> Tensor:
     return _Silence.apply(encoded, lengths)
 
 
+def drop(encoded: Tensor, share: float) -> Tensor:
+    """The same tensor with a share of its numbers set to zero and the others scaled up to make up for it, in place.
+
+    On CPU each number is drawn with 16 bits of a generator that torch's seeds: torch's own is four times as slow, which shows.
+    """
+    if encoded.device.type != "cpu" or torch.compiler.is_compiling() or share >= 1:
+        return F.dropout(encoded, share, inplace=True)
+    seed, count = int(torch.randint(2**62, ())), encoded.numel()
+    drawn = torch.from_numpy(np.random.SFC64(seed).random_raw(-(-count // 4)).view(np.int16))[:count]
+    kept = torch.empty_like(encoded, dtype=torch.bool)
+    torch.ge(drawn, round(share * 65536) - 32768, out=kept.as_strided((count,), (1,)))
+    return encoded.mul_(kept).mul_(1 / (1 - share))
+
+
 class _ReluSilence(torch.autograd.Function):
-    """ReLU, then zero past each row's length, in place: the zeros that are kept for the gradient of the one serve the other."""
+    """ReLU, zero past each row's length, and dropout, in place: the zeros kept for the gradient of the one serve all three."""
 
     @staticmethod
-    def forward(ctx, encoded, lengths):
+    def forward(ctx, encoded, lengths, dropout):
         ctx.mark_dirty(encoded)
         activated = silence(encoded.relu_(), lengths)
+        if dropout:
+            activated = drop(activated, dropout)
+        ctx.scale = 1 / (1 - dropout) if dropout < 1 else 0.0
         ctx.save_for_backward(activated)
         return activated
 
     @staticmethod
     def backward(ctx, gradient):
         (activated,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(gradient, activated, 0), None
+        gradient = torch.ops.aten.threshold_backward(gradient, activated, 0)
+        return gradient if ctx.scale == 1 else gradient.mul_(ctx.scale), None, None
 
 
-def relu_silenced(encoded: Tensor, lengths: Tensor) -> Tensor:
-    """ReLU of activations that nobody else holds, zero past each row's length."""
-    return _ReluSilence.apply(encoded, lengths)
+def relu_silenced(encoded: Tensor, lengths: Tensor, dropout: float = 0.0) -> Tensor:
+    """ReLU of activations that nobody else holds, zero past each row's length, and a share of them dropped."""
+    return _ReluSilence.apply(encoded, lengths, dropout)

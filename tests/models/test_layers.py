@@ -60,6 +60,24 @@ def test_silence():
     assert torch.equal(leaf.grad, 2.0 * (quiet > 0))
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(8, 64, 1, 99), (2, 3, 5, 7)])
+def test_dropout(share, shape):
+    lengths = torch.tensor([shape[-1]] * (shape[0] - 1) + [3])
+    leaf = torch.ones(shape).to(memory_format=torch.channels_last).requires_grad_()
+    torch.manual_seed(0)
+    dropped = silence.relu_silenced(leaf * 2, lengths, share)
+    dropped.sum().backward()
+    scale = 1 / (1 - share) if share < 1 else 0
+    assert set(dropped.unique().tolist()) <= {0.0, torch.tensor(2.0).mul(scale).item()}
+    assert not dropped[-1, ..., 3:].any()
+    assert torch.equal(leaf.grad, torch.where(dropped > 0, 2 * scale, 0.0))
+    heard = dropped[:-1].count_nonzero() / dropped[:-1].numel()
+    assert abs(heard - (1 - share)) < 4 * (share * (1 - share) / dropped[:-1].numel()) ** 0.5 + 1e-9
+    torch.manual_seed(0)
+    assert torch.equal(silence.relu_silenced((leaf * 2).detach(), lengths, share), dropped)
+
+
 def test_shuffle_deals_channels():
     encoded = torch.arange(6.0).reshape(1, 6, 1, 1)
     assert layers.shuffle(encoded, 2).flatten().tolist() == [0, 3, 1, 4, 2, 5]
