@@ -17,7 +17,7 @@ from carnelian.models.cost import Cost, measure
 from carnelian.recipe import Recipe, load_recipe
 
 #: numbers that an optimizer remembers for each weight
-STATES = {"novograd": 1, "sgd": 1}
+STATES = {"novograd": 1, "sgd": 1, "muon": 1}
 
 
 def info(

@@ -64,6 +64,7 @@ def stop_at(recipe: dict, folder: Path, step: int, number: int = signal.SIGTERM)
         ("novograd", {"workers": 2, "checkpoint_activations": True}),
         ("adamw", {"average": 0.9, "accumulate": 2, "precision": "bf16"}),
         ("sgd", {"clip": 1.0, "batch_size": 0, "batch_seconds": 2.0}),
+        ("muon", {"clip": 1.0}),
     ],
 )
 def test_resumed_training_ends_at_the_same_bits(recipe, tmp_path, optimizer, train):

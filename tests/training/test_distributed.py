@@ -230,6 +230,7 @@ def test_a_model_divided_among_processes_trains_as_one_that_is_not(steady, tmp_p
     runs = {
         "larc": {"optimizer": {"name": "sgd"}, "train": {"larc": 0.001, "accumulate": 2, "sync_norm": False}},
         "adamw": {"optimizer": {"name": "adamw"}, "train": {"checkpoint_activations": True, "precision": "bf16"}},
+        "muon": {"optimizer": {"name": "muon"}, "train": {"average": 0.9}},
         "novograd": {"optimizer": {"name": "novograd"}, "train": {"clip": 1.0}},
     }
     for name, tables in runs.items():

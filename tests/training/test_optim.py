@@ -1,4 +1,4 @@
-"""Schedules at the steps that define them; NovoGrad and LARC against their formulas."""
+"""Schedules at the steps that define them; NovoGrad, Muon and LARC against their formulas."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from carnelian.errors import RecipeError
-from carnelian.training.optim import OPTIMIZERS, SCHEDULES, NovoGrad, scale_by_larc
+from carnelian.training.optim import OPTIMIZERS, SCHEDULES, NovoGrad, orthogonal, scale_by_larc
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -57,6 +57,41 @@ def test_novograd_takes_the_steps_of_its_paper():
         momentum = 0.9 * momentum + gradient / second.sqrt() + 0.01 * expected
         expected = expected - 0.1 * momentum
     torch.testing.assert_close(weight.detach(), expected)
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 24), (2, 16, 90), (1, 30, 30)])
+def test_orthogonal_keeps_singular_vectors(shape):
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+    inside = left.mT @ orthogonal(matrices) @ right.mT
+    values = inside.diagonal(dim1=1, dim2=2)
+    torch.testing.assert_close(inside, torch.diag_embed(values), rtol=0, atol=1e-10)
+    assert values.min() > 0 and values.max() < 1.28 and values[:, 1:-1].min() > 0.72
+
+
+def test_muon_leaves_what_mixes_no_channels_to_adam():
+    shapes = [(4, 3, 1, 5), (4, 1, 1, 5), (6, 4), (6,)]
+    draw = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=draw) for shape in shapes]
+    gradients = [[torch.randn(shape, generator=draw) for shape in shapes] for _ in range(3)]
+    ours, adams = [[tensor.clone().requires_grad_() for tensor in start] for _ in range(2)]
+    optimizer, adam = (
+        OPTIMIZERS[name](weights, weight_decay=0.1) for name, weights in (("muon", ours), ("adamw", adams))
+    )
+    expected, momentum = start[0].flatten(1), torch.zeros(4, 15)
+    for step in gradients:
+        for weights, taken in ((ours, optimizer), (adams, adam)):
+            taken.param_groups[0]["lr"] = 0.1
+            for weight, gradient in zip(weights, step):
+                weight.grad = gradient.clone()
+            taken.step()
+        momentum = 0.95 * momentum + step[0].flatten(1)
+        update = orthogonal((step[0].flatten(1) + 0.95 * momentum)[None])[0]
+        expected = expected * (1 - 0.1 * 0.1) - 0.1 * 0.2 * math.sqrt(15) * update
+        assert all(weight.grad is not None for weight in ours)
+    torch.testing.assert_close(ours[0].detach().flatten(1), expected)
+    for mine, adams_own in zip(ours[1:], adams[1:]):
+        assert torch.equal(mine, adams_own)
 
 
 @pytest.mark.parametrize(("clip", "scale"), [(True, 0.001 * 5 / (0.1 * 10)), (False, 0.001 * 5 / 10)])
