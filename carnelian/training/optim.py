@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as distributed
+import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import SGD, AdamW, Optimizer
@@ -80,6 +81,9 @@ def orthogonal(matrices: Tensor) -> Tensor:
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonal(matrices.mT).mT
     matrices = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    matrices = F.hardshrink(
+        matrices, 1e-12
+    )  # the momenta of dead channels become denormal, which slows products many times
     for a, b, c in POLAR_STEPS:
         square = matrices @ matrices.mT
         matrices = torch.baddbmm(matrices, torch.baddbmm(square, square, square, beta=b, alpha=c), matrices, beta=a)
