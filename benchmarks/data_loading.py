@@ -20,7 +20,7 @@ from carnelian.commands.shard import write_shards
 from carnelian.console import table
 from carnelian.data.alphabet import ENGLISH, Alphabet
 from carnelian.data.audio import load_audio, resample
-from carnelian.data.augment import Augmentation, chain
+from carnelian.data.augment import Augmentation, at_speed, chain
 from carnelian.data.batch import collate, load_batches, plan_batches
 from carnelian.data.utterance import Manifest, Utterance, write_manifest
 
@@ -78,8 +78,8 @@ def stages(manifest: Manifest, folder: Path, repeats: int) -> list[tuple[str, st
         for rate in (8000, 44100, 48000)
         for given in [[resample(waveform, RATE, rate) for waveform in audio]]
     ]
+    rows.append(("augment: speed", rate_of(lambda: [at_speed(waveform, 1.07) for waveform in audio])))
     for name, settings in {
-        "speed": {},
         "gain": {},
         "white_noise": {},
         "noise": {"manifest": one},
@@ -102,11 +102,13 @@ def stages(manifest: Manifest, folder: Path, repeats: int) -> list[tuple[str, st
 def whole(manifest: Manifest, repeats: int) -> list[tuple[str, str]]:
     """(way, seconds of audio per second) of finished batches."""
     augment = chain({"speed": {}, "gain": {}, "white_noise": {}}, RATE)
-    plan = plan_batches(manifest.durations, batch_size=16, shards=manifest.shards)
+    speeds = augment.speeds(len(manifest), np.random.default_rng(0)) if augment.speeds else np.ones(len(manifest))
+    plan = plan_batches(manifest.durations / speeds, batch_size=16, shards=manifest.shards)
     seconds = float(manifest.durations.sum())
 
     def load(workers: int) -> None:
-        for _ in load_batches(manifest, plan, alphabet=ALPHABET, sample_rate=RATE, augment=augment, workers=workers):
+        how = {"augment": augment, "speeds": speeds, "workers": workers}
+        for _ in load_batches(manifest, plan, alphabet=ALPHABET, sample_rate=RATE, **how):
             pass
 
     return [

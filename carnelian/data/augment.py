@@ -1,7 +1,7 @@
-"""Augmentations: functions (audio, rng) -> audio, made by factories whose keyword arguments are a recipe's keys."""
+"""Augmentations: functions (audio, rng) -> audio, made by factories whose keyword arguments are a recipe's keys; and speeds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any
 
@@ -12,16 +12,25 @@ from carnelian.data.utterance import Manifest
 from carnelian.errors import RecipeError
 
 Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Speeds = Callable[[int, np.random.Generator], np.ndarray]
 
 
-def speed(low: float = 0.9, high: float = 1.1, factors: Sequence[float] = (), probability: float = 1.0) -> Augmentation:
-    """Plays faster or slower, pitch and all: one of `factors`, or any factor between low and high (Ko et al. 2015)."""
+def speed(low: float = 0.9, high: float = 1.1, factors: Sequence[float] = (), probability: float = 1.0) -> Speeds:
+    """How fast each of so many utterances is played: one of `factors`, or any between low and high (Ko et al. 2015).
 
-    def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        factor = rng.choice(factors) if len(factors) else rng.uniform(low, high)
-        return resample(audio, float(factor), 1.0, quality="MQ")
+    Drawn for a whole epoch before it is cut into batches, so that these hold what is of like length when it is heard.
+    """
 
-    return sometimes(probability, apply)
+    def draw(count: int, rng: np.random.Generator) -> np.ndarray:
+        drawn = rng.choice(factors, count) if len(factors) else rng.uniform(low, high, count)
+        return np.where(rng.random(count) < probability, drawn, 1.0)
+
+    return draw
+
+
+def at_speed(audio: np.ndarray, factor: float) -> np.ndarray:
+    """Played faster or slower, pitch and all."""
+    return audio if factor == 1 else resample(audio, float(factor), 1.0, quality="MQ")
 
 
 def gain(low: float = -10.0, high: float = 10.0, probability: float = 1.0) -> Augmentation:
@@ -111,7 +120,7 @@ def telephone(probability: float = 1.0, sample_rate: int = 16000) -> Augmentatio
     return sometimes(probability, apply)
 
 
-AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
+AUGMENTATIONS: dict[str, Callable[..., Any]] = {
     "speed": speed,
     "gain": gain,
     "white_noise": white_noise,
@@ -137,9 +146,22 @@ def sometimes(probability: float, apply: Augmentation) -> Augmentation:
     return lambda audio, rng: apply(audio, rng) if rng.random() < probability else audio
 
 
-def chain(augmentations: Mapping[str, Mapping[str, Any]], sample_rate: int = 16000) -> Augmentation:
-    """Augmentations one after the other, from a recipe's tables: `{"speed": {"low": 0.9}, "gain": {}}`."""
-    steps = []
+@dataclass(frozen=True)
+class Chain:
+    """Augmentations one after the other, and the speeds at which what they get is to be played (None: as recorded)."""
+
+    steps: tuple[Augmentation, ...]
+    speeds: Speeds | None
+
+    def __call__(self, audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        for step in self.steps:
+            audio = step(audio, rng)
+        return audio
+
+
+def chain(augmentations: Mapping[str, Mapping[str, Any]], sample_rate: int = 16000) -> Chain:
+    """The augmentations of a recipe's tables, in their order: `{"speed": {"low": 0.9}, "gain": {}}`."""
+    made: dict[str, Any] = {}
     for name, settings in augmentations.items():
         if name not in AUGMENTATIONS:
             raise RecipeError(f"[augment.{name}]: no such augmentation. Known are: {', '.join(AUGMENTATIONS)}")
@@ -156,13 +178,8 @@ def chain(augmentations: Mapping[str, Mapping[str, Any]], sample_rate: int = 160
             raise RecipeError(f"[augment.{name}] low = {low}, high = {high}: give two numbers, the lower first")
         rate = {"sample_rate": sample_rate} if "sample_rate" in known else {}
         try:
-            steps.append(AUGMENTATIONS[name](**rate | dict(settings)))
+            made[name] = AUGMENTATIONS[name](**rate | dict(settings))
         except TypeError as error:
             raise RecipeError(f"[augment.{name}]: {error}. Known keys are: {', '.join(known)}") from None
-
-    def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        for step in steps:
-            audio = step(audio, rng)
-        return audio
-
-    return apply
+    speeds = made.pop("speed", None)
+    return Chain(tuple(made.values()), speeds)

@@ -12,7 +12,7 @@ import torch
 
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.audio import load_audio
-from carnelian.data.augment import Augmentation
+from carnelian.data.augment import Augmentation, at_speed
 from carnelian.data.shards import read_ahead
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
@@ -195,18 +195,22 @@ def load_batches(
     seed: int = 0,
     epoch: int = 0,
     augment: Augmentation | None = None,
+    speeds: np.ndarray | None = None,
     workers: int = 2,
     start: int = 0,
 ) -> Iterator[Batch]:
     """The plan's batches in order, from its batch `start` on, made ahead by `workers` threads (0: none).
 
-    Augmentation draws from (seed, epoch, index of the utterance): batches are the same for any workers and start.
+    Augmentation draws from (seed, epoch, index of the utterance): batches are the same for any workers and start. `speeds` are
+    how fast each utterance of the manifest is played, ahead of the augmentation.
     """
 
     def load(index: int) -> tuple[Utterance, np.ndarray]:
         utterance = manifest[index]
         try:
             audio = load_audio(utterance, sample_rate)
+            if speeds is not None:
+                audio = at_speed(audio, speeds[index])
             return utterance, augment(audio, np.random.default_rng((seed, epoch, index))) if augment else audio
         except Exception as error:
             error.add_note(f"while loading {utterance.audio_filepath}")

@@ -36,11 +36,23 @@ class Corpus:
             )
         self.durations = durations[self.kept]
 
+    def speeds(self, epoch: int) -> np.ndarray | None:
+        """How fast an epoch plays each utterance of the manifest; None: as recorded."""
+        if self.augment is None or self.augment.speeds is None:
+            return None
+        count = len(self.manifest)
+        return self.augment.speeds(count, np.random.default_rng((self.seed, epoch, count)))  # as no utterance's own
+
+    def seconds(self, epoch: int) -> np.ndarray:
+        """Seconds of each utterance that is trained on, as an epoch plays it."""
+        speeds = self.speeds(epoch)
+        return self.durations if speeds is None else self.durations / speeds[self.kept]
+
     def plan(self, epoch: int) -> list[np.ndarray]:
         """The batches of an epoch, as indices into `durations`."""
         settings = self.settings
         return plan_batches(
-            self.durations,
+            self.seconds(epoch),
             batch_size=settings.batch_size or None,
             batch_seconds=settings.batch_seconds or None,
             seed=self.seed,
@@ -62,6 +74,7 @@ class Corpus:
             seed=self.seed,
             epoch=epoch,
             augment=self.augment,
+            speeds=self.speeds(epoch),
             workers=self.settings.workers,
             start=start,
         )
@@ -70,7 +83,7 @@ class Corpus:
     def describe(self) -> None:
         """Notes what is trained on, what is left out, and what is resampled."""
         left = len(self.manifest) - len(self.kept)
-        share = padding_share(self.plan(1), self.durations)
+        share = padding_share(self.plan(1), self.seconds(1))
         console.note(
             f"{len(self.kept)} utterances, {self.durations.sum() / 3600:.2f} h, {100 * share:.1f} % padding"
             + (f"; {left} left out by their duration" if left else "")

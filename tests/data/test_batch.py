@@ -121,7 +121,15 @@ def manifest(tmp_path_factory):
 def loaded(manifest, plan=None, **how):
     plan = plan_batches(manifest.durations, batch_size=4, seed=1, epoch=2) if plan is None else plan
     augment = chain({"speed": {}, "gain": {}, "white_noise": {}}, 16000)
-    settings = {"alphabet": ALPHABET, "sample_rate": 16000, "seed": 1, "epoch": 2, "augment": augment} | how
+    speeds = augment.speeds(len(manifest), np.random.default_rng(3))
+    settings = {
+        "alphabet": ALPHABET,
+        "sample_rate": 16000,
+        "seed": 1,
+        "epoch": 2,
+        "augment": augment,
+        "speeds": speeds,
+    } | how
     return load_batches(manifest, plan, **settings)
 
 

@@ -53,5 +53,10 @@ def manifest(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def equal_manifest(tmp_path) -> Path:
+    return write_corpus(tmp_path / "equal", 60, equal=True)
+
+
+@pytest.fixture
 def recipe(manifest) -> dict:
     return small_recipe(manifest)
