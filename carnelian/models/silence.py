@@ -1,4 +1,5 @@
-"""Zero past each row's length, in activations and in their gradients: a row alone equals the same row in a batch."""
+"""Zero past each row's length, in activations and in their gradients: a row alone equals the same row in a batch. And dropout,
+where it comes right after."""
 
 import numpy as np
 import torch

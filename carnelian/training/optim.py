@@ -81,9 +81,8 @@ def orthogonal(matrices: Tensor) -> Tensor:
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonal(matrices.mT).mT
     matrices = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    matrices = F.hardshrink(
-        matrices, 1e-12
-    )  # the momenta of dead channels become denormal, which slows products many times
+    # the momenta of dead channels become denormal numbers, of which a product takes many times as long
+    matrices = F.hardshrink(matrices, 1e-12)
     for a, b, c in POLAR_STEPS:
         square = matrices @ matrices.mT
         matrices = torch.baddbmm(matrices, torch.baddbmm(square, square, square, beta=b, alpha=c), matrices, beta=a)
