@@ -75,16 +75,16 @@ class Speaker:
         except ImportError:
             raise MissingExtraError("espeakng-loader", "quickstart", "Synthetic speech") from None
         self.folder = TemporaryDirectory(ignore_cleanup_errors=True)
-        self.library = ctypes.CDLL(shutil.copy(espeakng_loader.get_library_path(), self.folder.name))
+        self.espeak = ctypes.CDLL(shutil.copy(espeakng_loader.get_library_path(), self.folder.name))
         home = Path(espeakng_loader.get_data_path())
         if len(str(home)) > 120:  # the library cuts paths off after 160 characters
             home = Path(self.folder.name, home.name)
             home.symlink_to(espeakng_loader.get_data_path())
-        self.sample_rate = self.library.espeak_Initialize(SYNCHRONOUS, BUFFER, os.fsencode(home.parent), 0)
+        self.sample_rate = self.espeak.espeak_Initialize(SYNCHRONOUS, BUFFER, os.fsencode(home.parent), 0)
         self.pieces: list[np.ndarray] = []
         signature = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
         self.callback = signature(self._hear)  # held, or it would be collected while the library calls it
-        self.library.espeak_SetSynthCallback(self.callback)
+        self.espeak.espeak_SetSynthCallback(self.callback)
 
     def _hear(self, samples, count: int, events) -> int:
         if count > 0:
@@ -93,14 +93,14 @@ class Speaker:
 
     def say(self, text: str, voice: str = "en-us", *, speed: int = 175, pitch: int = 50, seed: int = 0) -> np.ndarray:
         """The spoken text, float32 (S,) at `sample_rate`; `voice` is an accent, or accent+speaker ("en-us+f2")."""
-        if self.library.espeak_SetVoiceByName(voice.encode()):
+        if self.espeak.espeak_SetVoiceByName(voice.encode()):
             raise ManifestError(f'voice "{voice}": espeak-ng has none of this name. Try "en-us" or "en-us+f2"')
-        self.library.espeak_SetParameter(RATE, speed, 0)
-        self.library.espeak_SetParameter(HEIGHT, pitch, 0)
-        self.library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
+        self.espeak.espeak_SetParameter(RATE, speed, 0)
+        self.espeak.espeak_SetParameter(HEIGHT, pitch, 0)
+        self.espeak.espeak_ng_SetRandSeed(ctypes.c_long(seed))
         self.pieces = []
         spoken = text.encode()
-        self.library.espeak_Synth(spoken, ctypes.c_size_t(len(spoken) + 1), 0, 0, 0, UTF8, None, None)
+        self.espeak.espeak_Synth(spoken, ctypes.c_size_t(len(spoken) + 1), 0, 0, 0, UTF8, None, None)
         pieces = self.pieces or [np.zeros(0, dtype=np.int16)]
         return np.concatenate(pieces).astype(np.float32) / 32768
 

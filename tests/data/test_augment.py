@@ -105,11 +105,13 @@ def test_telephone_is_narrow_and_coarse():
 def test_the_generator_alone_decides(tmp_path):
     manifest = manifest_of(tmp_path, 0.1 * rng(1).standard_normal(50_000), "noise")
     tables = {name: {"manifest": manifest} if name in ("noise", "impulse") else {} for name in AUGMENTATIONS}
-    augment = chain({name: settings | {"probability": 0.5} for name, settings in tables.items()}, 16000)
+    tables = {name: settings | {"probability": 0.5} for name, settings in tables.items()}
+    augment = chain(tables | {"gain": {}}, 16000)  # always there, so that no two are alike
     results = [augment(TONE, rng((3, 1, index))) for index in range(20)]
     for index in reversed(range(20)):
         np.testing.assert_array_equal(augment(TONE, rng((3, 1, index))), results[index])
-    assert len({result.tobytes() for result in results}) > 15
+    assert len({result.tobytes() for result in results}) == 20
+    np.testing.assert_array_equal(augment.speeds(50, rng(4)), augment.speeds(50, rng(4)))
     assert all(result.dtype == np.float32 and np.isfinite(result).all() for result in results)
 
 

@@ -53,8 +53,8 @@ def manifest(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def equal_manifest(tmp_path) -> Path:
-    return write_corpus(tmp_path / "equal", 60, equal=True)
+def long_manifest(tmp_path) -> Path:
+    return write_corpus(tmp_path / "long", 60)
 
 
 @pytest.fixture
