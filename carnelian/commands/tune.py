@@ -30,7 +30,7 @@ def tune(
     device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
 ) -> None:
-    """Find the language model's weight, the word bonus and the beam width that give the fewest word errors."""
+    """Find the language model's weight and the word bonus, in the middle of those that could give the fewest word errors, and the beam width."""
     if language_model is None:
         raise DecodingError("tune: no language model given, so there is nothing to weigh. Give --language-model FILE")
     recognizer = Recognizer.load(model, device=device)
@@ -49,7 +49,7 @@ def tune(
         (count_errors(said, each[0].text) for said, each in zip(references, Greedy(decoder.alphabet).batch(log_probs))),
         Errors(),
     )
-    total = len(alpha) * len(beta) + 8 * refinements + len(beam_width) - 1
+    total = len(alpha) * len(beta) + 9 * refinements + len(beam_width)
     with bar("weights", total) as advance:
         tuning = tune_weights(
             decoder,
@@ -66,7 +66,8 @@ def tune(
     all_hypotheses = settings.decoder(recognizer.alphabet, hypotheses=best[2])
     rates = {
         "greedy": greedy.rate,
-        f"alpha {best[0]}, beta {best[1]}, beam width {best[2]}": tuning.tried[best].rate,
+        f"alpha {best[0]}, beta {best[1]}, beam width {best[2]}": tuning.errors(best).rate,
+        "fewest of all weights tried": min(tuning.errors(weights).rate for weights in tuning.tried),
         "oracle of that beam": oracle_errors(all_hypotheses, log_probs, references).rate,
     }
     table("Word error rates", ("", "WER %"), [(name, f"{100 * rate:.2f}") for name, rate in rates.items()])
@@ -74,6 +75,6 @@ def tune(
     note(f"wrote {out}; give it to transcribe, evaluate or serve as --decoding {out}")
     if plot:
         width = sorted(beam_width)[len(beam_width) // 2]
-        points = {(a, b): 100 * errors.rate for (a, b, w), errors in tuning.tried.items() if w == width}
+        points = {weights[:2]: 100 * tuning.errors(weights).rate for weights in tuning.tried if weights[2] == width}
         plot_heat_map(points, plot, title="WER %", rows="alpha", columns="beta")
         note(f"wrote {plot}")

@@ -6,7 +6,8 @@ import pytest
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.beam import BeamSearch
 from carnelian.decoding.ngram import NGramBuilder
-from carnelian.decoding.tuning import decoded_errors, oracle_errors, tune_weights
+from carnelian.decoding.tuning import Tuning, decoded_errors, oracle_errors, tune_weights
+from carnelian.scoring.wer import Errors
 
 ALPHABET = Alphabet(" abc")
 
@@ -48,9 +49,23 @@ def test_tuning(spoken):
         report=lambda weights, errors: heard.append(weights),
     )  # fmt: skip
     assert heard == list(tuning.tried) and {(0.0, -2.0, 16), (2.0, 1.0, 16)} <= tuning.tried.keys()
-    fewest = tuning.tried[tuning.best]
-    assert fewest.total == min(errors.total for errors in tuning.tried.values())
-    assert fewest == decoded_errors(decoder.weighed(*tuning.best), log_probs, references)
-    assert fewest.total < decoded_errors(BeamSearch(ALPHABET), log_probs, references).total
+    assert tuning.tried[tuning.best] == decoded_errors(decoder.weighed(*tuning.best), log_probs, references)
+    best, without = (
+        tuning.errors(tuning.best),
+        sum(decoded_errors(BeamSearch(ALPHABET), log_probs, references), Errors()),
+    )
+    assert best.total < without.total
     oracle = BeamSearch(ALPHABET, decoder.vocabulary.model, hypotheses=16).weighed(*tuning.best)
-    assert oracle_errors(oracle, log_probs, references).total <= fewest.total
+    assert oracle_errors(oracle, log_probs, references).total <= best.total
+
+
+def test_the_centre_lies_between_weights_that_could_be_best():
+    """Two utterances, each for other weights: no more to the one than to the other; and to the better where one is."""
+    right, wrong = Errors(hits=1), Errors(substitutions=1)
+    tuning = Tuning(
+        {(0.0, 0.0, 16): [right, wrong] * 20, (1.0, 2.0, 16): [wrong, right] * 20, (5.0, 5.0, 16): [wrong] * 40}
+    )
+    alpha, beta = tuning.centre()
+    assert abs(alpha - 0.5) < 0.1 and beta == pytest.approx(2 * alpha)
+    tuning.tried[0.0, 0.0, 16] = [right] * 40
+    assert tuning.centre() == (0.0, 0.0)
