@@ -30,7 +30,7 @@ def tune(
     device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
 ) -> None:
-    """Find the language model's weight and the word bonus, in the middle of those that could give the fewest word errors, and the beam width."""
+    """Find the language model's weight, the word bonus and the beam width that give few word errors, and not by luck alone."""
     if language_model is None:
         raise DecodingError("tune: no language model given, so there is nothing to weigh. Give --language-model FILE")
     recognizer = Recognizer.load(model, device=device)
