@@ -50,11 +50,10 @@ def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: 
         raise CheckpointError(
             f"export nemo: the encoder is a {type(encoder).__name__}; Jasper, QuartzNet and their kin can be exported"
         )
-    if encoder.front.planes or encoder.upsample > 1:
-        what = (
-            "begins with planes (convolutions over bands and frames)" if encoder.front.planes else "ends with upsample"
+    if encoder.front.planes:
+        raise CheckpointError(
+            "export nemo: the encoder begins with planes, convolutions over bands and frames, which NeMo's ConvASREncoder has not"
         )
-        raise CheckpointError(f"export nemo: the encoder {what}, which NeMo's ConvASREncoder has not")
     if recipe.get("criterion", {}).get("name", "ctc") != "ctc":
         raise CheckpointError("export nemo: the model was trained by ASG; NeMo knows CTC. Train one with CTC")
     features = feature_settings(recipe)

@@ -11,20 +11,15 @@ def convolutional(
     *,
     rows: Sequence[dict],
     planes: Sequence[dict] = (),
-    upsample: int = 1,
     activation: str = "relu",
     norm: str = "batch",
     mask: bool = True,
 ) -> ConvolutionalEncoder:
-    """Rows given one by one, each a table of `Row`'s fields; before them convolutions over bands and frames, of `Plane`'s.
-
-    `upsample`: steps that come out for each of the last row's, its channels shared among them.
-    """
+    """Rows given one by one, each a table of `Row`'s fields; before them convolutions over bands and frames, of `Plane`'s."""
     return ConvolutionalEncoder(
         features,
         [Row(**row) for row in rows],
         planes=[Plane(**plane) for plane in planes],
-        upsample=upsample,
         activation=activation,
         norm=norm,
         mask=mask,

@@ -289,14 +289,12 @@ class ConvolutionalEncoder(nn.Module):
         rows: Sequence[Row],
         *,
         planes: Sequence[Plane] = (),
-        upsample: int = 1,
         activation: str = "relu",
         norm: str = "batch",
         mask: bool = True,
     ):
-        """`planes` come before the rows; behind them the channels of each step are dealt out to `upsample` steps of as much
-        fewer channels (after Shi et al., arXiv 1609.05158). `activation` is one of ACTIVATIONS, `norm` one of NORMS; without
-        `mask` the padding of a batch is treated as sound."""
+        """`planes` come before the rows; `activation` is one of ACTIVATIONS, `norm` one of NORMS; without `mask` the padding of
+        a batch is treated as sound."""
         super().__init__()
         for name, value, known in (("activation", activation, ACTIVATIONS), ("norm", norm, NORMS)):
             if value not in known:
@@ -305,7 +303,8 @@ class ConvolutionalEncoder(nn.Module):
             raise RecipeError(
                 "[encoder] rows: there are none. Give at least one, such as { channels = 256, kernel = 11 }"
             )
-        self.rows, self.upsample, self.mask = tuple(rows), upsample, mask
+        self.rows, self.mask = tuple(rows), mask
+        self.channels = rows[-1].channels
         self.front = Planes(features, planes)
         self.stride = self.front.stride
         #: frames that one step is computed from
@@ -322,13 +321,6 @@ class ConvolutionalEncoder(nn.Module):
             self.stride *= row.stride
         if norm == "layer" or any(row.excitation for row in rows):
             self.receptive_field = math.inf
-        if upsample < 1 or rows[-1].channels % upsample or self.stride % upsample:
-            raise RecipeError(
-                f"[encoder] upsample = {upsample}: the last row has {rows[-1].channels} channels and the stride is {self.stride}. "
-                "Give a divisor of both"
-            )
-        self.channels = rows[-1].channels // upsample
-        self.stride //= upsample
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -338,9 +330,6 @@ class ConvolutionalEncoder(nn.Module):
         for row, block in zip(self.rows, self.blocks):
             encoded, lengths = block(inputs, lengths)
             inputs = [*inputs, encoded] if row.residual == "dense" else [encoded]
-        encoded = encoded.squeeze(2)
-        if self.upsample > 1:
-            encoded = encoded.unflatten(1, (self.upsample, -1)).permute(0, 2, 3, 1).flatten(2)
-        if self.upsample > 1 or not self.mask:
+        if not self.mask:
             lengths = (-(-frames // self.stride)).clamp_max(encoded.shape[-1])
-        return encoded, lengths
+        return encoded.squeeze(2), lengths

@@ -137,24 +137,6 @@ def test_unknown_choices_are_named(settings, row):
         convolutional(8, rows=[{"channels": 4, "kernel": 3, **row}], **settings)
 
 
-def test_upsample_deals_the_channels_of_a_step_out_to_steps():
-    rows = [{"channels": 6, "kernel": 3, "stride": 6}]
-    plain, upsampled = convolutional(8, rows=rows).eval(), convolutional(8, rows=rows, upsample=3).eval()
-    upsampled.load_state_dict(plain.state_dict())
-    features, frames = random(2, 8, 60).float(), torch.tensor([60, 13])
-    (encoded, steps), (dealt, dealt_steps) = plain(features, frames), upsampled(features, frames)
-    assert (plain.stride, upsampled.stride, upsampled.channels) == (6, 2, 2)
-    assert (steps.tolist(), dealt_steps.tolist(), dealt.shape) == ([10, 3], [30, 7], (2, 2, 30))
-    for part in range(3):
-        torch.testing.assert_close(dealt[:, :, part::3], encoded[:, 2 * part : 2 * part + 2])
-
-
-@pytest.mark.parametrize("upsample", [0, 3, 4])
-def test_upsample_divides_channels_and_stride(upsample):
-    with pytest.raises(RecipeError, match=f"upsample = {upsample}: the last row has 6 channels and the stride is 4"):
-        convolutional(8, rows=[{"channels": 6, "kernel": 3, "stride": 4}], upsample=upsample)
-
-
 @pytest.mark.parametrize("plane", [{"kernel": [4, 3]}, {"kernel": [3]}, {"kernel": [3, 3], "stride": [2]}])
 def test_a_plane_has_two_axes_and_odd_kernels(plane):
     with pytest.raises(RecipeError, match=r"planes: kernel .* Give two of each"):
