@@ -7,11 +7,11 @@ from itertools import product
 import numpy as np
 
 from carnelian.decoding.beam import BeamSearch
+from carnelian.scoring.confidence import drawn_sums
 from carnelian.scoring.wer import Errors, count_errors
 
 ALPHAS = (0.2, 0.5, 0.8, 1.1, 1.5, 2.0)
 BETAS = (-1.0, 0.5, 2.0, 3.5, 5.0)
-RESAMPLES = 1000
 Weights = tuple[float, float, int]  # alpha, beta, beam width
 
 
@@ -32,12 +32,10 @@ class Tuning:
         A few utterances hardly determine them: many weights are as good, and which has the fewest errors is chance. On
         speakers that were not tuned on the mean has fewer errors than the best (Breiman, "Bagging predictors", 1996).
         """
-        totals = np.array([[errors.total for errors in each] for each in self.tried.values()])
-        utterances = totals.shape[1]
-        drawn = np.random.default_rng(0).multinomial(utterances, np.full(utterances, 1 / utterances), RESAMPLES)
-        resampled = totals @ drawn.T
-        winning = resampled == resampled.min(0)
-        alpha, beta, _ = (winning / winning.sum(0)).mean(1) @ np.array(list(self.tried))
+        totals = np.array([[errors.total for errors in each] for each in zip(*self.tried.values())])
+        resampled = drawn_sums(totals, draws=1000, seed=0)
+        winning = resampled == resampled.min(1, keepdims=True)
+        alpha, beta, _ = (winning / winning.sum(1, keepdims=True)).mean(0) @ np.array(list(self.tried))
         return float(alpha), float(beta)
 
 

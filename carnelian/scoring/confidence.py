@@ -7,9 +7,6 @@ import numpy as np
 
 from carnelian.scoring.wer import Errors
 
-AT_ONCE = 4_000_000
-"""Drawn utterances held in memory at a time."""
-
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -74,12 +71,13 @@ def drawn_rates(
     index = [numbers.setdefault(group, len(numbers)) for group in (range(len(counts)) if groups is None else groups)]
     sums = np.zeros((len(numbers), 2), dtype=np.int64)
     np.add.at(sums, index, np.array(counts, dtype=np.int64).reshape(-1, 2))
-    size = max(1, len(sums))
-    step, rng = max(1, AT_ONCE // size), np.random.default_rng(seed)
-    drawn = [
-        sums[rng.integers(size, size=(min(step, draws - done), size))].sum(axis=1)
-        for done in range(0, draws if len(sums) else 0, step)
-    ]
-    totals = np.concatenate([*drawn, np.zeros((0, 2), dtype=np.int64)])
+    totals = drawn_sums(sums, draws, seed)
     totals = totals[totals[:, 1] > 0]
     return totals[:, 0] / totals[:, 1]
+
+
+def drawn_sums(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """The sums (draws, K) of the rows of `values` (N, K) in each draw, with replacement, of N of them."""
+    count, rng = len(values), np.random.default_rng(seed)
+    drawn = (np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(draws if count else 0))
+    return np.array([times @ values for times in drawn], values.dtype).reshape(-1, values.shape[1])
