@@ -11,7 +11,7 @@ from carnelian.decoding.settings import Decoding, write_decoding
 from carnelian.decoding.tuning import ALPHAS, BETAS, oracle_errors, tune_weights
 from carnelian.errors import DecodingError, ManifestError
 from carnelian.recognizer import Recognizer
-from carnelian.scoring.report import plot_heat_map
+from carnelian.scoring.report import plot_weights
 from carnelian.scoring.wer import Errors, count_errors
 
 
@@ -75,6 +75,9 @@ def tune(
     note(f"wrote {out}; give it to transcribe, evaluate or serve as --decoding {out}")
     if plot:
         width = sorted(beam_width)[len(beam_width) // 2]
-        points = {weights[:2]: 100 * tuning.errors(weights).rate for weights in tuning.tried if weights[2] == width}
-        plot_heat_map(points, plot, title="WER %", rows="alpha", columns="beta")
+        plot_weights(
+            {weights[:2]: tuning.errors(weights).rate for weights in tuning.tried if weights[2] == width},
+            best[:2],
+            plot,
+        )
         note(f"wrote {plot}")

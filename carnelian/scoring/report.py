@@ -1,4 +1,4 @@
-"""Error rates for people to read: tables, and a heat map of confused words. The door to matplotlib."""
+"""Error rates for people to read: tables, and pictures. The door to matplotlib."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
@@ -104,21 +104,22 @@ def plot_confusions(report: Report, path: Path, most: int = 20) -> None:
     figure.savefig(path)
 
 
-def plot_heat_map(points: dict[tuple[float, float], float], path: Path, *, title: str, rows: str, columns: str) -> None:
-    """A heat map of values at (row, column), as an image file; places without a value stay white."""
+def plot_weights(rates: dict[tuple[float, float], float], chosen: tuple[float, float], path: Path) -> None:
+    """The error rates of a search's weights (alpha, beta) where they lie, those chosen ringed, as an image file."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtraError("matplotlib", "plot", "A heat map") from None
-    vertical, horizontal = (sorted({point[axis] for point in points}) for axis in (0, 1))
-    values = [[points.get((row, column), float("nan")) for column in horizontal] for row in vertical]
-    figure = Figure(figsize=(2 + 0.6 * len(horizontal), 2 + 0.35 * len(vertical)), layout="constrained")
+        raise MissingExtraError("matplotlib", "plot", "A picture of weights") from None
+    alphas, betas = zip(*rates)
+    percent = [100 * rate for rate in rates.values()]
+    dark = 3 * min(percent)  # where more is all the same: what matters is how flat it is around the fewest
+    figure = Figure(figsize=(10, 8), layout="constrained")
     axes = figure.subplots()
-    figure.colorbar(axes.imshow(values, cmap="magma_r", aspect="auto"), label=title)
-    axes.set_xticks(range(len(horizontal)), [f"{value:g}" for value in horizontal])
-    axes.set_yticks(range(len(vertical)), [f"{value:g}" for value in vertical])
-    axes.set_xlabel(columns)
-    axes.set_ylabel(rows)
-    for (row, column), value in points.items():
-        axes.text(horizontal.index(column), vertical.index(row), f"{value:.1f}", ha="center", va="center", fontsize=7)
+    points = axes.scatter(betas, alphas, s=500, c=percent, cmap="magma_r", vmax=dark or None)
+    figure.colorbar(points, label="WER %", extend="max")
+    for alpha, beta, each in zip(alphas, betas, percent):
+        colour = "white" if each > 0.6 * dark else "black"
+        axes.text(beta, alpha, f"{each:.1f}", ha="center", va="center", fontsize=7, color=colour)
+    axes.scatter(chosen[1], chosen[0], s=700, facecolors="none", edgecolors="tab:blue", linewidths=2)
+    axes.set(xlabel="beta", ylabel="alpha", title=f"chosen: alpha {chosen[0]:g}, beta {chosen[1]:g}")
     figure.savefig(path, dpi=150)

@@ -44,7 +44,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_settings_heat_map_and_rates(folder, capsys):
+def test_settings_picture_and_rates(folder, capsys):
     command.tune(
         folder / "model.safetensors",
         [folder / "held_out.jsonl"],
