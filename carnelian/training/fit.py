@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -171,15 +172,8 @@ def fit(
         rows = sum(len(batch) for batch in batches)
         share = ranks / total_over_processes([rows], device)[0]
         buffers = [buffer.clone() for buffer in training.model.buffers()]
-        for halved in (False, True):
-            parts = [half for batch in batches for half in halves(batch)] if halved and halves else batches
-            try:
-                mean, idle = add_gradients(model, parts, loss, share, scaler, autocast, device)
-                break
-            except torch.OutOfMemoryError as error:
-                if halved or not halves or ranks > 1:
-                    raise RecipeError(OUT_OF_MEMORY.format(step=place.step + 1, error=error)) from None
-                put_back(training, buffers)
+        add = partial(add_gradients, model, loss=loss, share=share, scaler=scaler, autocast=autocast, device=device)
+        (mean, idle), halved = in_memory(training, batches, add, buffers, halves if ranks == 1 else None)
         if scaler:
             scaler.unscale_(training.optimizer)
         norm = whole(nn.utils.clip_grad_norm_(parameters, clip or float("inf")))
@@ -216,6 +210,23 @@ def add_gradients(
             (scaler.scale(total) if scaler else total).backward()
         sums += torch.stack([total.detach(), (losses.detach() == 0).sum()])
     return sums.tolist()
+
+
+def in_memory(
+    training: Training,
+    batches: list,
+    add: Callable[[list], list[float]],
+    buffers: list[Tensor],
+    halves: Callable | None,
+) -> tuple[list[float], bool]:
+    """What `add` gives of the batches; of their halves, and True, where memory does not suffice for them whole."""
+    try:
+        return add(batches), False
+    except torch.OutOfMemoryError as error:
+        if halves is None:
+            raise RecipeError(OUT_OF_MEMORY.format(step=training.place.step + 1, error=error)) from None
+    put_back(training, buffers)
+    return in_memory(training, [half for batch in batches for half in halves(batch)], add, buffers, None)[0], True
 
 
 OUT_OF_MEMORY = (
