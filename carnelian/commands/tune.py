@@ -8,11 +8,11 @@ from carnelian.console import bar, note, table
 from carnelian.data.utterance import Manifest
 from carnelian.decoding.greedy import Greedy
 from carnelian.decoding.settings import Decoding, write_decoding
-from carnelian.decoding.tuning import ALPHAS, BETAS, oracle_errors, tune_weights
+from carnelian.decoding.tuning import ALPHAS, BETAS, decoded_errors, oracle_errors, tune_weights
 from carnelian.errors import DecodingError, ManifestError
 from carnelian.recognizer import Recognizer
 from carnelian.scoring.report import plot_weights
-from carnelian.scoring.wer import Errors, count_errors
+from carnelian.scoring.wer import Errors
 
 
 def tune(
@@ -45,10 +45,7 @@ def tune(
             log_probs += rows
             references += [utterance.text for utterance in batch]
             advance(len(batch))
-    greedy = sum(
-        (count_errors(said, each[0].text) for said, each in zip(references, Greedy(decoder.alphabet).batch(log_probs))),
-        Errors(),
-    )
+    greedy = sum(decoded_errors(Greedy(decoder.alphabet), log_probs, references), Errors())
     total = len(alpha) * len(beta) + 9 * refinements + len(beam_width)
     with bar("weights", total) as advance:
         tuning = tune_weights(

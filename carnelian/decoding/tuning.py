@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 
 from carnelian.decoding.beam import BeamSearch
+from carnelian.decoding.greedy import Greedy
 from carnelian.scoring.confidence import drawn_sums
 from carnelian.scoring.wer import Errors, count_errors
 
@@ -39,7 +40,9 @@ class Tuning:
         return float(alpha), float(beta)
 
 
-def decoded_errors(decoder: BeamSearch, log_probs: Sequence[np.ndarray], references: Iterable[str]) -> list[Errors]:
+def decoded_errors(
+    decoder: BeamSearch | Greedy, log_probs: Sequence[np.ndarray], references: Iterable[str]
+) -> list[Errors]:
     """The word errors of a decoder's best hypotheses, utterance by utterance."""
     return [count_errors(said, each[0].text) for said, each in zip(references, decoder.batch(log_probs))]
 

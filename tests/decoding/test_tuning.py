@@ -50,11 +50,9 @@ def test_tuning(spoken):
     )  # fmt: skip
     assert heard == list(tuning.tried) and {(0.0, -2.0, 16), (2.0, 1.0, 16)} <= tuning.tried.keys()
     assert tuning.tried[tuning.best] == decoded_errors(decoder.weighed(*tuning.best), log_probs, references)
-    best, without = (
-        tuning.errors(tuning.best),
-        sum(decoded_errors(BeamSearch(ALPHABET), log_probs, references), Errors()),
-    )
-    assert best.total < without.total
+    best = tuning.errors(tuning.best)
+    assert best.total == min(tuning.errors(weights).total for weights in tuning.tried)
+    assert best.total < sum(decoded_errors(BeamSearch(ALPHABET), log_probs, references), Errors()).total
     oracle = BeamSearch(ALPHABET, decoder.vocabulary.model, hypotheses=16).weighed(*tuning.best)
     assert oracle_errors(oracle, log_probs, references).total <= best.total
 
