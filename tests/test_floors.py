@@ -27,7 +27,6 @@ DOORS = {
     "tensorboard": "training/log.py",
     "matplotlib": "scoring/report.py",
     "espeakng_loader": "corpora/synthetic.py",
-    "kenlm": "decoding/kenlm.py",
     "yaml": "formats/nemo.py",
     "transformers": "models/hugging_face.py",
 }

@@ -18,7 +18,7 @@ def evaluate(
     model: Annotated[Path, "the checkpoint"],
     manifests: Annotated[list[Path], "manifests of utterances with their text"],
     *,
-    language_model: Annotated[Path | None, "decode with this n-gram model (ARPA or binary)"] = None,
+    language_model: Annotated[Path | None, "decode with this n-gram model (ARPA, binary, or KenLM's binary)"] = None,
     decoding: Annotated[Path | None, "decoding settings as `carnelian tune` wrote them"] = None,
     alpha: Annotated[float | None, "weight of the language model"] = None,
     beta: Annotated[float | None, "bonus for each word"] = None,

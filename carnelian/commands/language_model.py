@@ -20,7 +20,7 @@ from carnelian.decoding.binary import save_binary
 from carnelian.decoding.combine import n_grams, tune_weights
 from carnelian.decoding.estimate import FALLBACK, estimate
 from carnelian.decoding.fusion import with_word_tree
-from carnelian.decoding.language_model import load_language_model, load_scorer
+from carnelian.decoding.language_model import load_language_model
 from carnelian.decoding.ngram import NGram
 from carnelian.errors import LanguageModelError
 from carnelian.files import written
@@ -106,7 +106,7 @@ def _told(blocks: Iterable, advance: Callable[..., None]) -> Iterable:
 
 
 def score(
-    model: Annotated[Path, "a language model: ARPA (plain or gzip), the binary form, or a KenLM binary"],
+    model: Annotated[Path, "a language model: ARPA (plain or gzip), the binary form, or KenLM's"],
     texts: Annotated[
         list[Path], "text files, one sentence a line, plain or gzip, or manifests (.jsonl); - is standard input"
     ],
@@ -115,7 +115,7 @@ def score(
     lower_case: Annotated[bool, "fold the model's words to lower case"] = False,
 ) -> None:
     """Each sentence's log10-probability and its unknown words; perplexity with and without them."""
-    language_model = load_scorer(model, lower_case=lower_case)
+    language_model = load_language_model(model, lower_case=lower_case)
     totals = np.zeros(5)  # sentences, tokens with </s>, unknown words, their log10, log10 of all
     for line in chain.from_iterable(map(read_lines, texts)):
         words = line.split()
@@ -140,15 +140,16 @@ def score(
 
 
 def info(
-    model: Annotated[Path, "a language model: ARPA (plain or gzip), or the binary form"],
+    model: Annotated[Path, "a language model: ARPA (plain or gzip), the binary form, or KenLM's"],
 ) -> None:
     """What a language model holds."""
-    language_model: NGram = load_language_model(model)
+    language_model = load_language_model(model)
     rows: list[tuple[str, object]] = [("order", language_model.order)]
     rows += [(f"{length}-grams", f"{count:,}") for length, count in enumerate(language_model.counts, 1)]
-    bytes_used = sum(array.nbytes for array in language_model.tables) + language_model.text.nbytes
+    *tables, hashed = language_model.tables
+    bytes_used = sum(array.nbytes for array in (*tables, *(hashed or ()), language_model.text))
     rows += [
-        ("contexts", f"{len(language_model.tables.states):,}"),
+        ("contexts", "hashed" if hashed else f"{len(language_model.tables.states):,}"),
         ("log10 of <unk>", f"{language_model.tables.unigrams[language_model.unknown] / LN10:.4f}"),
         ("marks of sentences", "yes" if min(language_model.start, language_model.end) >= 0 else "no"),
         ("memory", f"{bytes_used / 1e6:.1f} MB"),

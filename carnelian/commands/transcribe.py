@@ -26,7 +26,7 @@ def transcribe(
     out: Annotated[
         Path | None, "a file, or for subtitles of many recordings a folder; by default standard output"
     ] = None,
-    language_model: Annotated[Path | None, "decode with this n-gram model (ARPA or binary)"] = None,
+    language_model: Annotated[Path | None, "decode with this n-gram model (ARPA, binary, or KenLM's binary)"] = None,
     decoding: Annotated[Path | None, "decoding settings as `carnelian tune` wrote them"] = None,
     alpha: Annotated[float | None, "weight of the language model"] = None,
     beta: Annotated[float | None, "bonus for each word"] = None,

@@ -19,7 +19,7 @@ def tune(
     model: Annotated[Path, "the checkpoint"],
     manifests: Annotated[list[Path], "manifests of utterances with their text, not those the model is tested on"],
     *,
-    language_model: Annotated[Path | None, "the n-gram model (ARPA or binary)"] = None,
+    language_model: Annotated[Path | None, "the n-gram model (ARPA, binary, or KenLM's binary)"] = None,
     out: Annotated[Path, "write the best settings here, for transcribe, evaluate and serve"] = Path("decoding.toml"),
     plot: Annotated[Path | None, "draw the word error rates over alpha and beta into this image (PNG)"] = None,
     alpha: Annotated[list[float], "a weight of the language model to try; may be given again"] = list(ALPHAS),  # noqa: B006

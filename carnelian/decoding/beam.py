@@ -16,7 +16,7 @@ from carnelian.decoding import search
 from carnelian.decoding.fusion import make_symbols, make_vocabulary, weigh
 from carnelian.decoding.hotwords import make_hot_words
 from carnelian.decoding.log_probs import checked
-from carnelian.decoding.ngram import NGram
+from carnelian.decoding.ngram import NGram, State, handed_out, taken_in, with_context_room
 from carnelian.decoding.prefixes import HotWords, Settings, empty_beam
 from carnelian.decoding.words import Words
 from carnelian.errors import DecodingError
@@ -74,8 +74,7 @@ class BeamSearch:
             math.exp(token_threshold),
             hypotheses == 1 if recombine is None else recombine,
         )
-        if not search.advance.signatures:
-            self._compile()
+        self._compile()
 
     def _compile(self) -> None:
         """Loads the compiled search, so that no utterance waits for it; says so where it has to be compiled first."""
@@ -113,7 +112,7 @@ class BeamSearch:
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             return list(pool.map(lambda each: self(each, hot_words), log_probs))
 
-    def stream(self, hot_words: Mapping[str, float] | None = None, state: int | None = None) -> "Stream":
+    def stream(self, hot_words: Mapping[str, float] | None = None, state: State | None = None) -> "Stream":
         """A search that takes an utterance in chunks; `state` is where an earlier one left the language model."""
         return Stream(self, self.hot_words if hot_words is None else make_hot_words(hot_words, self.alphabet), state)
 
@@ -121,14 +120,16 @@ class BeamSearch:
 class Stream:
     """A search under way: `accept` chunks of log-probabilities, ask for `hypotheses` whenever they are wanted."""
 
-    def __init__(self, decoder: BeamSearch, hot_words: HotWords, state: int | None = None):
+    def __init__(self, decoder: BeamSearch, hot_words: HotWords, state: State | None = None):
         self.decoder = decoder
         self.hot_words = hot_words
         self.language = decoder.language
         if state is not None:
-            self.language = self.language._replace(rules=self.language.rules._replace(first=state))
+            self._make_room(len(state) if isinstance(state, tuple) else 0)
+            first = taken_in(self.language.ngram, state)
+            self.language = self.language._replace(rules=self.language.rules._replace(first=first))
         self.chunks: list[np.ndarray] = []
-        self.states: list[int] = []  # of the language model after each of the hypotheses last given
+        self.states: list[State] = []  # of the language model after each of the hypotheses last given
         self.beam = empty_beam(decoder.settings.width, len(decoder.alphabet))
 
     def accept(self, log_probs: np.ndarray) -> None:
@@ -137,7 +138,14 @@ class Stream:
         log_probs, probs = checked(log_probs, decoder.alphabet)
         self.chunks.append(log_probs)
         np.maximum(probs, LEAST, out=probs)
+        self._make_room(len(probs) * decoder.settings.width)  # at each step, once for each prefix
         self.beam = search.advance(self.beam, probs, decoder.symbols, self.language, self.hot_words, decoder.settings)
+
+    def _make_room(self, questions: int) -> None:
+        """Lets the language model be asked so many times more."""
+        ngram = with_context_room(self.language.ngram, questions)
+        if ngram is not self.language.ngram:
+            self.language = self.language._replace(ngram=ngram)
 
     def hypotheses(self) -> list[Hypothesis]:
         """The best hypotheses if the utterance ended here, best first; more chunks may follow."""
@@ -146,10 +154,11 @@ class Stream:
             self.accept(np.empty((0, len(decoder.alphabet) + 1), np.float32))
         if len(self.chunks) > 1:
             self.chunks = [np.concatenate(self.chunks)]
+        self._make_room(2 * decoder.settings.width)
         scores, languages, states, ends, *symbols = search.hypotheses(
             self.beam, self.chunks[0], self.language, self.hot_words, decoder.hypotheses
         )
-        self.states = states.tolist()
+        self.states = [handed_out(self.language.ngram, state) for state in states.tolist()]
         found = []
         for index, (score, language) in enumerate(zip(scores.tolist(), languages.tolist())):
             part = slice(ends[index], ends[index + 1])

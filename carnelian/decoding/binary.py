@@ -24,7 +24,8 @@ LARGEST_HEADER = 1 << 20
 
 def save_binary(model: NGram, path: str | Path) -> None:
     """Write a model with its extra arrays; the file appears whole or not at all."""
-    arrays = {**model.tables._asdict(), "text": model.text}
+    unigrams, arcs, states, _ = model.listed().tables
+    arrays = {"unigrams": unigrams, "arcs": arcs, "states": states, "text": model.text}
     arrays |= {f"extra.{name}": array for name, array in model.extra.items()}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     header: dict[str, Any] = {
@@ -104,7 +105,7 @@ def read_binary(path: str | Path) -> NGram:
 
 def _check(model: NGram) -> None:
     """Refuse tables that compiled code could not walk safely; looks at shapes and a few values, not at all of them."""
-    unigrams, arcs, states = model.tables
+    unigrams, arcs, states, _ = model.tables
     count = len(unigrams)
     whole = (
         unigrams.dtype == np.float32

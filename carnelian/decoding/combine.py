@@ -43,7 +43,7 @@ def _n_grams(model, context_length, lengths, above, last, rows, probabilities, t
 
 def n_grams(model: NGram) -> Iterator[Block]:
     """The n-grams of a model, a block of each length, sorted by their words."""
-    unigrams, _, states = model.tables
+    unigrams, _, states, _ = model.listed().tables
     size = len(unigrams)
     lengths, above, last = (np.zeros(len(states), np.int32) for _ in range(3))
     lengths[:size] = 1

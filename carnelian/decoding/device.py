@@ -100,7 +100,7 @@ class DeviceBeamSearch:
         self.alphabet, self.width, self.device = alphabet, beam_width, torch.device(device)
         self.beam_threshold, self.token_threshold = beam_threshold, token_threshold
         self.words = Words(alphabet)
-        vocabulary = make_vocabulary(alphabet, language_model, unknown_score, None, None)
+        vocabulary = make_vocabulary(alphabet, language_model and language_model.listed(), unknown_score, None, None)
         if vocabulary.kind == SYMBOLS:
             raise DecodingError("search on the device: it takes language models of words only. Use BeamSearch")
         language = weigh(vocabulary, alpha, beta, sentence)

@@ -14,11 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from carnelian.decoding.hashed import Hashed, score_hashed, with_room, words_of
 from carnelian.errors import LanguageModelError
 
 EMPTY = -1  # the state that knows no words before it
 FREE = np.uint64(0xFFFFFFFFFFFFFFFF)  # the key of an unused place in the table of arcs
 MISSING_UNKNOWN = -100.0  # log10 that KenLM gives <unk> where a model has none
+
+State = int | tuple[int, ...]  # between searches; of a KenLM binary's contexts, their words
 
 ARC = np.dtype([("key", "<u8"), ("probability", "<f4"), ("target", "<i4")])
 STATE = np.dtype([("backoff", "<f4"), ("shorter", "<i4")])
@@ -30,11 +33,13 @@ class Tables(NamedTuple):
     unigrams: (V,) float32, log-probability of each word in the empty context; its state afterwards is the word's number.
     arcs: (2^k,) ARC, open addressing; `key` is state << 32 | word, `target` the state after the word.
     states: (S,) STATE, S >= V; back-off of each context, and the next shorter one (EMPTY after a single word).
+    hashed: of a KenLM binary what stands in place of arcs and of states from V on.
     """
 
     unigrams: np.ndarray
     arcs: np.ndarray
     states: np.ndarray
+    hashed: Hashed | None = None
 
 
 class Block(NamedTuple):
@@ -68,6 +73,13 @@ def score_word(model, state, word):
 
     model: Tables; state: EMPTY, or what a former call gave; word: 0 to V - 1.
     """
+    return _score(model, model.hashed, state, word)
+
+
+@njit(cache=True)
+def _score(model, hashed, state, word):
+    if hashed is not None:  # decided when this is compiled for the one or the other
+        return score_hashed(model, state, word)
     total = np.float32(0.0)
     while state >= 0:
         arc = model.arcs[place(model.arcs, arc_key(state, word))]
@@ -84,6 +96,25 @@ def score_words(model, state, words, scores):
     for index in range(words.shape[0]):
         scores[index], state = score_word(model, state, words[index])
     return state
+
+
+def with_context_room(tables: Tables, questions: int) -> Tables:
+    """The tables as one search may ask them so many times more: its own room for contexts, where they need that."""
+    hashed = tables.hashed and with_room(tables.hashed, questions)
+    return tables if hashed is tables.hashed else tables._replace(hashed=hashed)
+
+
+def handed_out(tables: Tables, state: int) -> State:
+    """A state as one search may hand it to another."""
+    beyond = state - len(tables.unigrams)
+    return state if tables.hashed is None or beyond < 0 else words_of(tables.hashed, beyond)
+
+
+def taken_in(tables: Tables, state: State) -> int:
+    """A state as another search handed it out; the tables need room for as many questions as it has words."""
+    if isinstance(state, int):
+        return state
+    return int(score_words(tables, EMPTY, np.array(state, np.int32), np.empty(len(state), np.float32)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +149,15 @@ class NGram:
         """The number of each word."""
         return {word: number for number, word in enumerate(self.words)}
 
+    def listed(self) -> "NGram":
+        """Itself, if its n-grams can be listed; raises LanguageModelError otherwise."""
+        if self.tables.hashed is not None:
+            raise LanguageModelError(
+                "the language model is a KenLM binary of hashed n-grams, which can be scored and searched with, but not "
+                "changed, written, or put on a device. Give the ARPA file it was made from"
+            )
+        return self
+
     @property
     def first_state(self) -> int:
         """The state at the start of a sentence."""
@@ -137,7 +177,7 @@ class NGram:
         if end and self.end >= 0:
             numbers = np.append(numbers, np.int32(self.end))
         scores = np.empty(len(numbers), np.float32)
-        score_words(self.tables, self.first_state if start else EMPTY, numbers, scores)
+        score_words(with_context_room(self.tables, len(numbers)), self.first_state if start else EMPTY, numbers, scores)
         return scores
 
     def score(self, sentence: str, *, start: bool = True, end: bool = True) -> float:

@@ -22,6 +22,7 @@ import numpy as np
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.beam import BeamSearch
 from carnelian.decoding.language_model import load_language_model
+from carnelian.decoding.ngram import State
 
 LEAST_LOG_PROB = math.log(1e-15)
 PIECE = "▁"
@@ -34,7 +35,7 @@ class OutputBeam:
     """A hypothesis: `text_frames` holds (word, (first step, step after the last)), `lm_score` includes `logit_score`."""
 
     text: str
-    last_lm_state: int | None
+    last_lm_state: State | None
     text_frames: list[tuple[str, tuple[int, int]]]
     logit_score: float
     lm_score: float
@@ -116,7 +117,7 @@ class BeamSearchDecoderCTC:
         prune_history: bool = False,
         hotwords: Iterable[str] | None = None,
         hotword_weight: float = 10.0,
-        lm_start_state: int | None = None,
+        lm_start_state: State | None = None,
     ) -> list[OutputBeam]:
         """All hypotheses within `beam_prune_logp` of the best, from logits, log-probabilities or probabilities."""
         decoder = copy.copy(self._decoder)
@@ -209,7 +210,7 @@ def build_ctcdecoder(
     unk_score_offset: float = -10.0,
     lm_score_boundary: bool = True,
 ) -> BeamSearchDecoderCTC:
-    """A decoder for a model's labels, "" being the blank, with a language model (ARPA or binary) if one is given.
+    """A decoder for a model's labels, "" being the blank, with a language model (ARPA or binary, KenLM's too) if one is given.
 
     unigrams: the words that count as known, all of the language model's unless given. unk_score_offset: in log10, to be
     weighed by alpha, for other words. lm_score_boundary: score the sentence's start and end.
