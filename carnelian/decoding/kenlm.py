@@ -36,6 +36,8 @@ def read_kenlm(path: str | Path) -> NGram:
             # copy on write: the arrays count as writable, which is the type compiled code is cached for
             data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
         return _Binary(path, data).model()
+    except UnicodeDecodeError:
+        raise LanguageModelError(f"{path}: its words are not UTF-8. Build it again from an ARPA file that is") from None
     except (ValueError, IndexError, OverflowError, MemoryError, struct.error):
         raise LanguageModelError(f"{path}: not a whole KenLM binary. Build or copy it again") from None
 

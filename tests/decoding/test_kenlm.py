@@ -192,10 +192,12 @@ def test_damaged_files_load_or_are_refused(made, tmp_path, kind):
         (96, struct.pack("<I", 1), "with rest costs"),
         (100, b"\0", "without its words"),
         (96, struct.pack("<I", 9), "not a whole"),
+        (-3, b"\xe9", "words are not UTF-8"),
     ],
 )
 def test_other_kinds_of_binaries_are_one_line(made, tmp_path, place, value, message):
     data = bytearray(gzip.decompress((made.golden / "kenlm_probing.bin.gz").read_bytes()))
+    place %= len(data)
     data[place : place + len(value)] = value
     (tmp_path / "other.bin").write_bytes(data)
     with pytest.raises(LanguageModelError, match=rf"other.bin: .*{message}"):
