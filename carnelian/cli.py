@@ -21,6 +21,7 @@ VERBS = {
     "prepare": ("prepare", "Write the manifests of a corpus."),
     "synthesize": ("synthesize", "Make a small spoken corpus with espeak-ng."),
     "check": ("check", "Find what in a manifest would break or hurt a training."),
+    "pieces": ("pieces", "Learn word pieces, for a model that writes in them."),
     "shard": ("shard", "Pack a manifest's recordings into tar shards."),
     "train": ("train", "Train a model as a recipe says."),
     "transcribe": ("transcribe", "Write down what recordings say."),

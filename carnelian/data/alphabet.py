@@ -1,8 +1,9 @@
 """The symbols a model writes in: characters, or word pieces. The door to sentencepiece."""
 
 import base64
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from carnelian.errors import CarnelianError, MissingExtraError
@@ -78,6 +79,41 @@ class WordPieces(Alphabet):
 
     def saved(self) -> str:
         return json.dumps({"sentencepiece": base64.b64encode(self.model).decode()})
+
+
+def learn_pieces(lines: Iterable[str], size: int, kind: str = "bpe") -> WordPieces:
+    """So many word pieces, learnt from lines of text that are taken as they are; kind: "bpe" or "unigram".
+
+    Raises CarnelianError where the text holds too few words, or more characters than pieces are asked for.
+    """
+    try:
+        from sentencepiece import SentencePieceTrainer
+    except ImportError:
+        raise MissingExtraError("sentencepiece", "pieces", "Learning word pieces") from None
+    if kind not in ("bpe", "unigram"):
+        raise CarnelianError(f'--kind {kind}: no such kind. Known: "bpe", "unigram"')
+    words = [line for line in lines if line.strip()]
+    if not words or size < 1:
+        raise CarnelianError(f"{size} word pieces of {len(words)} lines: expected one or more of each")
+    model = io.BytesIO()
+    try:
+        SentencePieceTrainer.train(
+            sentence_iterator=iter(words),
+            model_writer=model,
+            vocab_size=size,
+            model_type=kind,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            max_sentence_length=1 << 20,
+            bos_id=-1,
+            eos_id=-1,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split()).rpartition("] ")[2]
+        raise CarnelianError(f"{size} word pieces cannot be learnt from this text: {reason}") from None
+    return WordPieces(model.getvalue())
 
 
 def load_alphabet(saved: str) -> Alphabet:

@@ -1,6 +1,5 @@
 """A training that begins with an earlier model: parts taken, held still, carried to another alphabet."""
 
-import io
 import json
 import re
 
@@ -8,7 +7,7 @@ import pytest
 import torch
 
 from carnelian.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
-from carnelian.data.alphabet import ENGLISH, Alphabet, WordPieces
+from carnelian.data.alphabet import ENGLISH, Alphabet, learn_pieces
 from carnelian.errors import CarnelianError
 from carnelian.training.acoustic import train_acoustic
 
@@ -123,12 +122,8 @@ def test_another_front_end_is_taken_when_it_is_meant(english, recipe, tmp_path, 
 
 
 def test_word_pieces_stay_what_they_are(english, recipe, tmp_path, capfd):
-    trainer = pytest.importorskip("sentencepiece").SentencePieceTrainer
-    model = io.BytesIO()
-    trainer.train(
-        sentence_iterator=iter(["ab", "ba", "aab", "bba b a"]), model_writer=model, vocab_size=6, minloglevel=2
-    )
-    pieces, path = WordPieces(model.getvalue()), tmp_path / "pieces.safetensors"
+    pytest.importorskip("sentencepiece")
+    pieces, path = learn_pieces(["ab", "ba", "aab", "bba b a"], 6), tmp_path / "pieces.safetensors"
     save_checkpoint(path, Checkpoint(build_model(recipe, pieces).state_dict(), pieces, recipe))
     recipe["start"]["checkpoint"] = str(path)
     recipe["train"]["steps"] = 2

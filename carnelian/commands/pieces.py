@@ -1,0 +1,28 @@
+"""Word pieces for an alphabet: `carnelian pieces TEXT... --size N --out FILE`."""
+
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
+
+from carnelian.data.alphabet import learn_pieces
+from carnelian.data.text import read_lines
+from carnelian.errors import CarnelianError
+from carnelian.files import written
+
+
+def pieces(
+    texts: Annotated[
+        list[Path], "text files, one sentence a line, plain or gzip, or manifests (.jsonl); - is standard input"
+    ],
+    *,
+    size: Annotated[int, "how many pieces, single letters among them"],
+    out: Annotated[Path, "the SentencePiece model to write; a recipe names it as its alphabet"],
+    kind: Annotated[str, "how they are learnt: bpe or unigram"] = "bpe",
+) -> None:
+    """Learn word pieces from text, to train a model that writes in them instead of letters."""
+    if out.suffix != ".model":
+        raise CarnelianError(f'--out {out}: a recipe knows word pieces by the ending ".model". Give a name with it')
+    alphabet = learn_pieces(chain.from_iterable(map(read_lines, texts)), size, kind)
+    with written(out, "wb") as file:
+        file.write(alphabet.model)
+    print(f"{out}: {len(alphabet)} pieces, such as {' '.join(alphabet.symbols[1:13])}")
