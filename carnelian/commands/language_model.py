@@ -21,11 +21,10 @@ from carnelian.decoding.combine import n_grams, tune_weights
 from carnelian.decoding.estimate import FALLBACK, estimate
 from carnelian.decoding.fusion import with_word_tree
 from carnelian.decoding.language_model import load_language_model
+from carnelian.decoding.log_probs import LN10
 from carnelian.decoding.ngram import NGram
 from carnelian.errors import LanguageModelError
 from carnelian.files import written
-
-LN10 = math.log(10)
 
 
 def size_in_bytes(text: str) -> int:

@@ -12,11 +12,11 @@ import numpy as np
 from numba import njit
 
 from carnelian.decoding.count import word_hash, word_slot
+from carnelian.decoding.log_probs import LN10
 from carnelian.decoding.ngram import Block, NGram, NGramBuilder
 from carnelian.errors import LanguageModelError
 from carnelian.files import written
 
-LN10 = math.log(10)
 LARGEST = 99.0  # written for a logarithm of nothing
 STRIDE = 16  # bytes copied at once
 NUMBER_ROOM = 64  # bytes that surely hold a number

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from carnelian.decoding.log_probs import LN10
+
 MIDDLE = np.dtype([("key", "<u8"), ("probability", "<f4"), ("backoff", "<f4")])
 LONGEST = np.dtype([("key", "<u8"), ("probability", "<f4")])
-LN10 = np.float32(math.log(10))
+NATURAL = np.float32(LN10)
 
 
 class Hashed(NamedTuple):
@@ -98,15 +100,15 @@ def score_hashed(model, state, word):
             if place < 0:
                 break
             entry = hashed.middle[place]
-            score = -abs(entry.probability) * LN10  # the sign tells KenLM something else
-            hashed.words[new, found], hashed.backoffs[new, found] = before, entry.backoff * LN10
+            score = -abs(entry.probability) * NATURAL  # the sign tells KenLM something else
+            hashed.words[new, found], hashed.backoffs[new, found] = before, entry.backoff * NATURAL
             if entry.backoff != 0 or math.copysign(1.0, entry.backoff) > 0:  # -0 where no longer n-gram begins so
                 kept = found + 1
         else:
             place = find(hashed.longest, 0, len(hashed.longest), key)
             if place < 0:
                 break
-            score = -abs(hashed.longest[place].probability) * LN10
+            score = -abs(hashed.longest[place].probability) * NATURAL
         found += 1
     for length in range(found, known + 1):
         score += model.states[state].backoff if state < vocabulary else hashed.backoffs[state - vocabulary, length - 1]

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from carnelian.decoding.hashed import LN10, LONGEST, MIDDLE, hashed_tables
+from carnelian.decoding.hashed import LONGEST, MIDDLE, hashed_tables
+from carnelian.decoding.log_probs import LN10
 from carnelian.decoding.ngram import EMPTY, STATE, Block, NGram, NGramBuilder, Tables, empty_arcs
 from carnelian.errors import LanguageModelError
 

@@ -1,4 +1,4 @@
-"""The check at the decoders' door: are these log-probabilities of this alphabet?"""
+"""Log-probabilities: the check at the decoders' door that they are such, and what makes natural ones of those to base 10."""
 
 import math
 
@@ -8,6 +8,7 @@ import numpy as np
 from carnelian.data.alphabet import Alphabet
 from carnelian.errors import DecodingError
 
+LN10 = math.log(10)  # a log-probability to base 10 times this is a natural one
 TOLERANCE = 0.05  # by which the sums may miss one on the average: 16 bits, or values rounded for a file
 TOLERANCE_OF_ONE_STEP = 0.5
 

@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from carnelian.decoding.hashed import Hashed, score_hashed, with_room, words_of
+from carnelian.decoding.log_probs import LN10
 from carnelian.errors import LanguageModelError
 
 EMPTY = -1  # the state that knows no words before it
@@ -283,7 +284,7 @@ class NGramBuilder:
         words = ["<unk>" if word == "<UNK>" else word for word in words]
         if "<unk>" not in words:
             words.append("<unk>")
-            unigrams = np.append(unigrams, np.float32(MISSING_UNKNOWN * math.log(10)))
+            unigrams = np.append(unigrams, np.float32(MISSING_UNKNOWN * LN10))
             backoffs = np.append(backoffs, np.float32(0))
         self.words = words
         states = np.zeros(len(words) + expected // 2 + 16, STATE)

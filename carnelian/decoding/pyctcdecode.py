@@ -22,6 +22,7 @@ import numpy as np
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.beam import BeamSearch
 from carnelian.decoding.language_model import load_language_model
+from carnelian.decoding.log_probs import LN10
 from carnelian.decoding.ngram import State
 
 LEAST_LOG_PROB = math.log(1e-15)
@@ -103,7 +104,7 @@ class BeamSearchDecoderCTC:
             self._model,
             alpha=alpha,
             beta=beta,
-            unknown_score=alpha * math.log(10) * offset,
+            unknown_score=alpha * LN10 * offset,
             known_words=self._unigrams,
             sentence=bool(boundary),
         )
