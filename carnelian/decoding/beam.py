@@ -21,6 +21,7 @@ from carnelian.decoding.prefixes import HotWords, Settings, empty_beam
 from carnelian.decoding.words import Words
 from carnelian.errors import DecodingError
 
+STEPS_AT_ONCE = 2048  # so that an hour of speech needs no room for all its questions to a language model beforehand
 LEAST = np.float32(1e-30)  # what a probability of zero counts as, so that some prefix always lives
 
 
@@ -138,8 +139,12 @@ class Stream:
         log_probs, probs = checked(log_probs, decoder.alphabet)
         self.chunks.append(log_probs)
         np.maximum(probs, LEAST, out=probs)
-        self._make_room(len(probs) * decoder.settings.width)  # at each step, once for each prefix
-        self.beam = search.advance(self.beam, probs, decoder.symbols, self.language, self.hot_words, decoder.settings)
+        for begin in range(0, max(1, len(probs)), STEPS_AT_ONCE):
+            part = probs[begin : begin + STEPS_AT_ONCE]
+            self._make_room(len(part) * decoder.settings.width)  # at each step, once for each prefix
+            self.beam = search.advance(
+                self.beam, part, decoder.symbols, self.language, self.hot_words, decoder.settings
+            )
 
     def _make_room(self, questions: int) -> None:
         """Lets the language model be asked so many times more."""
