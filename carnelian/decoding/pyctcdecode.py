@@ -13,9 +13,8 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,13 +30,24 @@ UNKNOWN, UNKNOWN_PIECE = "⁇", "▁⁇▁"
 KEPT_SPECIAL = re.compile(r"^[<\[].+[>\]]$")
 
 
-@dataclass(frozen=True)
-class OutputBeam:
+WordFrames = tuple[str, tuple[int, int]]
+
+
+class OutputBeam(NamedTuple):
     """A hypothesis: `text_frames` holds (word, (first step, step after the last)), `lm_score` includes `logit_score`."""
 
     text: str
     last_lm_state: State | None
-    text_frames: list[tuple[str, tuple[int, int]]]
+    text_frames: list[WordFrames]
+    logit_score: float
+    lm_score: float
+
+
+class OutputBeamMPSafe(NamedTuple):
+    """A hypothesis of a batch, without the state of the language model."""
+
+    text: str
+    text_frames: list[WordFrames]
     logit_score: float
     lm_score: float
 
@@ -149,11 +159,13 @@ class BeamSearchDecoderCTC:
         """The best text; settings as of `decode_beams`."""
         return self.decode_beams(logits, prune_history=True, **settings)[0].text
 
-    def decode_beams_batch(self, pool: Any, logits_list: Iterable[np.ndarray], **settings: Any):
-        """`decode_beams` of each, on threads; without the states of the language model."""
+    def decode_beams_batch(
+        self, pool: Any, logits_list: Iterable[np.ndarray], **settings: Any
+    ) -> list[list[OutputBeamMPSafe]]:
+        """`decode_beams` of each, on threads."""
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             found = list(threads.map(lambda logits: self.decode_beams(logits, **settings), logits_list))
-        return [[replace(beam, last_lm_state=None) for beam in beams] for beams in found]
+        return [[OutputBeamMPSafe(beam.text, *beam[2:]) for beam in beams] for beams in found]
 
     def decode_batch(self, pool: Any, logits_list: Iterable[np.ndarray], **settings: Any) -> list[str]:
         """`decode` of each, on threads."""
@@ -200,6 +212,15 @@ class BeamSearchDecoderCTC:
         words = (model / "unigrams.txt").read_text(encoding=unigram_encoding or "utf-8").split("\n")
         path = next(path for path in model.iterdir() if path.name not in ("attrs.json", "unigrams.txt"))
         return cls(labels, str(path), [word for word in words if word], **parameters)
+
+    @classmethod
+    def load_from_hf_hub(cls, model_id: str, cache_dir: str | None = None, **settings: Any) -> "BeamSearchDecoderCTC":
+        """A decoder from a folder of the Hugging Face hub, which the package huggingface_hub fetches; settings are its."""
+        try:
+            from huggingface_hub import snapshot_download
+        except ImportError:
+            raise ImportError(f"{model_id}: fetching it needs huggingface_hub, which is not installed; pip install it")
+        return cls.load_from_dir(snapshot_download(model_id, cache_dir=cache_dir, **settings))
 
 
 def build_ctcdecoder(

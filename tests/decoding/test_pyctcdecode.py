@@ -49,7 +49,13 @@ def test_with_a_language_model(bunny):
     assert beam.lm_score == pytest.approx(0.14660044849005294, abs=1e-5)
     assert decoder.decode_batch(None, [LOGITS] * 5) == ["bugs bunny"] * 5
     for (found,) in decoder.decode_beams_batch(None, [LOGITS] * 5):
-        assert found.text_frames == [("bugs", (0, 4)), ("bunny", (7, 13))] and found.last_lm_state is None
+        assert found == (beam.text, beam.text_frames, beam.logit_score, beam.lm_score)
+        assert found.text_frames == [("bugs", (0, 4)), ("bunny", (7, 13))]
+
+
+def test_hypotheses_are_tuples_that_code_takes_apart_by_position(bunny):
+    text, state, text_frames, logit_score, lm_score = build_ctcdecoder(LABELS, bunny).decode_beams(LOGITS)[0]
+    assert (text, text_frames[0]) == ("bugs bunny", ("bugs", (0, 4))) and state and lm_score > logit_score
 
 
 @pytest.mark.parametrize(
