@@ -215,11 +215,9 @@ class BeamSearchDecoderCTC:
 
     @classmethod
     def load_from_hf_hub(cls, model_id: str, cache_dir: str | None = None, **settings: Any) -> "BeamSearchDecoderCTC":
-        """A decoder from a folder of the Hugging Face hub, which the package huggingface_hub fetches; settings are its."""
-        try:
-            from huggingface_hub import snapshot_download
-        except ImportError:
-            raise ImportError(f"{model_id}: fetching it needs huggingface_hub, which is not installed; pip install it")
+        """A decoder from a folder of the Hugging Face hub, which the package huggingface_hub (not ours) fetches."""
+        from huggingface_hub import snapshot_download
+
         return cls.load_from_dir(snapshot_download(model_id, cache_dir=cache_dir, **settings))
 
 
