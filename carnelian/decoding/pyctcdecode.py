@@ -155,22 +155,33 @@ class BeamSearchDecoderCTC:
             if each.score >= found[0].score + beam_prune_logp
         ]
 
-    def decode(self, logits: np.ndarray, **settings: Any) -> str:
-        """The best text; settings as of `decode_beams`."""
-        return self.decode_beams(logits, prune_history=True, **settings)[0].text
+    def decode(
+        self,
+        logits: np.ndarray,
+        beam_width: int = 100,
+        beam_prune_logp: float = -10.0,
+        token_min_logp: float = -5.0,
+        hotwords: Iterable[str] | None = None,
+        hotword_weight: float = 10.0,
+        lm_start_state: State | None = None,
+    ) -> str:
+        """The best text, from what `decode_beams` takes."""
+        return self.decode_beams(
+            logits, beam_width, beam_prune_logp, token_min_logp, True, hotwords, hotword_weight, lm_start_state
+        )[0].text
 
     def decode_beams_batch(
-        self, pool: Any, logits_list: Iterable[np.ndarray], **settings: Any
+        self, pool: Any, logits_list: Iterable[np.ndarray], *settings: Any, **named: Any
     ) -> list[list[OutputBeamMPSafe]]:
         """`decode_beams` of each, on threads."""
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            found = list(threads.map(lambda logits: self.decode_beams(logits, **settings), logits_list))
+            found = list(threads.map(lambda logits: self.decode_beams(logits, *settings, **named), logits_list))
         return [[OutputBeamMPSafe(beam.text, *beam[2:]) for beam in beams] for beams in found]
 
-    def decode_batch(self, pool: Any, logits_list: Iterable[np.ndarray], **settings: Any) -> list[str]:
+    def decode_batch(self, pool: Any, logits_list: Iterable[np.ndarray], *settings: Any, **named: Any) -> list[str]:
         """`decode` of each, on threads."""
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            return list(threads.map(lambda logits: self.decode(logits, **settings), logits_list))
+            return list(threads.map(lambda logits: self.decode(logits, *settings, **named), logits_list))
 
     def _log_probs(self, logits: np.ndarray) -> np.ndarray:
         logits = np.asarray(logits, np.float64)

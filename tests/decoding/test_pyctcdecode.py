@@ -83,6 +83,8 @@ def test_hot_words(bunny):
     assert decoder.decode(LOGITS, hotwords=["bugs", "bunny"], hotword_weight=20) == "bugs bunny"
     assert decoder.decode(LOGITS, hotwords=["bugs bunny"], hotword_weight=20) == "bugs bunny"
     assert plain.decode(LOGITS, hotwords=["bugs"]) == "bugs bunny"
+    assert decoder.decode(LOGITS, 100, -10.0, -5.0, ["bunny"], 20.0) == "bunny bunny"
+    assert decoder.decode_batch(None, [LOGITS], 100, -10.0, -5.0, ["bunny"], 20.0) == ["bunny bunny"]
 
 
 def test_history_pruning():
