@@ -20,7 +20,7 @@ def tune(
     manifests: Annotated[list[Path], "manifests of utterances with their text, not those the model is tested on"],
     *,
     language_model: Annotated[Path | None, "the n-gram model (ARPA, binary, or KenLM's binary)"] = None,
-    out: Annotated[Path, "write the best settings here, for transcribe, evaluate and serve"] = Path("decoding.toml"),
+    out: Annotated[Path, "write the best settings here, for transcribe and evaluate"] = Path("decoding.toml"),
     plot: Annotated[Path | None, "draw the word error rates over alpha and beta into this image (PNG)"] = None,
     alpha: Annotated[list[float], "a weight of the language model to try; may be given again"] = list(ALPHAS),  # noqa: B006
     beta: Annotated[list[float], "a bonus for each word to try; may be given again"] = list(BETAS),  # noqa: B006
@@ -69,7 +69,7 @@ def tune(
     }
     table("Word error rates", ("", "WER %"), [(name, f"{100 * rate:.2f}") for name, rate in rates.items()])
     write_decoding(out, settings)
-    note(f"wrote {out}; give it to transcribe, evaluate or serve as --decoding {out}")
+    note(f"wrote {out}; give it to transcribe or evaluate as --decoding {out}")
     if plot:
         width = sorted(beam_width)[len(beam_width) // 2]
         plot_weights(
