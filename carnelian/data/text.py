@@ -72,10 +72,11 @@ def wrong_encoding(path: str | Path, line: int, chunk: bytes, encoding: str = "u
             text.decode(encoding)
         except UnicodeDecodeError as error:
             word = re.findall(rb"\S+", text[: error.start + 1])[-1] + text[error.start + 1 :].split(b" ")[0]
-            return LanguageModelError(
-                f"{path}:{number}: byte 0x{text[error.start]:02x} is not {encoding.upper()}; as Latin-1 the word reads "
-                f'"{word.decode("latin-1").strip()}". If so: carnelian language-model prepare --encoding latin-1'
-            )
+            latin = word.decode("latin-1").strip()
+            cure = f'as Latin-1 the word reads "{latin}". If so: carnelian language-model prepare --encoding latin-1'
+            if not latin.isprintable():
+                cure = "it is not Latin-1 either. Give a text file"
+            return LanguageModelError(f"{path}:{number}: byte 0x{text[error.start]:02x} is not {encoding.upper()}; {cure}")
     raise AssertionError(f"the chunk is {encoding}")
 
 
