@@ -76,7 +76,9 @@ def wrong_encoding(path: str | Path, line: int, chunk: bytes, encoding: str = "u
             cure = f'as Latin-1 the word reads "{latin}". If so: carnelian language-model prepare --encoding latin-1'
             if not latin.isprintable():
                 cure = "it is not Latin-1 either. Give a text file"
-            return LanguageModelError(f"{path}:{number}: byte 0x{text[error.start]:02x} is not {encoding.upper()}; {cure}")
+            return LanguageModelError(
+                f"{path}:{number}: byte 0x{text[error.start]:02x} is not {encoding.upper()}; {cure}"
+            )
     raise AssertionError(f"the chunk is {encoding}")
 
 
