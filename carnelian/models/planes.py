@@ -48,7 +48,8 @@ class Planes(nn.Module):
         self.channels = inputs * bands
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        encoded = silenced(features.unsqueeze(1).clone(), frames).contiguous(memory_format=torch.channels_last)
+        # channels last, told by the strides: of one channel `contiguous` would take any layout to be that
+        encoded = silenced(features.clone(), frames)[..., None].permute(0, 3, 1, 2)
         for plane, convolution, norm in zip(self.planes, self.convolutions, self.norms):
             frames = -(-frames // plane.stride[1])
             encoded = relu_silenced(norm(convolution(encoded)), frames)

@@ -154,3 +154,14 @@ def test_planes_tell_their_stride_and_receptive_field():
     assert (encoded.shape, steps.tolist(), encoder.stride) == ((1, 4, 16), [16], 4)
     reached = torch.autograd.grad(encoded[0, :, 8].square().sum(), features)[0][0].abs().sum(0).nonzero()[:, 0]
     assert reached[-1] - reached[0] + 1 == encoder.receptive_field == 5 + 2 * 2 + 2 * 2
+
+
+def test_planes_hold_their_activations_channels_last():
+    """One channel of features must not pass for that layout: the convolutions would then all run in the other, a third slower."""
+    planes = [{"channels": 4, "kernel": [3, 3]}, {"channels": 6, "kernel": [3, 3], "stride": [2, 2]}]
+    encoder = convolutional(8, planes=planes, rows=[{"channels": 4, "kernel": 3}])
+    found = []
+    for norm in encoder.front.norms:
+        norm.register_forward_hook(lambda _, inputs, output: found.extend([inputs[0].stride(1), output.stride(1)]))
+    encoder(torch.rand(2, 8, 20), torch.tensor([20, 15]))
+    assert found == [1, 1, 1, 1]
