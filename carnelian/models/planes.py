@@ -48,7 +48,7 @@ class Planes(nn.Module):
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         # channels last, told by the strides: of one channel `contiguous` would take any layout to be that
-        encoded = silenced(features.clone(), frames)[..., None].permute(0, 3, 1, 2)
+        encoded = silenced(features.contiguous()[..., None].permute(0, 3, 1, 2).clone(), frames)
         for plane, convolution, norm in zip(self.planes, self.convolutions, self.norms):
             frames = -(-frames // plane.stride[1])
             encoded = relu_silenced(norm(convolution(encoded)), frames)
