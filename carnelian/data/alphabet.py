@@ -91,7 +91,7 @@ def learn_pieces(lines: Iterable[str], size: int, kind: str = "bpe") -> WordPiec
     except ImportError:
         raise MissingExtraError("sentencepiece", "pieces", "Learning word pieces") from None
     if kind not in ("bpe", "unigram"):
-        raise CarnelianError(f'--kind {kind}: no such kind. Known: "bpe", "unigram"')
+        raise CarnelianError(f'kind "{kind}" of word pieces: no such kind. Known: "bpe", "unigram"')
     words = [line for line in lines if line.strip()]
     if not words or size < 1:
         raise CarnelianError(f"{size} word pieces of {len(words)} lines: expected one or more of each")

@@ -26,6 +26,7 @@ NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:(?:st|nd|rd|th)\b|[º°ª])?")
 POINT_DECIMALS = ("en", "zh", "ja", "ko", "th", "he")  # languages whose decimals follow a point
 LONGEST_NUMBER = 15  # digits; longer ones are read digit by digit
 SENTENCE_END = re.compile(r"(?<=[.?!…])[\"'»”’)\]]*\s+|\s*;\s+")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # no text in Latin-1 has these in a word
 
 
 def open_text(path: str | Path) -> BinaryIO:
@@ -71,11 +72,11 @@ def wrong_encoding(path: str | Path, line: int, chunk: bytes, encoding: str = "u
         try:
             text.decode(encoding)
         except UnicodeDecodeError as error:
-            word = re.findall(rb"\S+", text[: error.start + 1])[-1] + text[error.start + 1 :].split(b" ")[0]
-            latin = word.decode("latin-1").strip()
+            word = re.findall(rb"\S+", text[: error.start + 1])[-1] + re.split(rb"\s", text[error.start + 1 :])[0]
+            latin = word.decode("latin-1")
             cure = f'as Latin-1 the word reads "{latin}". If so: carnelian language-model prepare --encoding latin-1'
-            if not latin.isprintable():
-                cure = "it is not Latin-1 either. Give a text file"
+            if CONTROL.search(latin):
+                cure = "it is not Latin-1 either. Give a text file, or carnelian language-model prepare its --encoding"
             return LanguageModelError(
                 f"{path}:{number}: byte 0x{text[error.start]:02x} is not {encoding.upper()}; {cure}"
             )

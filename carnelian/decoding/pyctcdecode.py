@@ -28,8 +28,6 @@ LEAST_LOG_PROB = math.log(1e-15)
 PIECE = "▁"
 UNKNOWN, UNKNOWN_PIECE = "⁇", "▁⁇▁"
 KEPT_SPECIAL = re.compile(r"^[<\[].+[>\]]$")
-
-
 WordFrames = tuple[str, tuple[int, int]]
 
 

@@ -100,6 +100,9 @@ def test_encodings(tmp_path):
     with pytest.raises(CarnelianError, match=r"text.txt:3: byte 0xf1 is not UTF-8; as Latin-1 the word reads \"año\""):
         list(read_lines(path))
     assert list(read_lines(path, "latin-1")) == ["uno", "", "el año"]
+    path.write_bytes("el\taño\tuno\xa0más".encode("latin-1"))
+    with pytest.raises(CarnelianError, match=r"text.txt:1: byte 0xf1 .* as Latin-1 the word reads \"año\""):
+        list(read_lines(path))
     path.write_bytes(b"uno\n\x1b[2J\xff\x00\n")
     with pytest.raises(CarnelianError, match=r"text.txt:2: byte 0xff is not UTF-8; it is not Latin-1 either") as found:
         list(read_lines(path))
