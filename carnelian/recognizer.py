@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,19 @@ Decoder = Callable[[np.ndarray], list[Hypothesis]]
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """What the model hears in a recording: log-probabilities (O, V), and the seconds that each of their steps covers."""
+
+    log_probs: np.ndarray
+    step: float
+
+    @property
+    def best_path(self) -> float:
+        """The logarithm of the likeliest path's probability."""
+        return float(self.log_probs.max(1).sum())
+
+
+@dataclass(frozen=True, slots=True)
 class Recognized:
     """An utterance of a list, by its place in it, and what was understood."""
 
@@ -29,62 +43,73 @@ class Recognized:
 
 
 class Recognizer:
-    """Turns audio into transcripts with an acoustic model, its alphabet and a decoder (by default the best path)."""
+    """Turns audio into transcripts with an acoustic model, its alphabet and a decoder (by default the best path).
+
+    With several `stretches` each recording is heard at each, as if it took so many times as long, and the one whose best path is the
+    likeliest counts: speech faster or slower than the model was trained on, for so many times the work. (How vocal tract
+    lengths are chosen at test time: Lee and Rose, 1996.)
+    """
 
     def __init__(
-        self, model: AcousticModel, alphabet: Alphabet, decoder: Decoder | None = None, *, precision: str = "fp32"
+        self,
+        model: AcousticModel,
+        alphabet: Alphabet,
+        decoder: Decoder | None = None,
+        *,
+        precision: str = "fp32",
+        stretches: Sequence[float] = (1.0,),
     ):
         self.model, self.alphabet = model.eval(), alphabet
         self.decoder = decoder or Decoding().decoder(alphabet, model.criterion)
-        self.precision = precision
+        self.precision, self.stretches = precision, stretches
         self.sample_rate: int = model.features.sample_rate
 
     @classmethod
-    def load(cls, path: str | Path, decoder: Decoder | None = None, *, device: str = "", precision: str = "fp32"):
+    def load(cls, path: str | Path, decoder: Decoder | None = None, *, device: str = "", **settings: Any):
         """The recognizer of a checkpoint, on a GPU where there is one and no `device` is named."""
         model, checkpoint = load_model(path)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(model.to(device), checkpoint.alphabet, decoder, precision=precision)
+        return cls(model.to(device), checkpoint.alphabet, decoder, **settings)
 
     def __call__(self, audio: np.ndarray | str | Path | Utterance) -> Transcript:
         """The transcript of a waveform (S,) at the model's sample rate, or of a recording."""
         if not isinstance(audio, np.ndarray):
             audio = load_audio(audio, self.sample_rate)
-        log_probs = self.log_probs(torch.from_numpy(audio)[None], torch.tensor([len(audio)]))
-        return self.understand(log_probs[0], len(audio) / self.sample_rate)
+        [heard] = self.hear(torch.from_numpy(audio)[None], torch.tensor([len(audio)]))
+        return transcript(self.decoder(heard.log_probs), step=heard.step, duration=len(audio) / self.sample_rate)
 
-    def log_probs(self, audio: torch.Tensor, audio_lengths: torch.Tensor) -> list[np.ndarray]:
-        """The log-probabilities (O, V) of each row of audio (B, S)."""
+    def hear(self, audio: torch.Tensor, audio_lengths: torch.Tensor) -> list[Heard]:
+        """What the model hears in each row of audio (B, S)."""
         device = next(self.model.parameters()).device
+        audio, audio_lengths = audio.to(device), audio_lengths.to(device)
         bf16 = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
-        with torch.inference_mode(), bf16:
-            log_probs, steps = self.model(audio.to(device), audio_lengths.to(device))
-        return [row[:length].numpy() for row, length in zip(log_probs.float().cpu(), steps.tolist())]
-
-    def understand(self, log_probs: np.ndarray, duration: float) -> Transcript:
-        """The transcript of log-probabilities (O, V) of so many seconds."""
-        return transcript(self.decoder(log_probs), step=self.model.step, duration=duration)
+        views = []
+        for stretch in self.stretches:
+            with torch.inference_mode(), bf16:
+                log_probs, steps = self.model(audio, audio_lengths, stretch)
+            rows = zip(log_probs.float().cpu(), steps.tolist())
+            views.append([Heard(row[:length].numpy(), self.model.step / stretch) for row, length in rows])
+        return [max(row, key=lambda heard: heard.best_path) for row in zip(*views)]
 
     def batches(
         self, utterances: Sequence[Utterance], *, batch_seconds: float = 120.0, workers: int = 2
-    ) -> Iterator[tuple[list[int], list[Utterance], list[np.ndarray], list[float]]]:
-        """Utterances in batches of like length, short ones first: their places, themselves, log-probabilities and seconds."""
+    ) -> Iterator[tuple[list[int], list[Utterance], list[Heard], list[float]]]:
+        """Utterances in batches of like length, short ones first: their places, themselves, what is heard, and seconds."""
         durations = np.array([utterance.duration for utterance in utterances])
         plan = plan_batches(durations, batch_seconds=batch_seconds, shuffle=False) if len(durations) else []
         loaded = load_batches(utterances, plan, alphabet=self.alphabet, sample_rate=self.sample_rate, workers=workers)
         for indices, batch in zip(plan, loaded):
             seconds = (batch.audio_lengths / self.sample_rate).tolist()
-            yield indices.tolist(), batch.utterances, self.log_probs(batch.audio, batch.audio_lengths), seconds
+            yield indices.tolist(), batch.utterances, self.hear(batch.audio, batch.audio_lengths), seconds
 
     def recognize(
         self, utterances: Sequence[Utterance], *, batch_seconds: float = 120.0, workers: int = 2
     ) -> Iterator[Recognized]:
         """What is understood of each utterance, as it comes: batched by length, so in another order than the list's."""
-        for indices, batch, log_probs, seconds in self.batches(
-            utterances, batch_seconds=batch_seconds, workers=workers
-        ):
-            for index, utterance, hypotheses, duration in zip(indices, batch, self.decode(log_probs), seconds):
-                yield Recognized(index, utterance, transcript(hypotheses, step=self.model.step, duration=duration))
+        for indices, batch, rows, seconds in self.batches(utterances, batch_seconds=batch_seconds, workers=workers):
+            decoded = self.decode(heard.log_probs for heard in rows)
+            for index, utterance, heard, hypotheses, duration in zip(indices, batch, rows, decoded, seconds):
+                yield Recognized(index, utterance, transcript(hypotheses, step=heard.step, duration=duration))
 
     def decode(self, log_probs: Iterable[np.ndarray]) -> list[list[Hypothesis]]:
         """The hypotheses of each utterance; a decoder that can, decodes them on all cores."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from carnelian.console import note, track
 from carnelian.data.utterance import Manifest
-from carnelian.decoding.settings import make_decoding
+from carnelian.decoding.settings import STRETCH, make_decoding
 from carnelian.errors import ManifestError
 from carnelian.files import written
 from carnelian.recognizer import Recognizer
@@ -24,6 +24,7 @@ def evaluate(
     beta: Annotated[float | None, "bonus for each word"] = None,
     beam_width: Annotated[int | None, "beams kept"] = None,
     closed_vocabulary: Annotated[bool | None, "find only words of the language model"] = None,
+    stretch: Annotated[list[float], STRETCH] = [],  # noqa: B006
     device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
     precision: Annotated[str, "fp32 or bf16"] = "fp32",
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
@@ -33,7 +34,8 @@ def evaluate(
 ) -> None:
     """Measure word and character error rates, with a 95 % interval, the most frequent errors, and the real-time factor."""
     recognizer = Recognizer.load(model, device=device, precision=precision)
-    settings = make_decoding(decoding, language_model, alpha, beta, beam_width, closed_vocabulary)
+    settings = make_decoding(decoding, language_model, alpha, beta, beam_width, closed_vocabulary, stretch)
+    recognizer.stretches = settings.stretches
     recognizer.decoder = settings.decoder(recognizer.alphabet, recognizer.model.criterion)
     reports: dict[str, Report] = {}
     audio_seconds = seconds = 0.0

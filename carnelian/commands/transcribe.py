@@ -9,7 +9,7 @@ from carnelian.console import note, track
 from carnelian.data.audio import audio_info
 from carnelian.data.captions import FORMATS
 from carnelian.data.utterance import Manifest, Utterance
-from carnelian.decoding.settings import make_decoding
+from carnelian.decoding.settings import STRETCH, make_decoding
 from carnelian.errors import AudioError, CarnelianError
 from carnelian.files import written
 from carnelian.recognizer import Recognizer
@@ -32,6 +32,7 @@ def transcribe(
     beta: Annotated[float | None, "bonus for each word"] = None,
     beam_width: Annotated[int | None, "beams kept"] = None,
     closed_vocabulary: Annotated[bool | None, "find only words of the language model"] = None,
+    stretch: Annotated[list[float], STRETCH] = [],  # noqa: B006
     hot_word: Annotated[list[str], "an expected word, as word or word=weight; may be given again"] = [],  # noqa: B006
     device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
     precision: Annotated[str, "fp32 or bf16"] = "fp32",
@@ -41,7 +42,8 @@ def transcribe(
     if format not in FORMATS:
         raise CarnelianError(f'--format "{format}": no such format. Known: {", ".join(FORMATS)}')
     recognizer = Recognizer.load(model, device=device, precision=precision)
-    settings = make_decoding(decoding, language_model, alpha, beta, beam_width, closed_vocabulary)
+    settings = make_decoding(decoding, language_model, alpha, beta, beam_width, closed_vocabulary, stretch)
+    recognizer.stretches = settings.stretches
     recognizer.decoder = settings.decoder(
         recognizer.alphabet, recognizer.model.criterion, hot_words=dict(map(weighted, hot_word)) or None
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 from carnelian.console import bar, note, table
 from carnelian.data.utterance import Manifest
 from carnelian.decoding.greedy import Greedy
-from carnelian.decoding.settings import Decoding, write_decoding
+from carnelian.decoding.settings import STRETCH, Decoding, write_decoding
 from carnelian.decoding.tuning import ALPHAS, BETAS, decoded_errors, oracle_errors, tune_weights
 from carnelian.errors import DecodingError, ManifestError
 from carnelian.recognizer import Recognizer
@@ -26,6 +26,7 @@ def tune(
     beta: Annotated[list[float], "a bonus for each word to try; may be given again"] = list(BETAS),  # noqa: B006
     beam_width: Annotated[list[int], "a number of beams to try; may be given again"] = [16, 64, 256],  # noqa: B006
     closed_vocabulary: Annotated[bool, "find only words of the language model"] = False,
+    stretch: Annotated[list[float], STRETCH] = [1.0],  # noqa: B006
     refinements: Annotated[int, "finer grids around the best"] = 2,
     device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
@@ -33,8 +34,8 @@ def tune(
     """Find the language model's weight, the word bonus and the beam width that give few word errors, and not by luck alone."""
     if language_model is None:
         raise DecodingError("tune: no language model given, so there is nothing to weigh. Give --language-model FILE")
-    recognizer = Recognizer.load(model, device=device)
-    settings = Decoding(str(language_model), closed_vocabulary=closed_vocabulary)
+    settings = Decoding(str(language_model), closed_vocabulary=closed_vocabulary, stretches=tuple(stretch))
+    recognizer = Recognizer.load(model, device=device, stretches=settings.stretches)
     decoder = settings.decoder(recognizer.alphabet, recognizer.model.criterion)
     utterances = [utterance for manifest in manifests for utterance in Manifest(manifest)]
     if not any(utterance.text for utterance in utterances):
@@ -42,7 +43,7 @@ def tune(
     log_probs, references = [], []
     with bar("log-probabilities", len(utterances)) as advance:
         for _, batch, rows, _ in recognizer.batches(utterances, batch_seconds=batch_seconds):
-            log_probs += rows
+            log_probs += [heard.log_probs for heard in rows]
             references += [utterance.text for utterance in batch]
             advance(len(batch))
     greedy = sum(decoded_errors(Greedy(decoder.alphabet), log_probs, references), Errors())

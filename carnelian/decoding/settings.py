@@ -3,10 +3,10 @@
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.beam import BeamSearch
@@ -19,12 +19,16 @@ from carnelian.files import written
 from carnelian.models.asg import ASG
 from carnelian.recipe import fits
 
+#: what the commands say of it
+STRETCH = "hear speech as if it took so many times as long; given several times, each recording at the likeliest"
+
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
     """How to decode: without a language model greedily. A TOML file holds the same keys.
 
-    With `closed_vocabulary` only words of the language model are found.
+    With `closed_vocabulary` only words of the language model are found. With several `stretches` each recording is heard at each, as
+    if it took so many times as long (0.5 to 2), and the likeliest counts.
     """
 
     language_model: str = ""
@@ -32,6 +36,13 @@ class Decoding:
     beta: float = 2.0
     beam_width: int = 64
     closed_vocabulary: bool = False
+    stretches: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if not self.stretches or not all(0.5 <= stretch <= 2 for stretch in self.stretches):
+            raise DecodingError(
+                f"stretches {list(self.stretches)}: expected one or more numbers from 0.5 to 2, such as 1, 1.1, 1.2, 1.3"
+            )
 
     def with_options(self, **options: Any) -> "Decoding":
         """The same, changed by those options that are not None."""
@@ -78,13 +89,18 @@ def read_decoding(path: str | Path) -> Decoding:
         raise DecodingError(
             f'{path}: not decoding settings ({error}). Give the file that "carnelian tune" wrote'
         ) from None
-    known = {name: type(value) for name, value in asdict(Decoding()).items()}
+    known = get_type_hints(Decoding)
     for key, value in found.items():
         if key not in known or not fits(value, known[key]):
             raise DecodingError(f"{path}: {key} = {value!r} is not a decoding setting. Known: {', '.join(known)}")
     if found.get("language_model"):
         found["language_model"] = str(Path(path).parent / found["language_model"])
-    return Decoding(**found)
+    if "stretches" in found:
+        found["stretches"] = tuple(found["stretches"])
+    try:
+        return Decoding(**found)
+    except DecodingError as error:
+        raise DecodingError(f"{path}: {error}") from None
 
 
 def write_decoding(path: str | Path, decoding: Decoding) -> None:
@@ -105,10 +121,15 @@ def make_decoding(
     beta: float | None,
     beam_width: int | None,
     closed_vocabulary: bool | None = None,
+    stretch: Sequence[float] = (),
 ) -> Decoding:
     """The settings of a file, or the defaults, changed by a command's options."""
     decoding = read_decoding(settings) if settings else Decoding()
-    model = str(language_model) if language_model else None
     return decoding.with_options(
-        language_model=model, alpha=alpha, beta=beta, beam_width=beam_width, closed_vocabulary=closed_vocabulary
+        language_model=str(language_model) if language_model else None,
+        alpha=alpha,
+        beta=beta,
+        beam_width=beam_width,
+        closed_vocabulary=closed_vocabulary,
+        stretches=tuple(stretch) or None,
     )

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from carnelian.models.ctc import CTC
 from carnelian.models.specaugment import Mask
+from carnelian.models.stretch import stretched
 
 
 class AcousticModel(nn.Module):
@@ -28,8 +29,11 @@ class AcousticModel(nn.Module):
         """Seconds of audio that one output step covers."""
         return self.features.hop * self.encoder.stride
 
-    def forward(self, audio: Tensor, audio_lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, audio: Tensor, audio_lengths: Tensor, stretch: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and steps; with a `stretch`, those of the same speech taking so many times as long."""
         features, frames = self.features(audio, audio_lengths)
+        if stretch != 1:
+            features, frames = stretched(features, frames, stretch)
         if self.training:
             for mask in self.masks:
                 features = mask(features, frames)

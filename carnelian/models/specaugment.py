@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from carnelian.models.stretch import between
+
 Mask = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -57,12 +59,8 @@ def vocal_tract(*, low: float = 0.85, high: float = 1.15) -> Mask:
     """Features stretched along their bands by a factor between low and high: speakers of other sizes (Jaitly and Hinton, 2013)."""
 
     def warp(features: Tensor, frames: Tensor) -> Tensor:
-        batch, bands, length = features.shape
+        batch, bands, _ = features.shape
         factor = low + (high - low) * torch.rand(batch, 1, device=features.device)
-        source = (torch.arange(bands, device=features.device) * factor).clamp(0, bands - 1)
-        below = source.floor().clamp(max=bands - 2)
-        share = (source - below)[..., None]
-        index = below.long()[..., None].expand(-1, -1, length)
-        return features.gather(1, index) * (1 - share) + features.gather(1, index + 1) * share
+        return between(features, (torch.arange(bands, device=features.device) * factor).clamp(0, bands - 1), dim=1)
 
     return warp

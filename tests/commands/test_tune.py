@@ -11,6 +11,7 @@ from carnelian.data.alphabet import Alphabet
 from carnelian.data.utterance import Manifest
 from carnelian.decoding.settings import read_decoding
 from carnelian.errors import DecodingError
+from carnelian.recognizer import Heard
 
 ARPA = """\\data\\
 ngram 1=5
@@ -33,10 +34,10 @@ def folder(tmp_path, monkeypatch):
     probs = np.array([[0.02, 0.45, 0.01, 0.51, 0.01], [0.01, 0.01, 0.96, 0.01, 0.01]], np.float32)
 
     def batches(utterances, *, batch_seconds):
-        yield [0, 1], list(utterances), [np.log(probs)] * 2, [1.0, 1.0]
+        yield [0, 1], list(utterances), [Heard(np.log(probs), 0.5)] * 2, [1.0, 1.0]
 
     recognizer = SimpleNamespace(alphabet=alphabet, batches=batches, model=SimpleNamespace(criterion=None))
-    monkeypatch.setattr(command, "Recognizer", SimpleNamespace(load=lambda path, device: recognizer))
+    monkeypatch.setattr(command, "Recognizer", SimpleNamespace(load=lambda path, **_: recognizer))
     lines = [{"audio_filepath": "a.wav", "duration": 1.0, "text": "ab"}] * 2
     (tmp_path / "held_out.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "words.arpa").write_text(ARPA)
@@ -55,8 +56,10 @@ def test_settings_picture_and_rates(folder, capsys):
         beta=[0.0, 1.0],
         beam_width=[4, 8],
         refinements=1,
+        stretch=[1.0, 1.2],
     )
     settings = read_decoding(folder / "decoding.toml")
+    assert settings.stretches == (1.0, 1.2)
     assert settings.beam_width == 4 and 0 < settings.alpha < 1  # the middle of weights that do equally well
     assert settings.decoder(Alphabet(" abc")).language.rules.alpha == settings.alpha
     assert (folder / "rates.png").read_bytes().startswith(b"\x89PNG")

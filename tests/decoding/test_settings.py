@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from carnelian.data.alphabet import Alphabet
-from carnelian.decoding.settings import Decoding, read_decoding, write_decoding
+from carnelian.decoding.settings import Decoding, make_decoding, read_decoding, write_decoding
 from carnelian.errors import DecodingError
 
 ARPA = "\\data\\\nngram 1=5\n\n\\1-grams:\n-2\t<unk>\n-99\t<s>\n-1\t</s>\n-0.3\tab\n-1\tb\n\n\\end\\\n"
@@ -27,3 +27,18 @@ def test_what_is_no_setting_is_said(tmp_path):
     (tmp_path / "decoding.toml").write_text("closed_vocabulary = 1\n")
     with pytest.raises(DecodingError, match="closed_vocabulary = 1 is not a decoding setting"):
         read_decoding(tmp_path / "decoding.toml")
+
+
+@pytest.mark.parametrize("stretches", ["[]", "[0]", "[1, 2.5]", "[nan]"])
+def test_stretches_out_of_bounds_are_said_with_the_file(tmp_path, stretches):
+    (tmp_path / "decoding.toml").write_text(f"stretches = {stretches}\n")
+    with pytest.raises(DecodingError, match=r"decoding.toml: stretches .*: expected one or more numbers from 0.5 to 2"):
+        read_decoding(tmp_path / "decoding.toml")
+
+
+def test_stretches_are_kept_and_an_option_replaces_them(tmp_path):
+    write_decoding(tmp_path / "decoding.toml", Decoding(stretches=(1.0, 1.2)))
+    assert read_decoding(tmp_path / "decoding.toml").stretches == (1.0, 1.2)
+    kept = make_decoding(tmp_path / "decoding.toml", None, None, None, None)
+    assert kept.stretches == (1.0, 1.2)
+    assert make_decoding(tmp_path / "decoding.toml", None, None, None, None, stretch=[1.5]).stretches == (1.5,)

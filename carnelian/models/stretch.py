@@ -1,0 +1,26 @@
+"""Features read between their bands or frames: speakers of other sizes, speech at another rate."""
+
+import torch
+from torch import Tensor
+
+
+def between(features: Tensor, places: Tensor, *, dim: int) -> Tensor:
+    """Features (B, F, T) read at fractional places (B, N) of bands (`dim` 1) or frames (2), linearly between neighbours."""
+    below = places.long()
+    above = (below + 1).clamp_max(features.shape[dim] - 1)
+    share = (places - below).to(features.dtype).unsqueeze(3 - dim)
+    shape = [-1, *features.shape[1:]]
+    shape[dim] = -1
+
+    def at(index: Tensor) -> Tensor:
+        return features.gather(dim, index.unsqueeze(3 - dim).expand(shape))
+
+    return at(below) * (1 - share) + at(above) * share
+
+
+def stretched(features: Tensor, frames: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    """Features (B, F, T) and frames (B,) of speech that takes `factor` times as long, zero past each row's new frames."""
+    grown = (frames * factor).long()
+    frame = torch.arange(max(1, int(grown.max())), device=features.device)
+    places = torch.minimum(frame.double() / factor, (frames[:, None] - 1).clamp_min(0).double())
+    return between(features, places, dim=2) * (frame < grown[:, None])[:, None], grown

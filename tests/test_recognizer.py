@@ -1,0 +1,60 @@
+"""The recognizer at several stretches: which counts, and the times of what it heard."""
+
+import numpy as np
+import pytest
+import torch
+
+from carnelian.checkpoint import build_model
+from carnelian.data.alphabet import Alphabet
+from carnelian.data.transcript import Hypothesis, Span
+from carnelian.recognizer import Recognizer
+
+LETTERS = Alphabet(" abcdefghijklmnopqrstuvwxyz'")
+ENCODERS = [
+    {"name": "quartznet", "blocks": 5, "repeat": 1, "width": 0.03},
+    {"name": "convolutional", "rows": [{"channels": 32, "kernel": 3}], "planes": [{"channels": 4, "kernel": [3, 3]}]},
+    {"name": "deepspeech2", "width": 0.02},
+    {"name": "wav2letter", "width": 0.02},
+    {"name": "citrinet", "channels": 64, "last": 24, "repeat": 2, "rows": 1},
+]
+
+
+def recognizer(encoder, **settings):
+    torch.manual_seed(0)
+    model = build_model({"features": {"name": "log_mel"}, "encoder": encoder}, LETTERS)
+    return Recognizer(model, LETTERS, **settings)
+
+
+def sounds(*counts):
+    noise = torch.randn(len(counts), max(counts), generator=torch.Generator().manual_seed(1))
+    lengths = torch.tensor(counts)
+    return noise * (torch.arange(max(counts)) < lengths[:, None]), lengths
+
+
+def test_the_likeliest_stretch_counts_for_each_row():
+    heard = recognizer(ENCODERS[1], stretches=(0.8, 1.0, 1.3)).hear(*sounds(16000, 9000, 5000, 100))
+    each = [recognizer(ENCODERS[1], stretches=(s,)).hear(*sounds(16000, 9000, 5000, 100)) for s in (0.8, 1.0, 1.3)]
+    for chosen, *single in zip(heard, *each):
+        assert chosen.best_path == max(view.best_path for view in single)
+        [same] = [view for view in single if view.step == chosen.step]
+        np.testing.assert_array_equal(chosen.log_probs, same.log_probs)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS, ids=lambda encoder: encoder["name"])
+def test_every_encoder_hears_short_and_long_at_every_stretch(encoder):
+    for stretch in (0.5, 1.0, 2.0):
+        for heard, samples in zip(
+            recognizer(encoder, stretches=(stretch,)).hear(*sounds(16000, 400, 1)), (16000, 400, 1)
+        ):
+            assert np.isfinite(heard.log_probs).all()
+            assert len(heard.log_probs) * heard.step == pytest.approx(samples / 16000, abs=heard.step + 0.01)
+
+
+def test_words_are_timed_by_the_recording_however_it_was_stretched():
+    def decoder(log_probs):
+        return [Hypothesis("ab", 0.0, 0.0, spans=(Span("ab", len(log_probs) // 2, len(log_probs) - 1, 1.0),))]
+
+    audio = sounds(32000)[0][0].numpy()
+    for stretch in (0.5, 1.0, 1.25, 2.0):
+        [word] = recognizer(ENCODERS[1], decoder=decoder, stretches=(stretch,))(audio).words
+        assert word.start == pytest.approx(1.0, abs=0.05) and word.end == pytest.approx(2.0, abs=0.05)
