@@ -24,7 +24,8 @@ from carnelian.models.layers import Row
 from carnelian.models.planes import Plane
 from carnelian.models.registry import CRITERIA, ENCODERS, FEATURES
 from carnelian.models.specaugment import Mask, spec_augment, spec_cutout, vocal_tract
-from carnelian.recipe import Recipe, check_keys, choose
+from carnelian.models.stretch import STRETCHES, sensible
+from carnelian.recipe import Recipe, check_keys, choose, fits
 
 FORMAT = "carnelian 1"
 UMASK = os.umask(0o022)
@@ -130,7 +131,10 @@ def check_tables(encoder: Mapping[str, Any]) -> None:
 
 
 def build_model(recipe: Recipe, alphabet: Alphabet) -> AcousticModel:
-    """An acoustic model with fresh weights, from the tables [features], [encoder], [masks] and [criterion] of a recipe."""
+    """An acoustic model with fresh weights, from the tables [features], [encoder], [masks] and [criterion] of a recipe, and its stretches."""
+    stretches = recipe.get("stretches", [1.0])
+    if not stretches or not fits(stretches, list[float]) or not sensible(stretches):
+        raise RecipeError(f"stretches = {json.dumps(stretches)}: expected a list of {STRETCHES}")
     features = choose(FEATURES, recipe.get("features", {"name": "log_mel"}), where="features")
     table = recipe.get("encoder", {})
     if table.get("name") == "convolutional":
@@ -140,7 +144,7 @@ def build_model(recipe: Recipe, alphabet: Alphabet) -> AcousticModel:
         choose(MASKS, {"name": name, **table}, where="masks") for name, table in recipe.get("masks", {}).items()
     )
     criterion = choose(CRITERIA, recipe.get("criterion", {"name": "ctc"}), where="criterion", symbols=len(alphabet))
-    return AcousticModel(features, encoder, len(alphabet), masks, criterion)
+    return AcousticModel(features, encoder, len(alphabet), masks, criterion, stretches)
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str | Path) -> None:

@@ -45,9 +45,9 @@ class Recognized:
 class Recognizer:
     """Turns audio into transcripts with an acoustic model, its alphabet and a decoder (by default the best path).
 
-    With several `stretches` each recording is heard at each, as if it took so many times as long, and the one whose best path is the
-    likeliest counts: speech faster or slower than the model was trained on, for so many times the work. (How vocal tract
-    lengths are chosen at test time: Lee and Rose, 1996.)
+    With several `stretches` (by default the model's own) each recording is heard at each, as if it took so many times as long, and the one
+    whose best path is the likeliest counts: speech faster or slower than the model was trained on, for so many times the work. (So
+    Lee and Rose, 1996, chose the length of the vocal tract.)
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Recognizer:
         decoder: Decoder | None = None,
         *,
         precision: str = "fp32",
-        stretches: Sequence[float] = (1.0,),
+        stretches: Sequence[float] = (),
     ):
         self.model, self.alphabet = model.eval(), alphabet
         self.decoder = decoder or Decoding().decoder(alphabet, model.criterion)
-        self.precision, self.stretches = precision, stretches
+        self.precision, self.stretches = precision, tuple(stretches) or model.stretches
         self.sample_rate: int = model.features.sample_rate
 
     @classmethod

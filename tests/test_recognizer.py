@@ -7,6 +7,7 @@ import torch
 from carnelian.checkpoint import build_model
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.transcript import Hypothesis, Span
+from carnelian.errors import RecipeError
 from carnelian.recognizer import Recognizer
 
 LETTERS = Alphabet(" abcdefghijklmnopqrstuvwxyz'")
@@ -38,6 +39,16 @@ def test_the_likeliest_stretch_counts_for_each_row():
         assert chosen.best_path == max(view.best_path for view in single)
         [same] = [view for view in single if view.step == chosen.step]
         np.testing.assert_array_equal(chosen.log_probs, same.log_probs)
+
+
+def test_a_recipe_says_at_which_stretches_its_model_is_heard():
+    recipe = {"features": {"name": "log_mel"}, "encoder": ENCODERS[1]}
+    model = build_model({**recipe, "stretches": [1, 1.2]}, LETTERS)
+    assert Recognizer(model, LETTERS).stretches == (1, 1.2) and recognizer(ENCODERS[1]).stretches == (1.0,)
+    assert Recognizer(model, LETTERS, stretches=[1.1]).stretches == (1.1,)
+    for bad in ([], [3], 1.2, ["1"]):
+        with pytest.raises(RecipeError, match="stretches = .*: expected a list of numbers from 0.5 to 2"):
+            build_model({**recipe, "stretches": bad}, LETTERS)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS, ids=lambda encoder: encoder["name"])

@@ -33,9 +33,8 @@ def evaluate(
     json_output: Annotated[bool, "print one JSON object instead of tables"] = False,
 ) -> None:
     """Measure word and character error rates, with a 95 % interval, the most frequent errors, and the real-time factor."""
-    recognizer = Recognizer.load(model, device=device, precision=precision)
     settings = make_decoding(decoding, language_model, alpha, beta, beam_width, closed_vocabulary, stretch)
-    recognizer.stretches = settings.stretches
+    recognizer = Recognizer.load(model, device=device, precision=precision, stretches=settings.stretches)
     recognizer.decoder = settings.decoder(recognizer.alphabet, recognizer.model.criterion)
     reports: dict[str, Report] = {}
     audio_seconds = seconds = 0.0

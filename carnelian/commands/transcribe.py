@@ -41,9 +41,8 @@ def transcribe(
     """Write down what recordings say. A recording that cannot be read is named and left out; the exit code is then 2."""
     if format not in FORMATS:
         raise CarnelianError(f'--format "{format}": no such format. Known: {", ".join(FORMATS)}')
-    recognizer = Recognizer.load(model, device=device, precision=precision)
     settings = make_decoding(decoding, language_model, alpha, beta, beam_width, closed_vocabulary, stretch)
-    recognizer.stretches = settings.stretches
+    recognizer = Recognizer.load(model, device=device, precision=precision, stretches=settings.stretches)
     recognizer.decoder = settings.decoder(
         recognizer.alphabet, recognizer.model.criterion, hot_words=dict(map(weighted, hot_word)) or None
     )

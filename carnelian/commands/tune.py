@@ -26,7 +26,7 @@ def tune(
     beta: Annotated[list[float], "a bonus for each word to try; may be given again"] = list(BETAS),  # noqa: B006
     beam_width: Annotated[list[int], "a number of beams to try; may be given again"] = [16, 64, 256],  # noqa: B006
     closed_vocabulary: Annotated[bool, "find only words of the language model"] = False,
-    stretch: Annotated[list[float], STRETCH] = [1.0],  # noqa: B006
+    stretch: Annotated[list[float], STRETCH] = [],  # noqa: B006
     refinements: Annotated[int, "finer grids around the best"] = 2,
     device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
@@ -36,6 +36,7 @@ def tune(
         raise DecodingError("tune: no language model given, so there is nothing to weigh. Give --language-model FILE")
     settings = Decoding(str(language_model), closed_vocabulary=closed_vocabulary, stretches=tuple(stretch))
     recognizer = Recognizer.load(model, device=device, stretches=settings.stretches)
+    settings = replace(settings, stretches=recognizer.stretches)
     decoder = settings.decoder(recognizer.alphabet, recognizer.model.criterion)
     utterances = [utterance for manifest in manifests for utterance in Manifest(manifest)]
     if not any(utterance.text for utterance in utterances):

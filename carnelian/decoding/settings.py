@@ -17,10 +17,11 @@ from carnelian.decoding.viterbi import Viterbi
 from carnelian.errors import DecodingError
 from carnelian.files import written
 from carnelian.models.asg import ASG
+from carnelian.models.stretch import STRETCHES, sensible
 from carnelian.recipe import fits
 
-#: what the commands say of it
-STRETCH = "hear speech as if it took so many times as long; given several times, each recording at the likeliest"
+#: what the commands say of their option
+STRETCH = "hear speech as if it took so many times as long; given several times, each recording at the likeliest; by default as the model's recipe says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Decoding:
     """How to decode: without a language model greedily. A TOML file holds the same keys.
 
     With `closed_vocabulary` only words of the language model are found. With several `stretches` each recording is heard at each, as
-    if it took so many times as long (0.5 to 2), and the likeliest counts.
+    if it took so many times as long, and the likeliest counts; with none, at the model's own.
     """
 
     language_model: str = ""
@@ -36,13 +37,11 @@ class Decoding:
     beta: float = 2.0
     beam_width: int = 64
     closed_vocabulary: bool = False
-    stretches: tuple[float, ...] = (1.0,)
+    stretches: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.stretches or not all(0.5 <= stretch <= 2 for stretch in self.stretches):
-            raise DecodingError(
-                f"stretches {list(self.stretches)}: expected one or more numbers from 0.5 to 2, such as 1, 1.1, 1.2, 1.3"
-            )
+        if not sensible(self.stretches):
+            raise DecodingError(f"stretches {list(self.stretches)}: expected {STRETCHES}")
 
     def with_options(self, **options: Any) -> "Decoding":
         """The same, changed by those options that are not None."""

@@ -1,5 +1,6 @@
 """An acoustic model: waveforms to log-probabilities of symbols."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,13 +14,22 @@ class AcousticModel(nn.Module):
     """Features, masks on them while training, encoder, head: (B, S) audio, (B,) samples -> (B, O, V) log-probs, (B,) steps."""
 
     def __init__(
-        self, features: Any, encoder: Any, symbols: int, masks: tuple[Mask, ...] = (), criterion: Any | None = None
+        self,
+        features: Any,
+        encoder: Any,
+        symbols: int,
+        masks: tuple[Mask, ...] = (),
+        criterion: Any | None = None,
+        stretches: Sequence[float] = (1.0,),
     ):
-        """`symbols` counts the alphabet's, after which the head has what the criterion (by default CTC) adds: the blank."""
+        """`symbols` counts the alphabet's, after which the head has what the criterion (by default CTC) adds: the blank.
+
+        `stretches` are those at which a recognizer hears with it where none are asked for.
+        """
         super().__init__()
         self.features: Any = features
         self.encoder: Any = encoder
-        self.masks = masks
+        self.masks, self.stretches = masks, tuple(stretches)
         self.criterion: Any = criterion or CTC()
         self.head = nn.Linear(encoder.channels, symbols + self.criterion.extra)
         nn.init.xavier_uniform_(self.head.weight)

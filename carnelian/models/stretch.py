@@ -1,7 +1,17 @@
 """Features read between their bands or frames: speakers of other sizes, speech at another rate."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+#: what a user is told of the stretches that are sensible
+STRETCHES = "numbers from 0.5 to 2, such as 1, 1.1, 1.2, 1.3"
+
+
+def sensible(stretches: Sequence[float]) -> bool:
+    """Whether speech may be heard at all these stretches."""
+    return all(0.5 <= stretch <= 2 for stretch in stretches)
 
 
 def between(features: Tensor, places: Tensor, *, dim: int) -> Tensor:

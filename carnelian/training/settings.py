@@ -10,6 +10,7 @@ TABLES = (
     "task",
     "alphabet",
     "seed",
+    "stretches",
     "train",
     "features",
     "masks",

@@ -29,10 +29,10 @@ def test_what_is_no_setting_is_said(tmp_path):
         read_decoding(tmp_path / "decoding.toml")
 
 
-@pytest.mark.parametrize("stretches", ["[]", "[0]", "[1, 2.5]", "[nan]"])
+@pytest.mark.parametrize("stretches", ["[0]", "[1, 2.5]", "[nan]"])
 def test_stretches_out_of_bounds_are_said_with_the_file(tmp_path, stretches):
     (tmp_path / "decoding.toml").write_text(f"stretches = {stretches}\n")
-    with pytest.raises(DecodingError, match=r"decoding.toml: stretches .*: expected one or more numbers from 0.5 to 2"):
+    with pytest.raises(DecodingError, match=r"decoding.toml: stretches .*: expected numbers from 0.5 to 2"):
         read_decoding(tmp_path / "decoding.toml")
 
 
