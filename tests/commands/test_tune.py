@@ -36,7 +36,9 @@ def folder(tmp_path, monkeypatch):
     def batches(utterances, *, batch_seconds):
         yield [0, 1], list(utterances), [Heard(np.log(probs), 0.5)] * 2, [1.0, 1.0]
 
-    recognizer = SimpleNamespace(alphabet=alphabet, batches=batches, model=SimpleNamespace(criterion=None), stretches=(1.0, 1.2))
+    recognizer = SimpleNamespace(
+        alphabet=alphabet, batches=batches, model=SimpleNamespace(criterion=None), stretches=(1.0, 1.2)
+    )
     monkeypatch.setattr(command, "Recognizer", SimpleNamespace(load=lambda path, **_: recognizer))
     lines = [{"audio_filepath": "a.wav", "duration": 1.0, "text": "ab"}] * 2
     (tmp_path / "held_out.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
