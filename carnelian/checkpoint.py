@@ -131,7 +131,7 @@ def check_tables(encoder: Mapping[str, Any]) -> None:
 
 
 def build_model(recipe: Recipe, alphabet: Alphabet) -> AcousticModel:
-    """An acoustic model with fresh weights, from the tables [features], [encoder], [masks] and [criterion] of a recipe, and its stretches."""
+    """An acoustic model with fresh weights, from a recipe's tables [features], [encoder], [masks], [criterion] and its stretches."""
     stretches = recipe.get("stretches", [1.0])
     if not stretches or not fits(stretches, list[float]) or not sensible(stretches):
         raise RecipeError(f"stretches = {json.dumps(stretches)}: expected a list of {STRETCHES}")

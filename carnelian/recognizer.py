@@ -45,9 +45,9 @@ class Recognized:
 class Recognizer:
     """Turns audio into transcripts with an acoustic model, its alphabet and a decoder (by default the best path).
 
-    With several `stretches` (by default the model's own) each recording is heard at each, as if it took so many times as long, and the one
-    whose best path is the likeliest counts: speech faster or slower than the model was trained on, for so many times the work. (So
-    Lee and Rose, 1996, chose the length of the vocal tract.)
+    With several `stretches` (by default the model's own) each recording is heard at each, as if it took so many times as long, and
+    the one whose best path is the likeliest counts: speech faster or slower than the model was trained on, for so many times the
+    work. (So Lee and Rose, 1996, chose the length of the vocal tract.)
     """
 
     def __init__(

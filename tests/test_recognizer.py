@@ -47,7 +47,7 @@ def test_a_recipe_says_at_which_stretches_its_model_is_heard():
     assert Recognizer(model, LETTERS).stretches == (1, 1.2) and recognizer(ENCODERS[1]).stretches == (1.0,)
     assert Recognizer(model, LETTERS, stretches=[1.1]).stretches == (1.1,)
     for bad in ([], [3], 1.2, ["1"]):
-        with pytest.raises(RecipeError, match="stretches = .*: expected a list of numbers from 0.5 to 2"):
+        with pytest.raises(RecipeError, match=r"stretches = .*: expected a list of numbers from 0\.5 to 2"):
             build_model({**recipe, "stretches": bad}, LETTERS)
 
 

@@ -21,7 +21,10 @@ from carnelian.models.stretch import STRETCHES, sensible
 from carnelian.recipe import fits
 
 #: what the commands say of their option
-STRETCH = "hear speech as if it took so many times as long; given several times, each recording at the likeliest; by default as the model's recipe says"
+STRETCH = (
+    "hear speech as if it took so many times as long; given several times, each recording at the likeliest; "
+    "by default as the model's recipe says"
+)
 
 
 @dataclass(frozen=True, slots=True)
