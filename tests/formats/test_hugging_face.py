@@ -49,6 +49,10 @@ def test_wav2vec2(transformers, tmp_path):
             expected = logits[:, [*range(4, len(VOCABULARY)), 0]].log_softmax(-1)
             assert steps[row] == len(expected)
             torch.testing.assert_close(log_probs[row, : len(expected)], expected, atol=1e-4, rtol=1e-4)
+        longer, more = model(audio, lengths, 1.2)
+        alone, [count] = model(audio[1:, :5000], lengths[1:], 1.2)
+        assert count == more[1] > steps[1]
+        torch.testing.assert_close(alone[0, :count], longer[1, :count], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow
