@@ -16,6 +16,7 @@ from carnelian.data.transcript import Hypothesis, Transcript, transcript
 from carnelian.data.utterance import Utterance
 from carnelian.decoding.settings import Decoding
 from carnelian.models.acoustic import AcousticModel
+from carnelian.models.stretch import stretched
 
 Decoder = Callable[[np.ndarray], list[Hypothesis]]
 
@@ -61,12 +62,12 @@ class Recognizer:
     ):
         self.model, self.alphabet = model.eval(), alphabet
         self.decoder = decoder or Decoding().decoder(alphabet, model.criterion)
-        self.precision, self.stretches = precision, tuple(stretches) or model.stretches
+        self.precision, self.stretches = precision, Decoding(stretches=tuple(stretches)).stretches or model.stretches
         self.sample_rate: int = model.features.sample_rate
 
     @classmethod
     def load(cls, path: str | Path, decoder: Decoder | None = None, *, device: str = "", **settings: Any):
-        """The recognizer of a checkpoint, on a GPU where there is one and no `device` is named."""
+        """The recognizer of a checkpoint, on a GPU where there is one and no `device` is named; `settings` as the class takes them."""
         model, checkpoint = load_model(path)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(model.to(device), checkpoint.alphabet, decoder, **settings)
@@ -84,11 +85,13 @@ class Recognizer:
         audio, audio_lengths = audio.to(device), audio_lengths.to(device)
         bf16 = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
         views = []
-        for stretch in self.stretches:
-            with torch.inference_mode(), bf16:
-                log_probs, steps = self.model(audio, audio_lengths, stretch)
-            rows = zip(log_probs.float().cpu(), steps.tolist())
-            views.append([Heard(row[:length].numpy(), self.model.step / stretch) for row, length in rows])
+        with torch.inference_mode(), bf16:
+            features, frames = self.model.features(audio, audio_lengths)
+            for stretch in self.stretches:
+                said = stretched(features, frames, stretch) if stretch != 1 else (features, frames)
+                log_probs, steps = self.model.log_probs(*said)
+                rows = zip(log_probs.float().cpu(), steps.tolist())
+                views.append([Heard(row[:length].numpy(), self.model.step / stretch) for row, length in rows])
         return [max(row, key=lambda heard: heard.best_path) for row in zip(*views)]
 
     def batches(

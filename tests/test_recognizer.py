@@ -7,7 +7,7 @@ import torch
 from carnelian.checkpoint import build_model
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.transcript import Hypothesis, Span
-from carnelian.errors import RecipeError
+from carnelian.errors import DecodingError, RecipeError
 from carnelian.recognizer import Recognizer
 
 LETTERS = Alphabet(" abcdefghijklmnopqrstuvwxyz'")
@@ -46,6 +46,8 @@ def test_a_recipe_says_at_which_stretches_its_model_is_heard():
     model = build_model({**recipe, "stretches": [1, 1.2]}, LETTERS)
     assert Recognizer(model, LETTERS).stretches == (1, 1.2) and recognizer(ENCODERS[1]).stretches == (1.0,)
     assert Recognizer(model, LETTERS, stretches=[1.1]).stretches == (1.1,)
+    with pytest.raises(DecodingError, match=r"stretches .*: expected numbers"):
+        Recognizer(model, LETTERS, stretches=[0])
     for bad in ([], [3], 1.2, ["1"]):
         with pytest.raises(RecipeError, match=r"stretches = .*: expected a list of numbers from 0\.5 to 2"):
             build_model({**recipe, "stretches": bad}, LETTERS)

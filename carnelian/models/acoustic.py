@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from carnelian.models.ctc import CTC
 from carnelian.models.specaugment import Mask
-from carnelian.models.stretch import stretched
 
 
 class AcousticModel(nn.Module):
@@ -39,14 +38,15 @@ class AcousticModel(nn.Module):
         """Seconds of audio that one output step covers."""
         return self.features.hop * self.encoder.stride
 
-    def forward(self, audio: Tensor, audio_lengths: Tensor, stretch: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and steps; with a `stretch`, those of the same speech taking so many times as long."""
+    def forward(self, audio: Tensor, audio_lengths: Tensor) -> tuple[Tensor, Tensor]:
         features, frames = self.features(audio, audio_lengths)
-        if stretch != 1:
-            features, frames = stretched(features, frames, stretch)
         if self.training:
             for mask in self.masks:
                 features = mask(features, frames)
+        return self.log_probs(features, frames)
+
+    def log_probs(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Encoder and head alone: (B, F, T) features, (B,) frames -> (B, O, V) log-probs, (B,) steps."""
         encoded, steps = self.encoder(features, frames)
         log_probs = self.head(encoded.transpose(1, 2)).float().log_softmax(-1)
         return log_probs, steps

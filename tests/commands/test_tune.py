@@ -36,10 +36,11 @@ def folder(tmp_path, monkeypatch):
     def batches(utterances, *, batch_seconds):
         yield [0, 1], list(utterances), [Heard(np.log(probs), 0.5)] * 2, [1.0, 1.0]
 
-    recognizer = SimpleNamespace(
-        alphabet=alphabet, batches=batches, model=SimpleNamespace(criterion=None), stretches=(1.0, 1.2)
-    )
-    monkeypatch.setattr(command, "Recognizer", SimpleNamespace(load=lambda path, **_: recognizer))
+    def load(path, *, device, stretches):
+        model = SimpleNamespace(criterion=None)
+        return SimpleNamespace(alphabet=alphabet, batches=batches, model=model, stretches=stretches or (1.0,))
+
+    monkeypatch.setattr(command, "Recognizer", SimpleNamespace(load=load))
     lines = [{"audio_filepath": "a.wav", "duration": 1.0, "text": "ab"}] * 2
     (tmp_path / "held_out.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "words.arpa").write_text(ARPA)
@@ -58,6 +59,7 @@ def test_settings_picture_and_rates(folder, capsys):
         beta=[0.0, 1.0],
         beam_width=[4, 8],
         refinements=1,
+        stretch=[1.0, 1.2],
     )
     settings = read_decoding(folder / "decoding.toml")
     assert settings.stretches == (1.0, 1.2)

@@ -10,6 +10,7 @@ from carnelian.data.alphabet import WordPieces
 from carnelian.errors import CheckpointError
 from carnelian.formats.hugging_face import characters_of, sentencepiece_model
 from carnelian.formats.kind import read_foreign
+from carnelian.models.stretch import stretched
 
 VOCABULARY = {token: index for index, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLU'"])}
 
@@ -49,8 +50,8 @@ def test_wav2vec2(transformers, tmp_path):
             expected = logits[:, [*range(4, len(VOCABULARY)), 0]].log_softmax(-1)
             assert steps[row] == len(expected)
             torch.testing.assert_close(log_probs[row, : len(expected)], expected, atol=1e-4, rtol=1e-4)
-        longer, more = model(audio, lengths, 1.2)
-        alone, [count] = model(audio[1:, :5000], lengths[1:], 1.2)
+        longer, more = model.log_probs(*stretched(*model.features(audio, lengths), 1.2))
+        alone, [count] = model.log_probs(*stretched(*model.features(audio[1:, :5000], lengths[1:]), 1.2))
         assert count == more[1] > steps[1]
         torch.testing.assert_close(alone[0, :count], longer[1, :count], atol=1e-4, rtol=1e-4)
 
