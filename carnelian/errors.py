@@ -29,6 +29,10 @@ class DecodingError(CarnelianError):
     """Log-probabilities or search settings that make no sense together."""
 
 
+class DownloadError(CarnelianError):
+    """A file that no address gives whole, or an archive that is cut or hostile."""
+
+
 class MissingExtraError(CarnelianError):
     """An optional package that is not installed; the message names the extra that brings it."""
 
