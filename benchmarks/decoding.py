@@ -17,7 +17,7 @@ import numpy as np
 from carnelian.data.alphabet import ENGLISH, Alphabet
 from carnelian.decoding.beam import BeamSearch
 from carnelian.decoding.greedy import Greedy
-from carnelian.decoding.language_model import load_language_model
+from carnelian.ngram.load import load_language_model
 from carnelian.scoring.wer import count_errors
 
 ALPHA, BETA = 0.8, 2.0

@@ -48,9 +48,9 @@ def waveforms(settings) -> tuple[torch.Tensor, ...]:
 
 def our_step(settings, precision: str):
     from carnelian.models.acoustic import AcousticModel
-    from carnelian.models.ctc import ctc_loss
+    from carnelian.models.encoders.quartznet import quartznet
     from carnelian.models.features import log_mel
-    from carnelian.models.quartznet import quartznet
+    from carnelian.models.losses.ctc import ctc_loss
     from carnelian.training.fit import set_rate
     from carnelian.training.optim import novograd
 

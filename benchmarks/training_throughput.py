@@ -1,6 +1,6 @@
 """Utterances a second that a recipe's model trains on, how near that is to the device's matrix products, and what takes the time.
 
-    python benchmarks/training_throughput.py recipes/librispeech/jasper10x5dr.toml recipes/librispeech/quartznet15x5.toml
+    python benchmarks/training_throughput.py carnelian/recipes/librispeech/jasper10x5dr.toml carnelian/recipes/librispeech/quartznet15x5.toml
 
 On a GPU by default 64 clips of 16.7 s in bf16; for a CPU give small ones: --batch 2 --seconds 4 --steps 3 --precision fp32.
 Published for 1 A100 in mixed precision: Jasper 10x5 DR 75.6 utterances a second at batch 64, QuartzNet 15x5 89.7 at batch 48.
@@ -15,14 +15,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from carnelian.checkpoint import build_model
 from carnelian.data.alphabet import make_alphabet
 from carnelian.data.batch import Batch
 from carnelian.data.utterance import Utterance
+from carnelian.models.registry import build_model
 from carnelian.recipe import choose, load_recipe
-from carnelian.training.acoustic import acoustic_loss
 from carnelian.training.fit import PRECISIONS, Training, fit
 from carnelian.training.optim import OPTIMIZERS
+from carnelian.training.tasks.acoustic import acoustic_loss
 
 
 def make_batch(rows: int, seconds: float, sample_rate: int, symbols: int) -> Batch:

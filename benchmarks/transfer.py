@@ -17,10 +17,10 @@ from carnelian.checkpoint import load_checkpoint
 from carnelian.console import table
 from carnelian.data.audio import audio_info
 from carnelian.data.utterance import Manifest, Utterance, write_manifest
+from carnelian.inference.recognizer import Recognizer
 from carnelian.recipe import load_recipe
-from carnelian.recognizer import Recognizer
-from carnelian.scoring.report import score
-from carnelian.training.acoustic import train_acoustic
+from carnelian.scoring.report import score_texts
+from carnelian.training.tasks.acoustic import train_acoustic
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 TEST = range(5)
@@ -62,12 +62,12 @@ def main() -> None:
             )
             recipe |= {key: earlier.recipe[key] for key in ("features", "encoder")}
             if start:
-                recipe["start"] = start
+                recipe["initialize"] = start
             began = time.perf_counter()
             model = train_acoustic(recipe, settings.out / f"{name}-{count}")
             minutes = (time.perf_counter() - began) / 60
             recognized = sorted(Recognizer.load(model).recognize(test), key=lambda each: each.index)
-            report = score([utterance.text for utterance in test], [each.transcript.text for each in recognized])
+            report = score_texts([utterance.text for utterance in test], [each.transcript.text for each in recognized])
             low, high = 100 * report.interval.low, 100 * report.interval.high
             rows.append((count, name, f"{100 * report.words.rate:.1f}", f"{low:.1f} - {high:.1f}", f"{minutes:.1f}"))
     table("Digits at 8 kHz", ("utterances", "started from", "WER %", "95 %", "minutes"), rows)

@@ -7,7 +7,7 @@ safetensors.
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,23 +18,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from carnelian.data.alphabet import Alphabet, load_alphabet
-from carnelian.errors import CheckpointError, RecipeError
+from carnelian.errors import CheckpointError
 from carnelian.models.acoustic import AcousticModel
-from carnelian.models.layers import Row
-from carnelian.models.planes import Plane
-from carnelian.models.registry import CRITERIA, ENCODERS, FEATURES
-from carnelian.models.specaugment import Mask, spec_augment, spec_cutout, vocal_tract
-from carnelian.models.stretch import STRETCHES, sensible
-from carnelian.recipe import Recipe, check_keys, choose, fits
+from carnelian.models.registry import build_model
+from carnelian.recipe import Recipe, modernize
 
 FORMAT = "carnelian 1"
 UMASK = os.umask(0o022)
 os.umask(UMASK)  # it can only be read by being set
-MASKS: dict[str, Callable[..., Mask]] = {
-    "spec_augment": spec_augment,
-    "spec_cutout": spec_cutout,
-    "vocal_tract": vocal_tract,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,39 +103,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         found = metadata.get("format") or "no format"
         raise CheckpointError(f'{path}: not a checkpoint of this package ({found}, expected "{FORMAT}")')
     try:
-        alphabet, recipe = load_alphabet(metadata["alphabet"]), json.loads(metadata["recipe"])
+        alphabet, recipe = load_alphabet(metadata["alphabet"]), modernize(json.loads(metadata["recipe"]))
         return Checkpoint(weights, alphabet, recipe, int(metadata["step"]), json.loads(metadata.get("more", "{}")))
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: its metadata do not make sense ({error}). Save or import it again") from None
-
-
-def check_tables(encoder: Mapping[str, Any]) -> None:
-    """Raises RecipeError for rows and planes of an encoder that are not tables of their fields."""
-    for key, kind in (("rows", Row), ("planes", Plane)):
-        tables = encoder.get(key, [])
-        for table in tables if isinstance(tables, list | tuple) else ():
-            if not isinstance(table, Mapping):
-                raise RecipeError(
-                    f"[encoder] {key}: {json.dumps(table)} is no table. Give such as {{ channels = 64, kernel = ... }}"
-                )
-            check_keys(kind, table, where="encoder", name=key)
-
-
-def build_model(recipe: Recipe, alphabet: Alphabet) -> AcousticModel:
-    """An acoustic model with fresh weights, from a recipe's tables [features], [encoder], [masks], [criterion] and its stretches."""
-    stretches = recipe.get("stretches", [1.0])
-    if not stretches or not fits(stretches, list[float]) or not sensible(stretches):
-        raise RecipeError(f"stretches = {json.dumps(stretches)}: expected a list of {STRETCHES}")
-    features = choose(FEATURES, recipe.get("features", {"name": "log_mel"}), where="features")
-    table = recipe.get("encoder", {})
-    if table.get("name") == "convolutional":
-        check_tables(table)
-    encoder = choose(ENCODERS, table, where="encoder", features=features.channels)
-    masks = tuple(
-        choose(MASKS, {"name": name, **table}, where="masks") for name, table in recipe.get("masks", {}).items()
-    )
-    criterion = choose(CRITERIA, recipe.get("criterion", {"name": "ctc"}), where="criterion", symbols=len(alphabet))
-    return AcousticModel(features, encoder, len(alphabet), masks, criterion, stretches)
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str | Path) -> None:
@@ -170,7 +132,7 @@ def load_model(path: str | Path) -> tuple[AcousticModel, Checkpoint]:
     return model.eval(), checkpoint
 
 
-def average(paths: Sequence[str | Path]) -> Checkpoint:
+def average_checkpoints(paths: Sequence[str | Path]) -> Checkpoint:
     """The mean of checkpoints of one training: weights averaged in float64, one file at a time, and all else from the last."""
     last = load_checkpoint(paths[-1])
     sums = {name: tensor.double() for name, tensor in last.weights.items()}

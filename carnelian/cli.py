@@ -1,5 +1,6 @@
 """The command line: a table from verb to function. The door to typer."""
 
+import dataclasses
 import importlib
 import inspect
 import os
@@ -23,6 +24,7 @@ VERBS = {
     "check": ("check", "Find what in a manifest would break or hurt a training."),
     "pieces": ("pieces", "Learn word pieces, for a model that writes in them."),
     "shard": ("shard", "Pack a manifest's recordings into tar shards."),
+    "recipes": ("recipes", "List the recipes that come with the package, or copy one."),
     "train": ("train", "Train a model as a recipe says."),
     "transcribe": ("transcribe", "Write down what recordings say."),
     "evaluate": ("evaluate", "Measure word and character error rates."),
@@ -37,24 +39,50 @@ VERBS = {
 
 
 def as_typer(function: Callable) -> Callable:
-    """The function with a signature typer reads: positional parameters as arguments, keyword-only ones as options."""
+    """Returns the function with a signature typer reads: positional parameters as arguments, keyword-only ones as options.
+
+    A keyword-only parameter whose type is a dataclass becomes one option for each of its fields.
+    """
     hints = typing.get_type_hints(function, include_extras=True)
-    parameters = []
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, type] = {}
     for parameter in inspect.signature(function).parameters.values():
         hint = hints[parameter.name]
-        kind, *extras = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
-        words = next((extra for extra in extras if isinstance(extra, str)), None)
-        option = parameter.kind is parameter.KEYWORD_ONLY
-        described = typer.Option(help=words) if option else typer.Argument(help=words, show_default=False)
-        parameters.append(parameter.replace(annotation=typing.Annotated[kind, described]))
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            groups[parameter.name] = hint
+            parameters += options_of(hint)
+        else:
+            parameters.append(described(parameter, hint))
 
     def run(**given):
+        for name, kind in groups.items():
+            given[name] = kind(**{field.name: given.pop(field.name) for field in dataclasses.fields(kind)})
         return function(**given)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     run.__name__, run.__doc__ = function.__name__, function.__doc__
     return run
+
+
+def described(parameter: inspect.Parameter, hint: typing.Any) -> inspect.Parameter:
+    """Returns the parameter with the annotation that typer reads: its type, and its help text as an option or argument."""
+    kind, *extras = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
+    words = next((extra for extra in extras if isinstance(extra, str)), None)
+    option = parameter.kind is parameter.KEYWORD_ONLY
+    info = typer.Option(help=words) if option else typer.Argument(help=words, show_default=False)
+    return parameter.replace(annotation=typing.Annotated[kind, info])
+
+
+def options_of(kind: type) -> list[inspect.Parameter]:
+    """Returns one keyword-only parameter for each field of a dataclass, with its default."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    parameters = []
+    for field in dataclasses.fields(kind):
+        default = field.default_factory() if callable(field.default_factory) else field.default  # type: ignore[misc]
+        parameter = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        parameters.append(described(parameter, hints[field.name]))
+    return parameters
 
 
 def application(asked: str) -> typer.Typer:
@@ -78,11 +106,12 @@ def application(asked: str) -> typer.Typer:
             app.command(verb, help=words)(lambda: None)
             continue
         command = importlib.import_module(f"carnelian.commands.{module}")
-        if not hasattr(command, "VERBS"):
+        verbs = getattr(command, f"{module.upper()}_VERBS", None)
+        if verbs is None:
             app.command(verb)(as_typer(getattr(command, module)))
             continue
         group = typer.Typer(help=words, no_args_is_help=True)
-        for name, function in command.VERBS.items():
+        for name, function in verbs.items():
             group.command(name)(as_typer(function))
         app.add_typer(group, name=verb)
     return app

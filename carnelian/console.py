@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-T = TypeVar("T")
+Item = TypeVar("Item")
 stderr = Console(stderr=True)
 SECONDS_BETWEEN_LINES = 60.0  # in a log, where no bar can be drawn
 
@@ -50,7 +50,7 @@ def bar(description: str, total: float | None = None) -> Iterator[Any]:
         yield advance
 
 
-def track(values: Iterable[T], description: str, total: float | None = None) -> Iterator[T]:
+def track(values: Iterable[Item], description: str, total: float | None = None) -> Iterator[Item]:
     """The same values, with a bar that moves as they are taken."""
     if total is None and hasattr(values, "__len__"):
         total = len(values)  # type: ignore[arg-type]

@@ -13,21 +13,52 @@ from typing import Any
 from carnelian.errors import RecipeError
 
 Recipe = dict[str, Any]
+RECIPES = Path(__file__).parent / "recipes"
+
+#: keys of version 0.1 with their names of today, by table ("" is the top of the file); old recipes and checkpoints load through it
+RENAMED_KEYS = {
+    "": {"start": "initialize", "stretches": "time_stretches"},
+    "encoder": {"planes": "conv2d", "rows": "blocks"},
+    "initialize": {"carry": "copy_shared_symbols"},
+}
+
+
+def packaged_recipes() -> dict[str, Path]:
+    """Returns the recipes that come with the package: name such as "an4/quartznet" -> file."""
+    return {path.relative_to(RECIPES).with_suffix("").as_posix(): path for path in sorted(RECIPES.glob("*/*.toml"))}
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """The tables of a recipe file, changed by overrides such as `encoder.blocks=5`."""
+    """Returns the tables of a recipe, changed by overrides such as `encoder.blocks=5`.
+
+    path: a TOML file, or the name of a recipe that comes with the package, such as "an4/quartznet". Keys of version 0.1 are returned
+    under their names of today. Raises RecipeError.
+    """
+    path = packaged_recipes().get(str(path), path) if not Path(path).exists() else path
     try:
         recipe = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RecipeError(f"{path}: no such recipe. Give the path of a .toml file, such as those in recipes/") from None
+        raise RecipeError(
+            f'{path}: no such recipe. Give a .toml file, or a name that "carnelian recipes" lists, such as an4/quartznet'
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read ({error}). A recipe is a TOML file in UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not TOML ({error}). Mend that line") from None
     for override in overrides:
         set_key(recipe, override)
-    return recipe
+    return modernize(recipe)
+
+
+def modernize(recipe: Recipe) -> Recipe:
+    """Returns a recipe with the keys of version 0.1 under their names of today."""
+
+    def renamed(table: Any, name: str) -> Any:
+        names = RENAMED_KEYS.get(name, {})
+        return {names.get(key, key): value for key, value in table.items()} if isinstance(table, dict) else table
+
+    recipe = renamed(recipe, "")
+    return {key: renamed(value, key) for key, value in recipe.items()} if isinstance(recipe, dict) else recipe
 
 
 def set_key(recipe: Recipe, override: str) -> None:
@@ -82,24 +113,24 @@ def check_keys(
     for key, value in table.items():
         if key not in parameters:
             raise RecipeError(f"[{where}] {name}: no setting is called '{key}'.{did_you_mean(key, parameters)}")
-        if key in hints and not fits(value, hints[key]):
-            raise RecipeError(f"[{where}] {key} = {json.dumps(value)}: expected {describe(hints[key])}.")
+        if key in hints and not matches_type(value, hints[key]):
+            raise RecipeError(f"[{where}] {key} = {json.dumps(value)}: expected {type_in_words(hints[key])}.")
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in table and parameter.kind != parameter.VAR_KEYWORD:
             raise RecipeError(f"[{where}] {name}: the setting '{key}' is missing.{did_you_mean(key, parameters)}")
 
 
-def fits(value: Any, hint: Any) -> bool:
+def matches_type(value: Any, hint: Any) -> bool:
     """Whether a TOML value can stand for a type: whole numbers for floats, lists for tuples and sequences."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return True
     if origin in (typing.Union, types.UnionType):
-        return any(fits(value, argument) for argument in arguments)
+        return any(matches_type(value, argument) for argument in arguments)
     if origin is typing.Literal:
         return value in arguments
     if origin is tuple or origin is list or (isinstance(origin, type) and issubclass(origin, Sequence)):
-        return isinstance(value, list | tuple) and all(fits(item, arguments[0]) for item in value if arguments)
+        return isinstance(value, list | tuple) and all(matches_type(item, arguments[0]) for item in value if arguments)
     if origin is not None:
         return isinstance(value, origin)
     if hint is float:
@@ -109,7 +140,7 @@ def fits(value: Any, hint: Any) -> bool:
     return not isinstance(hint, type) or isinstance(value, hint)
 
 
-def describe(hint: Any) -> str:
+def type_in_words(hint: Any) -> str:
     """A type in a word or two."""
     words = {
         int: "a whole number",

@@ -8,7 +8,7 @@ import torch
 
 from carnelian.checkpoint import (
     Checkpoint,
-    average,
+    average_checkpoints,
     build_model,
     load_checkpoint,
     load_model,
@@ -22,7 +22,7 @@ from carnelian.errors import CheckpointError, RecipeError
 
 RECIPE = {
     "features": {"name": "log_mel", "features": 8},
-    "encoder": {"name": "convolutional", "rows": [{"channels": 4, "kernel": 3, "stride": 2}]},
+    "encoder": {"name": "convolutional", "blocks": [{"channels": 4, "kernel": 3, "stride": 2}]},
 }
 LETTERS = Alphabet(" añ")
 
@@ -122,7 +122,7 @@ def test_a_disk_without_room_leaves_what_was_there(tmp_path, monkeypatch):
 def test_the_average_is_the_mean(tmp_path):
     paths = [tmp_path / f"step-{seed}.safetensors" for seed in range(3)]
     weights = [make(path, seed) for seed, path in enumerate(paths)]
-    mean = average(paths)
+    mean = average_checkpoints(paths)
     for name, tensor in mean.weights.items():
         expected = sum(each[name].double() for each in weights) / 3
         torch.testing.assert_close(tensor.double(), expected, rtol=1e-6, atol=1e-7, check_dtype=False)
@@ -144,17 +144,17 @@ def test_models_that_differ_have_no_average(tmp_path):
     make(tmp_path / "one.safetensors")
     make(tmp_path / "other.safetensors", alphabet=Alphabet(" abc"))
     with pytest.raises(CheckpointError, match="another model"):
-        average([tmp_path / "one.safetensors", tmp_path / "other.safetensors"])
+        average_checkpoints([tmp_path / "one.safetensors", tmp_path / "other.safetensors"])
 
 
 @pytest.mark.parametrize(
     ("encoder", "finding"),
     [
-        ({"rows": [{"channels": 4, "kernle": 1}]}, "rows: no setting is called 'kernle'"),
-        ({"rows": [{"channels": 4}]}, "rows: the setting 'kernel' is missing"),
-        ({"rows": [3]}, "rows: 3 is no table"),
-        ({"rows": [], "planes": [{"channels": 4, "kernel": 3}]}, "kernel = 3: expected two whole numbers"),
-        ({"rows": [], "planes": [{"channels": 4, "kernel": [3, "a"]}]}, "kernel = .*: expected two whole numbers"),
+        ({"blocks": [{"channels": 4, "kernle": 1}]}, "blocks: no setting is called 'kernle'"),
+        ({"blocks": [{"channels": 4}]}, "blocks: the setting 'kernel' is missing"),
+        ({"blocks": [3]}, "blocks: 3 is no table"),
+        ({"blocks": [], "conv2d": [{"channels": 4, "kernel": 3}]}, "kernel = 3: expected two whole numbers"),
+        ({"blocks": [], "conv2d": [{"channels": 4, "kernel": [3, "a"]}]}, "kernel = .*: expected two whole numbers"),
     ],
 )
 def test_tables_of_an_encoder_are_checked(encoder, finding):

@@ -22,7 +22,7 @@ batch_size = 8
 validate_every = 4
 [encoder]
 name = "convolutional"
-rows = [{ channels = 32, kernel = 11, stride = 2, separable = true }, { channels = 32, kernel = 11, residual = "plain" }]
+blocks = [{ channels = 32, kernel = 11, stride = 2, separable = true }, { channels = 32, kernel = 11, residual = "plain" }]
 [optimizer]
 name = "novograd"
 [schedule]
@@ -77,16 +77,16 @@ def test_a_runs_folder_stands_for_its_last_checkpoint(run, model, capsys):
 
 def test_stretches_are_taken_from_the_option_or_the_settings(run, model, capsys):
     test = run / "corpus" / "test.jsonl"
-    (run / "slow.toml").write_text("stretches = [1.5]\n")
+    (run / "slow.toml").write_text("time_stretches = [1.5]\n")
     found = []
-    for words in ([], ["--stretch", 1.5], ["--decoding", run / "slow.toml"]):
+    for words in ([], ["--time-stretch", 1.5], ["--decoding", run / "slow.toml"]):
         assert carnelian("transcribe", model, test, "--format", "jsonl", *words) == 0
         found.append(capsys.readouterr().out)
         assert carnelian("evaluate", model, test, "--json-output", *words) == 0
         found[-1] += json.dumps(json.loads(capsys.readouterr().out)["manifests"])
     assert found[0] != found[1] == found[2]
-    assert carnelian("evaluate", model, test, "--stretch", 3) == 2
-    assert "stretches [3.0]: expected numbers from 0.5 to 2" in capsys.readouterr().err
+    assert carnelian("evaluate", model, test, "--time-stretch", 3) == 2
+    assert "time_stretches [3.0]: expected numbers from 0.5 to 2" in capsys.readouterr().err
 
 
 def test_evaluate_prints_what_it_counted(run, model, capsys):

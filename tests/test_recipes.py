@@ -9,11 +9,11 @@ import torch
 from carnelian.checkpoint import load_checkpoint
 from carnelian.models.registry import ENCODERS, FEATURES
 from carnelian.recipe import choose, load_recipe
-from carnelian.training.acoustic import train_acoustic
 from carnelian.training.optim import SCHEDULES
 from carnelian.training.settings import check_recipe
+from carnelian.training.tasks.acoustic import train_acoustic
 
-ROOT = Path(__file__).parent.parent / "recipes"
+ROOT = Path(__file__).parent.parent / "carnelian" / "recipes"
 RECIPES = sorted(path for path in ROOT.glob("*/*.toml") if load_recipe(path).get("task", "acoustic") == "acoustic")
 #: trainable numbers, with 28 symbols and the blank
 PARAMETERS = {
@@ -46,7 +46,7 @@ def tones(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("path", RECIPES, ids=named)
 def test_recipe(path, tones, tmp_path):
     recipe = load_recipe(path)
-    if not recipe["encoder"].get("rows", True):  # those of the model that it begins with
+    if not recipe["encoder"].get("blocks", True):  # those of the model that it begins with
         recipe["encoder"] = load_recipe(ROOT / "an4" / "quartznet.toml")["encoder"]
     settings = check_recipe(recipe)
     features = choose(FEATURES, recipe["features"], where="features")
@@ -73,4 +73,4 @@ def test_the_header_tells_of_the_run(path):
     if named(path).split("/")[0] in ("librispeech", "wsj", "hub5"):
         assert "# Not run here." in header
         assert any("To reach" in line or "No WER" in line for line in header)
-        assert any(line.startswith("# Train: ") and f"recipes/{named(path)}.toml" in line for line in header)
+        assert any(line.startswith("# Train: ") and f"carnelian train {named(path)} " in line for line in header)

@@ -29,6 +29,6 @@ def average(
             paths.append(path)
     if len(paths) < 2:
         raise CheckpointError(f"{len(paths)} checkpoints to average. Give two or more, such as RUN/step-*.safetensors")
-    files.save_checkpoint(out, files.average(paths))
+    files.save_checkpoint(out, files.average_checkpoints(paths))
     print(out)
     return out

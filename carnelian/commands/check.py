@@ -20,7 +20,7 @@ from carnelian.data.parallel import in_parallel
 from carnelian.data.utterance import BOM, Utterance, manifest_line, open_manifest, parse_line, write_manifest
 from carnelian.errors import CarnelianError
 from carnelian.files import written
-from carnelian.models.ctc import steps_needed
+from carnelian.models.losses.ctc import steps_needed
 
 FATES = {
     "not an utterance": "rejected",
@@ -44,7 +44,7 @@ TOLD = {
     "cut off": "audio cut off",
 }
 """What an AudioError says, and the finding it is."""
-TOLERANCE = 0.1  # seconds by which a stated duration may be off
+DURATION_TOLERANCE = 0.1  # seconds by which a stated duration may be off
 FAR = 0.1  # share (and seconds) by which it is off so far that it is of another recording
 SILENT = 10 ** (-60 / 20)  # peak, relative to full scale: -60 dB
 CLIPPED = 0.001  # share of samples at full scale
@@ -87,10 +87,10 @@ def check(
     symbols = make_alphabet(alphabet) if alphabet else None
     if model:
         acoustic, checkpoint = load_model(model)
-        symbols, step_seconds = checkpoint.alphabet, acoustic.step
+        symbols, step_seconds = checkpoint.alphabet, acoustic.seconds_per_step
     seen: dict[bytes, str] = {}
     for manifest in manifests:
-        lines = list(read_lines(manifest))
+        lines = list(read_manifest_lines(manifest))
         uses = Counter(line.utterance.audio_filepath for line in lines if line.utterance)
         alone = [line.utterance is not None and uses[line.utterance.audio_filepath] == 1 for line in lines]
         decoded = in_parallel(lambda given: check_audio(*given), zip(lines, alone), workers or None)
@@ -103,7 +103,7 @@ def check(
         note("wrote " + ", ".join(str(path) for path in written))
 
 
-def read_lines(manifest: Path) -> Iterator[Checked]:
+def read_manifest_lines(manifest: Path) -> Iterator[Checked]:
     """Each line of a manifest; a bad one is a finding, not an error."""
     with open_manifest(manifest) as file:
         for number, line in enumerate(file, 1):
@@ -141,8 +141,8 @@ def mend(line: Checked, utterance: Utterance, recorded: float, alone: bool) -> U
     is: its words are hardly those of the recording.
     """
     stated, left = utterance.duration, recorded - utterance.offset
-    short = alone and not utterance.offset and stated < left - TOLERANCE
-    long = left + TOLERANCE < stated <= left + FAR * (1 + stated)
+    short = alone and not utterance.offset and stated < left - DURATION_TOLERANCE
+    long = left + DURATION_TOLERANCE < stated <= left + FAR * (1 + stated)
     if left <= 0 or (stated > 0 and not short and not long):
         return utterance
     line.findings.append(("wrong duration", f"{stated:.2f} s stated, the recording has {left:.2f} s"))

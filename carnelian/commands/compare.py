@@ -6,7 +6,7 @@ from typing import Annotated
 
 from carnelian.errors import ManifestError
 from carnelian.scoring.confidence import difference
-from carnelian.scoring.report import print_rates, score
+from carnelian.scoring.report import print_rates, score_texts
 from carnelian.scoring.significance import matched_pairs
 
 
@@ -20,7 +20,7 @@ def compare(
         raise ManifestError(f"{second}: not the utterances of {first}. Evaluate both on the same manifests")
     references = [line["text"] for line in ours]
     hypotheses = [[line["hypothesis"] for line in lines] for lines in (ours, theirs)]
-    reports = [score(references, each) for each in hypotheses]
+    reports = [score_texts(references, each) for each in hypotheses]
     print_rates({str(path): report for path, report in zip((first, second), reports)})
     interval, better = difference(reports[0].utterances, reports[1].utterances)
     tested = matched_pairs(references, *hypotheses)

@@ -5,38 +5,26 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+from carnelian.commands.options import RecognizerOptions
 from carnelian.console import note, track
 from carnelian.data.utterance import Manifest
-from carnelian.decoding.settings import STRETCH, make_decoding
 from carnelian.errors import ManifestError
 from carnelian.files import written
-from carnelian.recognizer import Recognizer
-from carnelian.scoring.report import Report, plot_confusions, print_confusions, print_rates, score
+from carnelian.scoring.report import ScoreReport, plot_confusions, print_confusions, print_rates, score_texts
 
 
 def evaluate(
     model: Annotated[Path, "the checkpoint"],
     manifests: Annotated[list[Path], "manifests of utterances with their text"],
     *,
-    language_model: Annotated[Path | None, "decode with this n-gram model (ARPA, binary, or KenLM's binary)"] = None,
-    decoding: Annotated[Path | None, "decoding settings as `carnelian tune` wrote them"] = None,
-    alpha: Annotated[float | None, "weight of the language model"] = None,
-    beta: Annotated[float | None, "bonus for each word"] = None,
-    beam_width: Annotated[int | None, "beams kept"] = None,
-    closed_vocabulary: Annotated[bool | None, "find only words of the language model"] = None,
-    stretch: Annotated[list[float], STRETCH] = [],  # noqa: B006
-    device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
-    precision: Annotated[str, "fp32 or bf16"] = "fp32",
-    batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
+    options: RecognizerOptions = RecognizerOptions(),  # noqa: B008
     out: Annotated[Path | None, "write each utterance's hypothesis and errors to this JSON-lines file"] = None,
     plot: Annotated[Path | None, "draw the words most often confused as a heat map, a PNG or SVG file"] = None,
     json_output: Annotated[bool, "print one JSON object instead of tables"] = False,
 ) -> None:
     """Measure word and character error rates, with a 95 % interval, the most frequent errors, and the real-time factor."""
-    settings = make_decoding(decoding, language_model, alpha, beta, beam_width, closed_vocabulary, stretch)
-    recognizer = Recognizer.load(model, device=device, precision=precision, stretches=settings.stretches)
-    recognizer.decoder = settings.decoder(recognizer.alphabet, recognizer.model.criterion)
-    reports: dict[str, Report] = {}
+    recognizer = options.load(model)
+    reports: dict[str, ScoreReport] = {}
     audio_seconds = seconds = 0.0
     lines = []
     for manifest in manifests:
@@ -44,12 +32,12 @@ def evaluate(
         if not utterances:
             raise ManifestError(f"{manifest}: it is empty. Give a manifest with utterances and their text")
         started = time.perf_counter()
-        recognized = recognizer.recognize(utterances, batch_seconds=batch_seconds)
+        recognized = recognizer.recognize(utterances, batch_seconds=options.batch_seconds)
         results = sorted(track(recognized, manifest.name, len(utterances)), key=lambda each: each.index)
         seconds += time.perf_counter() - started
         audio_seconds += sum(each.transcript.duration for each in results)
         references = [utterance.text for utterance in utterances]
-        report = score(references, [each.transcript.text for each in results])
+        report = score_texts(references, [each.transcript.text for each in results])
         reports[manifest.stem if len(manifests) == 1 else str(manifest)] = report
         lines += [
             {

@@ -20,4 +20,4 @@ def nemo(
     print(out)
 
 
-VERBS = {"nemo": nemo}
+EXPORT_VERBS = {"nemo": nemo}

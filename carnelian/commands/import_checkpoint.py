@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from carnelian import console
-from carnelian.checkpoint import Checkpoint, build_model, load_weights, save_checkpoint
+from carnelian.checkpoint import Checkpoint, load_weights, save_checkpoint
 from carnelian.data.alphabet import WordPieces
-from carnelian.formats.kind import read_foreign
+from carnelian.formats.detect import detect_and_read
+from carnelian.models.registry import build_model
 
 
 def import_checkpoint(
@@ -21,7 +22,7 @@ def import_checkpoint(
     ] = "average",
 ) -> None:
     """Take another toolkit's checkpoint: NeMo, DeepLearningExamples, fairseq wav2vec, Hugging Face. Nothing in it is run."""
-    found = read_foreign(file, config=config, weights=weights)
+    found = detect_and_read(file, config=config, weights=weights)
     if "encoder" in found.recipe:
         load_weights(build_model(found.recipe, found.alphabet), found.weights, where=file)
     out = out or file.with_name(f"{file.stem}.safetensors")

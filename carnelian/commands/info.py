@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import torch
 
-from carnelian.checkpoint import Checkpoint, build_model, load_checkpoint
+from carnelian.checkpoint import Checkpoint, load_checkpoint
 from carnelian.console import table
 from carnelian.data.alphabet import Alphabet, WordPieces, make_alphabet
 from carnelian.errors import RecipeError
 from carnelian.models.acoustic import AcousticModel
-from carnelian.models.cost import Cost, measure
+from carnelian.models.cost import Cost, measure_cost
+from carnelian.models.registry import build_model
 from carnelian.recipe import Recipe, load_recipe
 
 #: numbers that an optimizer remembers for each weight
@@ -42,7 +43,7 @@ def info(
     # shapes alone say it all, but for encoders that another package builds
     with torch.device("cpu" if recipe.get("encoder", {}).get("name") == "hugging_face" else "meta"):
         model = build_model(recipe, alphabet)
-    cost = measure(model)
+    cost = measure_cost(model)
     figures = summary(model, cost, recipe, seconds)
     if json_output:
         held = contents(checkpoint) if checkpoint else {}
@@ -58,7 +59,7 @@ def info(
         for layer in cost.layers
     ]
     table(f"{path.name}: layers", ("layer", "what it is", "parameters", "M multiply-adds/s"), rows)
-    table("the whole", ("", "value"), [(name.replace("_", " "), spoken(value)) for name, value in figures.items()])
+    table("the whole", ("", "value"), [(name.replace("_", " "), in_words(value)) for name, value in figures.items()])
     print(f"alphabet: {len(alphabet)} symbols and the blank: {shown(alphabet)}")
 
 
@@ -74,7 +75,7 @@ def summary(model: AcousticModel, cost: Cost, recipe: Recipe, seconds: float) ->
         "million_multiply_adds_per_second_of_audio": round(cost.multiply_adds / 1e6, 2),
         "receptive_field_seconds": "the whole recording" if math.isinf(field) else round(field, 2),
         "stride_frames": model.encoder.stride,
-        "seconds_per_step": round(model.step, 6),
+        "seconds_per_step": round(model.seconds_per_step, 6),
         "batch": f"{batch} x {seconds:g} s",
         "training_megabytes_for_the_batch_in_fp32": round(memory / 1e6),
     }
@@ -89,16 +90,16 @@ def contents(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def print_contents(path: Path, checkpoint: Checkpoint) -> None:
     """A checkpoint's own words, then its recipe, table by table."""
-    table(path.name, ("", "value"), [(name, spoken(value)) for name, value in contents(checkpoint).items()])
+    table(path.name, ("", "value"), [(name, in_words(value)) for name, value in contents(checkpoint).items()])
     settings = [
-        (f"{name}.{key}" if isinstance(value, dict) else name, spoken(each))
+        (f"{name}.{key}" if isinstance(value, dict) else name, in_words(each))
         for name, value in checkpoint.recipe.items()
         for key, each in (value.items() if isinstance(value, dict) else [("", value)])
     ]
     table("recipe", ("setting", "value"), settings)
 
 
-def spoken(value: object) -> str:
+def in_words(value: object) -> str:
     """A value for people: thousands apart, long lists by their length."""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"

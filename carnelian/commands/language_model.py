@@ -12,19 +12,19 @@ import numpy as np
 
 from carnelian import console
 from carnelian.data.alphabet import Alphabet
-from carnelian.data.text import Report, Spelling, read_lines
-from carnelian.data.text import prepare as prepare_text
-from carnelian.decoding import combine
-from carnelian.decoding.arpa import packed, write_arpa
-from carnelian.decoding.binary import save_binary
-from carnelian.decoding.combine import n_grams, tune_weights
-from carnelian.decoding.estimate import FALLBACK, estimate
-from carnelian.decoding.fusion import with_word_tree
-from carnelian.decoding.language_model import load_language_model
-from carnelian.decoding.log_probs import LN10
-from carnelian.decoding.ngram import NGram
+from carnelian.data.text.normalize import NormalizationReport, TextNormalizer, normalize_text_file
+from carnelian.data.text.text_files import read_lines
+from carnelian.decoding.search.lm_fusion import with_word_tree
 from carnelian.errors import LanguageModelError
 from carnelian.files import written
+from carnelian.ngram import combine
+from carnelian.ngram.arpa import packed, write_arpa
+from carnelian.ngram.binary import save_binary
+from carnelian.ngram.combine import n_grams, tune_mixture
+from carnelian.ngram.estimate import FALLBACK, estimate
+from carnelian.ngram.hashed import LN10
+from carnelian.ngram.load import load_language_model
+from carnelian.ngram.model import NGram
 
 
 def size_in_bytes(text: str) -> int:
@@ -104,7 +104,7 @@ def _told(blocks: Iterable, advance: Callable[..., None]) -> Iterable:
         advance(len(block.words))
 
 
-def score(
+def score_text(
     model: Annotated[Path, "a language model: ARPA (plain or gzip), the binary form, or KenLM's"],
     texts: Annotated[
         list[Path], "text files, one sentence a line, plain or gzip, or manifests (.jsonl); - is standard input"
@@ -138,7 +138,7 @@ def score(
     console.table(str(model), ["", "value"], rows)
 
 
-def info(
+def describe_model(
     model: Annotated[Path, "a language model: ARPA (plain or gzip), the binary form, or KenLM's"],
 ) -> None:
     """What a language model holds."""
@@ -170,7 +170,7 @@ def _need_output(verb: str, arpa: Path | None, binary: Path | None) -> None:
         raise LanguageModelError(f"language-model {verb}: nothing to write. Give --arpa FILE, --binary FILE or both")
 
 
-def mix(
+def mix_models(
     models: Annotated[list[Path], "two or more language models"],
     *,
     tune: Annotated[Path | None, "a text like what will be recognized, by which the weights are found"] = None,
@@ -189,7 +189,7 @@ def mix(
             raise LanguageModelError(f"{path}: has no <s> or no </s>, so it cannot be mixed. Build it with them")
     if tune:
         sentences = [line.split() for line in read_lines(tune)]
-        shares = tune_weights(loaded, sentences)
+        shares = tune_mixture(loaded, sentences)
     else:
         sentences = []
         try:
@@ -200,7 +200,7 @@ def mix(
             raise LanguageModelError(f'--weights "{weights}": expected {len(models)} numbers, none below 0')
         shares = shares / shares.sum()
     with console.bar("Mixing", max(model.order for model in loaded)) as advance:
-        mixed = combine.mix(loaded, shares.tolist(), advance)
+        mixed = combine.interpolate_models(loaded, shares.tolist(), advance)
     _save(mixed, arpa, binary)
     rows = [
         (path.name, f"{weight:.4f}", *_perplexity(model, sentences))
@@ -248,7 +248,7 @@ def filter_model(
         console.note(f"{missing} of the {len(set(words))} words are not in the model.")
 
 
-def prepare(
+def prepare_text(
     texts: Annotated[list[Path], "text files, plain or gzip; - is standard input"],
     *,
     output: Annotated[Path, "the file to write, a sentence a line; gzip where its name ends in .gz"],
@@ -259,12 +259,12 @@ def prepare(
     keep_case: Annotated[bool, "leave capitals"] = False,
 ) -> None:
     """Prepare running text for a language model: one sentence a line, as words are spoken and spelled."""
-    spelling = Spelling(language=language, alphabet=_alphabet(alphabet), keep_case=keep_case)
-    report = Report()
+    spelling = TextNormalizer(language=language, alphabet=_alphabet(alphabet), keep_case=keep_case)
+    report = NormalizationReport()
     with written(output, "wb") as file, packed(file, output) as out:
         for path in texts:
             for sentence in console.track(
-                prepare_text(path, spelling, report, encoding=encoding, lines=lines), f"Preparing {path.name}"
+                normalize_text_file(path, spelling, report, encoding=encoding, lines=lines), f"Preparing {path.name}"
             ):
                 out.write(f"{sentence}\n".encode())
         if not report.sentences:
@@ -283,4 +283,11 @@ def _alphabet(given: str | None) -> Alphabet | None:
     return load_checkpoint(given).alphabet
 
 
-VERBS = {"build": build, "score": score, "info": info, "mix": mix, "filter": filter_model, "prepare": prepare}
+LANGUAGE_MODEL_VERBS = {
+    "build": build,
+    "score": score_text,
+    "info": describe_model,
+    "mix": mix_models,
+    "filter": filter_model,
+    "prepare": prepare_text,
+}

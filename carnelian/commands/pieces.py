@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from carnelian.data.alphabet import learn_pieces
-from carnelian.data.text import read_lines
+from carnelian.data.text.text_files import read_lines
 from carnelian.errors import CarnelianError
 from carnelian.files import written
 

@@ -35,7 +35,7 @@ def prepare(
         raise ManifestError(f'corpus "{corpus}": not known. Take one of {", ".join(CORPORA)}')
     subsets, left_out = {}, {}
     for subset, utterances in CORPORA[corpus](source).items():
-        kept, unreadable = measure(list(utterances), subset)
+        kept, unreadable = measure_durations(list(utterances), subset)
         if not kept:
             raise ManifestError(f"{source}: none of {len(unreadable)} recordings can be read; first: {unreadable[0]}")
         if unreadable:
@@ -70,7 +70,7 @@ def without_speakers(utterances: list[Utterance], count: int) -> tuple[list[Utte
     return parted
 
 
-def measure(utterances: list[Utterance], subset: str) -> tuple[list[Utterance], list[AudioError]]:
+def measure_durations(utterances: list[Utterance], subset: str) -> tuple[list[Utterance], list[AudioError]]:
     """The utterances with their recordings' durations, and what was wrong with those that cannot be read."""
 
     def measured(utterance: Utterance) -> Utterance | AudioError:

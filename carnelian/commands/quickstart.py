@@ -10,7 +10,7 @@ from carnelian.commands.evaluate import evaluate
 from carnelian.commands.train import train
 from carnelian.commands.transcribe import transcribe
 from carnelian.console import note
-from carnelian.corpora.synthetic import synthesize
+from carnelian.corpora.synthetic import synthesize_corpus
 from carnelian.data.utterance import Manifest
 from carnelian.files import written
 
@@ -30,9 +30,9 @@ average    = 0.99       # of the weights, over about the last hundred steps
 [features]
 name = "log_mel"
 
-[encoder]               # QuartzNet's rows, narrow, with a stride of 4
+[encoder]               # QuartzNet's blocks, narrow, with a stride of 4
 name = "convolutional"
-rows = [
+blocks = [
     {{ channels = 128, kernel = 11, stride = 2, separable = true }},
     {{ channels = 128, kernel = 11, stride = 2, separable = true }},
     {{ channels = 128, kernel = 11, repeat = 2, residual = "plain", separable = true }},
@@ -42,7 +42,7 @@ rows = [
     {{ channels = 256, kernel = 1 }},
 ]
 
-[masks.spec_augment]    # bands and stretches of the features that are hidden while training
+[masks.spec_augment]    # bands and time_stretches of the features that are hidden while training
 frequency_masks = 2
 frequency_width = 12
 time_masks      = 2
@@ -67,7 +67,7 @@ def quickstart(
     recipe, corpus, test = folder / "recipe.toml", folder / "corpus", folder / "corpus" / "test.jsonl"
     note(f"1  A corpus, spoken by espeak-ng: {corpus}")
     if not test.exists():
-        synthesize(corpus)
+        synthesize_corpus(corpus)
     with written(recipe) as file:
         file.write(RECIPE.format(folder=folder.as_posix()))
     note(f"2  Training a QuartzNet from nothing, on {torch.get_num_threads()} threads: {recipe}")

@@ -18,7 +18,7 @@ from carnelian.errors import ManifestError
 
 SECONDS = 5400
 """How much speech goes into a shard if not told: about 170 MB of FLAC."""
-TEXTS = ("json", "txt", "text", "lab")
+TEXT_SUFFIXES = ("json", "txt", "text", "lab")
 
 
 def shard(
@@ -34,7 +34,8 @@ def shard(
         raise ManifestError(f"{listed}: is there already. Give another --out folder, or remove it")
     if all(path.endswith(".tar") for path in source):
         write_manifest(
-            listed, (found for number, tar in enumerate(track(source, "Reading")) for found in describe(tar, number))
+            listed,
+            (found for number, tar in enumerate(track(source, "Reading")) for found in describe_shards(tar, number)),
         )
     else:
         write_manifest(listed, write_shards(Manifest(*source), out, shards, seed))
@@ -78,12 +79,12 @@ def audio_bytes(utterance: Utterance) -> tuple[bytes, str]:
     return encode_flac(load_audio(utterance, info.sample_rate), info.sample_rate), ".flac"
 
 
-def describe(tar: str, number: int) -> Iterator[Utterance]:
+def describe_shards(tar: str, number: int) -> Iterator[Utterance]:
     """The utterances of a WebDataset shard: text from its .json ("text") or .txt files, durations from the audio."""
     opened = Shard(tar)
     for key, group in groupby(opened.members, key=lambda name: name[: name.find(".", name.rfind("/") + 1)]):
         names = {name[len(key) + 1 :].lower(): name for name in group}
-        texts = [opened.read(names.pop(kind)).decode("utf-8", "replace") for kind in TEXTS if kind in names]
+        texts = [opened.read(names.pop(kind)).decode("utf-8", "replace") for kind in TEXT_SUFFIXES if kind in names]
         try:
             more = json.loads(texts[0]) if texts and texts[0].startswith("{") else {"text": "".join(texts[:1]).strip()}
         except ValueError as error:

@@ -18,6 +18,6 @@ def synthesize(
     """Make a small spoken corpus with espeak-ng: commands to a house, in many voices."""
     if sample_rate < 4000:
         raise CarnelianError(f"--sample-rate {sample_rate}: too low for speech. Give 8000, 16000 or more")
-    manifests = synthetic.synthesize(folder, train=train, test=test, seed=seed, sample_rate=sample_rate)
+    manifests = synthetic.synthesize_corpus(folder, train=train, test=test, seed=seed, sample_rate=sample_rate)
     for manifest in manifests.values():
         print(manifest)

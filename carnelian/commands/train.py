@@ -7,14 +7,14 @@ from typing import Annotated
 from carnelian import console
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.utterance import Manifest, Utterance
+from carnelian.inference.recognizer import Recognizer
 from carnelian.models.acoustic import AcousticModel
 from carnelian.recipe import load_recipe
-from carnelian.recognizer import Recognizer
 from carnelian.scoring.wer import Errors, count_errors
-from carnelian.training.acoustic import Score, Stopped, train_acoustic
 from carnelian.training.distributed import of_this_process
 from carnelian.training.fit import total_over_processes
 from carnelian.training.run import Validate
+from carnelian.training.tasks.acoustic import Score, Stopped, train_acoustic
 
 
 def train(

@@ -4,13 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+
+from carnelian.commands.options import TIME_STRETCH
 from carnelian.console import bar, note, table
-from carnelian.data.utterance import Manifest
+from carnelian.data.utterance import Manifest, Utterance
+from carnelian.decoding.beam import BeamSearch
 from carnelian.decoding.greedy import Greedy
-from carnelian.decoding.settings import STRETCH, Decoding, write_decoding
-from carnelian.decoding.tuning import ALPHAS, BETAS, decoded_errors, oracle_errors, tune_weights
+from carnelian.decoding.settings import DecodingConfig, write_decoding
+from carnelian.decoding.tuning import ALPHAS, BETAS, Tuning, decoded_errors, oracle_errors, tune_weights
 from carnelian.errors import DecodingError, ManifestError
-from carnelian.recognizer import Recognizer
+from carnelian.inference.recognizer import Recognizer
 from carnelian.scoring.report import plot_weights
 from carnelian.scoring.wer import Errors
 
@@ -26,7 +30,7 @@ def tune(
     beta: Annotated[list[float], "a bonus for each word to try; may be given again"] = list(BETAS),  # noqa: B006
     beam_width: Annotated[list[int], "a number of beams to try; may be given again"] = [16, 64, 256],  # noqa: B006
     closed_vocabulary: Annotated[bool, "find only words of the language model"] = False,
-    stretch: Annotated[list[float], STRETCH] = [],  # noqa: B006
+    time_stretch: Annotated[list[float], TIME_STRETCH] = [],  # noqa: B006
     refinements: Annotated[int, "finer grids around the best"] = 2,
     device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
@@ -34,19 +38,18 @@ def tune(
     """Find the language model's weight, the word bonus and the beam width that give few word errors, and not by luck alone."""
     if language_model is None:
         raise DecodingError("tune: no language model given, so there is nothing to weigh. Give --language-model FILE")
-    settings = Decoding(str(language_model), closed_vocabulary=closed_vocabulary, stretches=tuple(stretch))
-    recognizer = Recognizer.load(model, device=device, stretches=settings.stretches)
-    settings = replace(settings, stretches=recognizer.stretches)
-    decoder = settings.decoder(recognizer.alphabet, recognizer.model.criterion)
+    settings = DecodingConfig(
+        str(language_model), closed_vocabulary=closed_vocabulary, time_stretches=tuple(time_stretch)
+    )
+    recognizer = Recognizer.load(model, decoding=settings, device=device)
+    decoder = recognizer.decoder
+    if not isinstance(decoder, BeamSearch):
+        raise DecodingError(f"{model}: the model was not trained by CTC, so there is no beam search to tune")
+    settings = replace(settings, time_stretches=recognizer.time_stretches)
     utterances = [utterance for manifest in manifests for utterance in Manifest(manifest)]
     if not any(utterance.text for utterance in utterances):
         raise ManifestError(f"{manifests[0]}: no utterance has a text. Give a manifest with references")
-    log_probs, references = [], []
-    with bar("log-probabilities", len(utterances)) as advance:
-        for _, batch, rows, _ in recognizer.batches(utterances, batch_seconds=batch_seconds):
-            log_probs += [heard.log_probs for heard in rows]
-            references += [utterance.text for utterance in batch]
-            advance(len(batch))
+    log_probs, references = compute_log_probs(recognizer, utterances, batch_seconds)
     greedy = sum(decoded_errors(Greedy(decoder.alphabet), log_probs, references), Errors())
     total = len(alpha) * len(beta) + 9 * refinements + len(beam_width)
     with bar("weights", total) as advance:
@@ -73,10 +76,24 @@ def tune(
     write_decoding(out, settings)
     note(f"wrote {out}; give it to transcribe or evaluate as --decoding {out}")
     if plot:
-        width = sorted(beam_width)[len(beam_width) // 2]
-        plot_weights(
-            {weights[:2]: tuning.errors(weights).rate for weights in tuning.tried if weights[2] == width},
-            best[:2],
-            plot,
-        )
-        note(f"wrote {plot}")
+        plot_tuning(tuning, sorted(beam_width)[len(beam_width) // 2], plot)
+
+
+def compute_log_probs(
+    recognizer: Recognizer, utterances: list[Utterance], batch_seconds: float
+) -> tuple[list[np.ndarray], list[str]]:
+    """Returns the log-probabilities (O, V) of all utterances, and their references in the same order."""
+    log_probs, references = [], []
+    with bar("log-probabilities", len(utterances)) as advance:
+        for _, batch, rows, _ in recognizer.batches(utterances, batch_seconds=batch_seconds):
+            log_probs += [emissions.log_probs for emissions in rows]
+            references += [utterance.text for utterance in batch]
+            advance(len(batch))
+    return log_probs, references
+
+
+def plot_tuning(tuning: Tuning, width: int, plot: Path) -> None:
+    """Draws the word error rates of one beam width over alpha and beta."""
+    rates = {weights[:2]: tuning.errors(weights).rate for weights in tuning.tried if weights[2] == width}
+    plot_weights(rates, tuning.best[:2], plot)
+    note(f"wrote {plot}")

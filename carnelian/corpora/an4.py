@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from carnelian.corpora.lines import read_lines
+from carnelian.data.text.text_files import read_corpus_lines
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
 
@@ -15,18 +15,18 @@ def an4(folder: Path) -> dict[str, Iterator[Utterance]]:
     """The subsets "train" and "test" of an unpacked AN4: the folder that holds `etc` and `wav`."""
     if not (folder / "etc").is_dir() and (folder / "an4").is_dir():
         folder = folder / "an4"
-    return {subset: read_subset(folder, subset) for subset in ("train", "test")}
+    return {subset: read_an4_list(folder, subset) for subset in ("train", "test")}
 
 
-def read_subset(folder: Path, subset: str) -> Iterator[Utterance]:
+def read_an4_list(folder: Path, subset: str) -> Iterator[Utterance]:
     """The utterances of a subset: `etc/an4_train.fileids` lists the recordings, `.transcription` their words."""
     transcription = folder / "etc" / f"an4_{subset}.transcription"
-    matches = [(LINE.fullmatch(line), line) for line in read_lines(transcription)]
+    matches = [(LINE.fullmatch(line), line) for line in read_corpus_lines(transcription)]
     for match, line in matches:
         if not match:
             raise ManifestError(f'{transcription}: a line "{line[:60]}", expected "WORDS (name)". Unpack AN4 afresh')
     texts = {match["name"]: " ".join(match["text"].lower().split()) for match, _ in matches if match}
-    for name in read_lines(folder / "etc" / f"an4_{subset}.fileids"):
+    for name in read_corpus_lines(folder / "etc" / f"an4_{subset}.fileids"):
         *_, speaker, recording = name.split("/")
         if recording not in texts:
             raise ManifestError(f"{transcription}: no words for {recording}, which is listed. Unpack AN4 afresh")

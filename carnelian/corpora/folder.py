@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from carnelian.console import note
-from carnelian.corpora.lines import read_lines
+from carnelian.data.audio import AUDIO_SUFFIXES
+from carnelian.data.text.text_files import read_corpus_lines
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
 
-AUDIO = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph", ".aiff", ".au"}
 LISTS = {".csv", ".tsv"}
 SUBSETS = {"train", "dev", "valid", "validation", "test", "eval"}
 PATHS = ("audio_filepath", "wav_filename", "path", "audio", "audio_path", "file", "file_name", "filename", "wav")
-TEXTS = ("text", "transcript", "transcription", "sentence")
+TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence")
 SPEAKERS = ("speaker", "speaker_id", "client_id")
 BESIDE = ("", "clips", "wavs", "wav", "audio")  # where the recordings lie, seen from their list
 
@@ -41,10 +41,10 @@ def read_tree(source: Path) -> Iterator[Utterance]:
     silent, found = [], 0
     for parent, folders, names in os.walk(source):
         folders.sort()
-        for path in (Path(parent, name) for name in sorted(names) if Path(name).suffix.lower() in AUDIO):
+        for path in (Path(parent, name) for name in sorted(names) if Path(name).suffix.lower() in AUDIO_SUFFIXES):
             if (text := path.with_suffix(".txt")).is_file():
                 found += 1
-                yield Utterance(str(path), 0.0, " ".join(read_lines(text)))
+                yield Utterance(str(path), 0.0, " ".join(read_corpus_lines(text)))
             else:
                 silent.append(path)
     if not found:
@@ -65,12 +65,12 @@ def read_list(path: Path) -> Iterator[Utterance]:
         delimiter = "\t" if tabs else max(",;|", key=header.count)
         columns = [column.strip().strip('"').lower() for column in header.split(delimiter)]
         audio, text, speaker = (
-            next((name for name in names if name in columns), "") for names in (PATHS, TEXTS, SPEAKERS)
+            next((name for name in names if name in columns), "") for names in (PATHS, TEXT_COLUMNS, SPEAKERS)
         )
         if not audio or not text:
             raise ManifestError(
                 f"{path}: its columns are {', '.join(columns)}; expected one of {', '.join(PATHS)} "
-                f"and one of {', '.join(TEXTS)}. Name them so in the first line"
+                f"and one of {', '.join(TEXT_COLUMNS)}. Name them so in the first line"
             )
         rows = csv.DictReader(file, columns, delimiter=delimiter, quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL)
         for row in rows:
@@ -79,10 +79,10 @@ def read_list(path: Path) -> Iterator[Utterance]:
                     f"{path}:{rows.line_num + 1}: {len(columns)} columns expected, fewer found. Mend it"
                 )
             more = {"speaker": row[speaker]} if speaker and row[speaker] else {}
-            yield Utterance(find(path.parent, row[audio].strip()), 0.0, row[text].strip(), more=more)
+            yield Utterance(find_audio(path.parent, row[audio].strip()), 0.0, row[text].strip(), more=more)
 
 
-def find(folder: Path, name: str) -> str:
+def find_audio(folder: Path, name: str) -> str:
     """The path of a recording named in a list; where there is none, the path at which it was first sought."""
     paths = [folder / place / name for place in BESIDE]
     return str(next((path for path in paths if path.is_file()), paths[0]))

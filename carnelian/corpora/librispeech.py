@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from carnelian.corpora.lines import read_lines
+from carnelian.data.text.text_files import read_corpus_lines
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
 
@@ -19,13 +19,13 @@ def librispeech(folder: Path) -> dict[str, Iterator[Utterance]]:
         raise ManifestError(
             f"{folder}: no LibriSpeech in it (SUBSET/SPEAKER/CHAPTER/*.trans.txt). Give the folder that holds its subsets"
         )
-    return {subset.name: read_subset(subset) for subset in subsets}
+    return {subset.name: read_librispeech_part(subset) for subset in subsets}
 
 
-def read_subset(folder: Path) -> Iterator[Utterance]:
+def read_librispeech_part(folder: Path) -> Iterator[Utterance]:
     """The utterances of a subset, chapter by chapter."""
     for chapter in sorted(folder.glob("*/*/*.trans.txt")):
-        for line in read_lines(chapter):
+        for line in read_corpus_lines(chapter):
             name, _, text = line.partition(" ")
             yield Utterance(
                 str(chapter.parent / f"{name}.flac"), 0.0, text.lower(), more={"speaker": name.split("-")[0]}

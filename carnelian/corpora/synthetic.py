@@ -105,7 +105,7 @@ class Speaker:
         return np.concatenate(pieces).astype(np.float32) / 32768
 
 
-def synthesize(
+def synthesize_corpus(
     folder: str | Path, *, train: int = 1500, test: int = 150, seed: int = 0, sample_rate: int = 16000
 ) -> dict[str, Path]:
     """Makes a spoken corpus in a folder and gives its manifests, "train" and "test".
@@ -117,7 +117,7 @@ def synthesize(
     manifests = {name: folder / f"{name}.jsonl" for name in ("train", "test")}
     if all(manifest.exists() for manifest in manifests.values()):
         raise ManifestError(f"{folder}: it holds a corpus already. Give another folder, or remove this one")
-    heard, unheard = split_sentences(train, test, seed)
+    heard, unheard = partition_sentences(train, test, seed)
     subsets = {"train": (heard, TRAIN_SPEAKERS), "test": (unheard, TEST_SPEAKERS)}
     with bar("Speaking", train + test) as advance:
 
@@ -142,7 +142,7 @@ def synthesize(
     return manifests
 
 
-def split_sentences(train: int, test: int, seed: int) -> tuple[list[str], list[str]]:
+def partition_sentences(train: int, test: int, seed: int) -> tuple[list[str], list[str]]:
     """Training and test sentences: no two test sentences are alike, and none is a training sentence."""
     if train < 1:
         raise ManifestError(f"{train} training utterances: at least 1 is needed. Ask for more")

@@ -19,9 +19,11 @@ from carnelian.data.utterance import Utterance
 from carnelian.errors import AudioError
 
 Source = Utterance | str | Path | bytes | BinaryIO
-CURE = 'Give WAV, FLAC, OGG, MP3 or SPHERE, or convert it ("ffmpeg -i FILE out.wav")'
-AGAIN = "Copy it again from its origin, or leave it out"
-CHECK = 'Mend the manifest with "carnelian check"'
+#: suffixes of the recordings that are looked for in folders
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph", ".aif", ".aiff", ".au"}
+HINT_CONVERT = 'Give WAV, FLAC, OGG, MP3 or SPHERE, or convert it ("ffmpeg -i FILE out.wav")'
+HINT_COPY = "Copy it again from its origin, or leave it out"
+HINT_CHECK = 'Fix the manifest with "carnelian check"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,34 @@ def load_audio(source: Source, sample_rate: int) -> np.ndarray:
         if frames <= 0 or much_less(file.frames - first, frames, rate):
             wanted = f"{first / rate:.2f} to {(first + frames) / rate:.2f} s" if utterance else "any of it"
             raise AudioError(
-                f"{name_of(source)}: it has {file.frames / rate:.2f} s of sound, asked for is {wanted}. {CHECK}"
+                f"{name_of(source)}: it has {file.frames / rate:.2f} s of sound, asked for is {wanted}. {HINT_CHECK}"
             )
         audio = read_frames(file, first, min(frames, file.frames - first), name_of(source))
-    audio = mix(audio, utterance.more.get("channel") if utterance else None, name_of(source))
+    audio = mix_channels(audio, utterance.more.get("channel") if utterance else None, name_of(source))
     return resample(audio, rate, sample_rate)
+
+
+def as_waveform(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    """Returns samples in memory as a waveform (S,) float32 in [-1, 1] at `sample_rate`.
+
+    samples: (S,), (1, S) or (S, 1), floats in [-1, 1] or integers of any width, `rate` a second. Raises AudioError for other shapes,
+    NaN and infinity.
+    """
+    if samples.ndim == 2 and 1 in samples.shape:
+        samples = samples.reshape(-1)
+    if samples.ndim != 1:
+        raise AudioError(
+            f"audio: samples of shape {samples.shape}, expected (S,) of one channel. "
+            "Choose one channel (audio[0]) or average them (audio.mean(0))"
+        )
+    if samples.dtype == np.uint8:
+        samples = (samples.astype(np.float32) - 128) / 128
+    elif np.issubdtype(samples.dtype, np.integer):
+        samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
+    samples = np.ascontiguousarray(samples, np.float32)
+    if not np.isfinite(samples).all():
+        raise AudioError("audio: the samples hold NaN or infinity. Give floats in [-1, 1]")
+    return resample(samples, rate, sample_rate)
 
 
 def read_frames(file: soundfile.SoundFile, first: int, frames: int, name: str) -> np.ndarray:
@@ -68,10 +93,10 @@ def read_frames(file: soundfile.SoundFile, first: int, frames: int, name: str) -
             file.seek(first)
         audio = file.read(frames, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, MemoryError) as error:
-        raise AudioError(f"{name}: broken or cut off; decoding failed ({reason(error)}). {AGAIN}") from None
+        raise AudioError(f"{name}: broken or cut off; decoding failed ({reason(error)}). {HINT_COPY}") from None
     if much_less(len(audio), frames, file.samplerate):
         found, promised = (first + len(audio)) / file.samplerate, file.frames / file.samplerate
-        raise AudioError(f"{name}: cut off at {found:.2f} s, its header promises {promised:.2f} s. {AGAIN}")
+        raise AudioError(f"{name}: cut off at {found:.2f} s, its header promises {promised:.2f} s. {HINT_COPY}")
     return audio
 
 
@@ -80,7 +105,7 @@ def much_less(found: int, promised: int, rate: int) -> bool:
     return found + 0.1 * (promised + rate) < promised
 
 
-def mix(audio: np.ndarray, channel: int | None, name: str) -> np.ndarray:
+def mix_channels(audio: np.ndarray, channel: int | None, name: str) -> np.ndarray:
     """One channel (S,) of (S, channels): the one asked for, or the average of all."""
     channels = audio.shape[1]
     if channel is None:
@@ -116,23 +141,23 @@ def open_audio(source: Source) -> Iterator[soundfile.SoundFile]:
             found = "a folder" if os.path.isdir(given) else "no such file"
             raise AudioError(f"{name}: {found}. Give the path of a recording")
         if not os.path.getsize(given):
-            raise AudioError(f"{name}: an empty file. {AGAIN}")
+            raise AudioError(f"{name}: an empty file. {HINT_COPY}")
     try:
         file = soundfile.SoundFile(io.BytesIO(given) if isinstance(given, bytes) else given)
         promised = read_header(first_bytes(given)).get("sample_count", "") if file.format == "NIST" else ""
     except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
         content = first_bytes(given, -1)
         if not read_header(content):
-            raise AudioError(f"{name}: not a recording that can be read ({reason(error)}). {CURE}") from None
+            raise AudioError(f"{name}: not a recording that can be read ({reason(error)}). {HINT_CONVERT}") from None
         file, promised = open_sphere(content, name), ""
     with file:
         if file.frames >= 1 << 62:
-            raise AudioError(f"{name}: its header gives no length. {CURE}")
+            raise AudioError(f"{name}: its header gives no length. {HINT_CONVERT}")
         if promised.isdigit() and much_less(file.frames, int(promised), file.samplerate):
-            raise AudioError(f"{name}: cut off; {file.frames} samples of {promised} are there. {AGAIN}")
+            raise AudioError(f"{name}: cut off; {file.frames} samples of {promised} are there. {HINT_COPY}")
         for stated, found in re.findall(r"(\d+) \(should be (\d+)\)", file.extra_info):
             if int(found) < 0.9 * int(stated) and int(stated) < 0x7FFF0000:  # more: a stream of unknown length
-                raise AudioError(f"{name}: cut off; {found} bytes of {stated} are there. {AGAIN}")
+                raise AudioError(f"{name}: cut off; {found} bytes of {stated} are there. {HINT_COPY}")
         yield file
 
 

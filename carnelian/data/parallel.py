@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-T = TypeVar("T")
-R = TypeVar("R")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 
-def in_parallel(function: Callable[[T], R], values: Iterable[T], workers: int | None = None) -> Iterator[R]:
+def in_parallel(
+    function: Callable[[Argument], Result], values: Iterable[Argument], workers: int | None = None
+) -> Iterator[Result]:
     """`function` of each value, in the values' order; takes values only some thousands ahead of the results."""
     values = iter(values)
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:

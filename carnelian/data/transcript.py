@@ -44,14 +44,14 @@ class Transcript:
     duration: float = 0.0
 
 
-def transcript(hypotheses: list[Hypothesis], *, step: float, duration: float) -> Transcript:
-    """Hypotheses of one utterance as a transcript; `step` is the seconds that one output step covers."""
+def transcript(hypotheses: list[Hypothesis], *, seconds_per_step: float, duration: float) -> Transcript:
+    """Hypotheses of one utterance as a transcript; `seconds_per_step`: of audio that one output step covers."""
     best = hypotheses[0]
     words = tuple(
         Word(
             span.text,
-            round(span.first * step, 3),
-            round(min((span.last + 1) * step, max(duration, (span.first + 1) * step)), 3),
+            round(span.first * seconds_per_step, 3),
+            round(min((span.last + 1) * seconds_per_step, max(duration, (span.first + 1) * seconds_per_step)), 3),
             span.confidence,
         )
         for span in best.spans

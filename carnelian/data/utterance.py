@@ -19,7 +19,7 @@ from carnelian.errors import ManifestError
 from carnelian.files import written
 
 BOM = b"\xef\xbb\xbf"
-BLOCK = 1 << 20
+READ_BYTES = 1 << 20
 NEWLINE, QUOTE, COLON, COMMA, BACKSLASH, OPEN, CLOSE = b'\n":,\\{}'
 AUDIO, DURATION, TEXT, OFFSET = b"audio_filepath", b"duration", b"text", b"offset"
 SHARD = b"shard_id"
@@ -164,7 +164,7 @@ def scan_manifest(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     folder, position, lines = os.path.dirname(path), 0, 1
     offsets, durations, shards = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)], [np.zeros(0, np.int32)]
     with open_manifest(path) as file:
-        while block := file.read(BLOCK) + file.readline():
+        while block := file.read(READ_BYTES) + file.readline():
             first = len(BOM) if position == 0 and block.startswith(BOM) else 0
             count = block.count(b"\n")
             starts, seconds, numbers = scan_lines(np.frombuffer(block, np.uint8), first, count + 1)

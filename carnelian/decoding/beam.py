@@ -12,14 +12,14 @@ import numpy as np
 from carnelian.console import note
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.transcript import Hypothesis
-from carnelian.decoding import search
-from carnelian.decoding.fusion import make_symbols, make_vocabulary, weigh
-from carnelian.decoding.hotwords import make_hot_words
 from carnelian.decoding.log_probs import checked
-from carnelian.decoding.ngram import NGram, State, handed_out, taken_in, with_context_room
-from carnelian.decoding.prefixes import HotWords, Settings, empty_beam
+from carnelian.decoding.search import results, steps
+from carnelian.decoding.search.hot_words import make_hot_words
+from carnelian.decoding.search.lm_fusion import make_symbols, make_vocabulary, weigh
+from carnelian.decoding.search.state import HotWords, SearchSettings, empty_beam
 from carnelian.decoding.words import Words
 from carnelian.errors import DecodingError
+from carnelian.ngram.model import NGram, State, handed_out, taken_in, with_context_room
 
 STEPS_AT_ONCE = 2048  # so that an hour of speech needs no room for all its questions to a language model beforehand
 LEAST = np.float32(1e-30)  # what a probability of zero counts as, so that some prefix always lives
@@ -69,7 +69,7 @@ class BeamSearch:
         self.vocabulary = make_vocabulary(alphabet, language_model, unknown_score, known_words, lexicon)
         self.language = weigh(self.vocabulary, alpha, beta, sentence)
         self.hot_words = make_hot_words(hot_words or {}, alphabet)
-        self.settings = Settings(
+        self.settings = SearchSettings(
             int(beam_width),
             math.exp(-beam_threshold),
             math.exp(token_threshold),
@@ -142,9 +142,7 @@ class Stream:
         for begin in range(0, max(1, len(probs)), STEPS_AT_ONCE):
             part = probs[begin : begin + STEPS_AT_ONCE]
             self._make_room(len(part) * decoder.settings.width)  # at each step, once for each prefix
-            self.beam = search.advance(
-                self.beam, part, decoder.symbols, self.language, self.hot_words, decoder.settings
-            )
+            self.beam = steps.advance(self.beam, part, decoder.symbols, self.language, self.hot_words, decoder.settings)
 
     def _make_room(self, questions: int) -> None:
         """Lets the language model be asked so many times more."""
@@ -160,7 +158,7 @@ class Stream:
         if len(self.chunks) > 1:
             self.chunks = [np.concatenate(self.chunks)]
         self._make_room(2 * decoder.settings.width)
-        scores, languages, states, ends, *symbols = search.hypotheses(
+        scores, languages, states, ends, *symbols = results.hypotheses(
             self.beam, self.chunks[0], self.language, self.hot_words, decoder.hypotheses
         )
         self.states = [handed_out(self.language.ngram, state) for state in states.tolist()]

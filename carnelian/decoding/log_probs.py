@@ -8,8 +8,7 @@ import numpy as np
 from carnelian.data.alphabet import Alphabet
 from carnelian.errors import DecodingError
 
-LN10 = math.log(10)  # a log-probability to base 10 times this is a natural one
-TOLERANCE = 0.05  # by which the sums may miss one on the average: 16 bits, or values rounded for a file
+MEAN_TOLERANCE = 0.05  # by which the sums may miss one on the average: 16 bits, or values rounded for a file
 TOLERANCE_OF_ONE_STEP = 0.5
 
 
@@ -30,7 +29,7 @@ def checked(log_probs: np.ndarray, alphabet: Alphabet, extra: int = 1) -> tuple[
     with np.errstate(over="ignore"):
         probs = np.exp(log_probs)
     step, worst, average = misses_of_one(probs)
-    if not (worst <= TOLERANCE_OF_ONE_STEP and average <= TOLERANCE):
+    if not (worst <= TOLERANCE_OF_ONE_STEP and average <= MEAN_TOLERANCE):
         if np.isnan(log_probs[step]).any():
             raise DecodingError(f"log-probs: step {step} holds NaN. Look for NaN in the audio or the model's weights")
         raise DecodingError(

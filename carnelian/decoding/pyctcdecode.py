@@ -20,9 +20,9 @@ import numpy as np
 
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.beam import BeamSearch
-from carnelian.decoding.language_model import load_language_model
-from carnelian.decoding.log_probs import LN10
-from carnelian.decoding.ngram import State
+from carnelian.ngram.hashed import LN10
+from carnelian.ngram.load import load_language_model
+from carnelian.ngram.model import State
 
 LEAST_LOG_PROB = math.log(1e-15)
 PIECE = "▁"

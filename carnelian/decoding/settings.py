@@ -3,35 +3,29 @@
 import json
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.beam import BeamSearch
-from carnelian.decoding.fusion import SPECIAL
 from carnelian.decoding.greedy import Greedy
-from carnelian.decoding.language_model import load_language_model
 from carnelian.decoding.viterbi import Viterbi
 from carnelian.errors import DecodingError
 from carnelian.files import written
-from carnelian.models.asg import ASG
-from carnelian.models.stretch import STRETCHES, sensible
-from carnelian.recipe import fits
-
-#: what the commands say of their option
-STRETCH = (
-    "hear speech as if it took so many times as long; given several times, each recording at the likeliest; "
-    "by default as the model's recipe says"
-)
+from carnelian.models.losses.asg import ASG
+from carnelian.models.time_stretch import TIME_STRETCH_RANGE, in_range
+from carnelian.ngram.counts import SPECIAL_WORDS
+from carnelian.ngram.load import load_language_model
+from carnelian.recipe import matches_type
 
 
 @dataclass(frozen=True, slots=True)
-class Decoding:
+class DecodingConfig:
     """How to decode: without a language model greedily. A TOML file holds the same keys.
 
-    With `closed_vocabulary` only words of the language model are found. With several `stretches` each recording is heard at each, as
+    With `closed_vocabulary` only words of the language model are found. With several `time_stretches` each recording is heard at each, as
     if it took so many times as long, and the likeliest counts; with none, at the model's own.
     """
 
@@ -40,13 +34,13 @@ class Decoding:
     beta: float = 2.0
     beam_width: int = 64
     closed_vocabulary: bool = False
-    stretches: tuple[float, ...] = ()
+    time_stretches: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not sensible(self.stretches):
-            raise DecodingError(f"stretches {list(self.stretches)}: expected {STRETCHES}")
+        if not in_range(self.time_stretches):
+            raise DecodingError(f"time_stretches {list(self.time_stretches)}: expected {TIME_STRETCH_RANGE}")
 
-    def with_options(self, **options: Any) -> "Decoding":
+    def with_options(self, **options: Any) -> "DecodingConfig":
         """The same, changed by those options that are not None."""
         return replace(self, **{name: value for name, value in options.items() if value is not None})
 
@@ -79,11 +73,11 @@ class Decoding:
             beam_width=self.beam_width,
             hypotheses=hypotheses,
             hot_words=hot_words,
-            lexicon=set(model.words) - SPECIAL if model and self.closed_vocabulary else None,
+            lexicon=set(model.words).difference(SPECIAL_WORDS) if model and self.closed_vocabulary else None,
         )
 
 
-def read_decoding(path: str | Path) -> Decoding:
+def read_decoding(path: str | Path) -> DecodingConfig:
     """The settings in a TOML file, as `carnelian tune` writes it; a language model's path is as seen from that file."""
     try:
         found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -91,21 +85,21 @@ def read_decoding(path: str | Path) -> Decoding:
         raise DecodingError(
             f'{path}: not decoding settings ({error}). Give the file that "carnelian tune" wrote'
         ) from None
-    known = get_type_hints(Decoding)
+    known = get_type_hints(DecodingConfig)
     for key, value in found.items():
-        if key not in known or not fits(value, known[key]):
+        if key not in known or not matches_type(value, known[key]):
             raise DecodingError(f"{path}: {key} = {value!r} is not a decoding setting. Known: {', '.join(known)}")
     if found.get("language_model"):
         found["language_model"] = str(Path(path).parent / found["language_model"])
-    if "stretches" in found:
-        found["stretches"] = tuple(found["stretches"])
+    if "time_stretches" in found:
+        found["time_stretches"] = tuple(found["time_stretches"])
     try:
-        return Decoding(**found)
+        return DecodingConfig(**found)
     except DecodingError as error:
         raise DecodingError(f"{path}: {error}") from None
 
 
-def write_decoding(path: str | Path, decoding: Decoding) -> None:
+def write_decoding(path: str | Path, decoding: DecodingConfig) -> None:
     """Writes settings as TOML, beside and renamed."""
     path = Path(path)
     values = asdict(decoding)
@@ -114,24 +108,3 @@ def write_decoding(path: str | Path, decoding: Decoding) -> None:
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     with written(path) as file:
         file.write("\n".join(lines) + "\n")
-
-
-def make_decoding(
-    settings: Path | None,
-    language_model: Path | None,
-    alpha: float | None,
-    beta: float | None,
-    beam_width: int | None,
-    closed_vocabulary: bool | None = None,
-    stretch: Sequence[float] = (),
-) -> Decoding:
-    """The settings of a file, or the defaults, changed by a command's options."""
-    decoding = read_decoding(settings) if settings else Decoding()
-    return decoding.with_options(
-        language_model=str(language_model) if language_model else None,
-        alpha=alpha,
-        beta=beta,
-        beam_width=beam_width,
-        closed_vocabulary=closed_vocabulary,
-        stretches=tuple(stretch) or None,
-    )

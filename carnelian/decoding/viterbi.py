@@ -10,7 +10,7 @@ from carnelian.data.alphabet import Alphabet
 from carnelian.data.transcript import Hypothesis
 from carnelian.decoding.log_probs import checked
 from carnelian.decoding.words import Words
-from carnelian.models.asg import ASG, unpacked
+from carnelian.models.losses.asg import ASG, unpacked
 
 
 class Viterbi:

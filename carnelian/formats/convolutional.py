@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from carnelian.errors import CheckpointError
-from carnelian.models.layers import ConvolutionalEncoder, Row
+from carnelian.models.layers import BlockSpec, ConvolutionalEncoder
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-BLOCK = re.compile(
+BLOCK_NAME = re.compile(
     r"(?:module\.)?(?:encoder\.)+(?:layers\.)?(\d+)\.(?:mconv|conv)\.(\d+)\.(?:conv\.)?(fc\.\d\.weight|\w+)"
 )
 RESIDUAL = re.compile(r"(?:module\.)?(?:encoder\.)+(?:layers\.)?(\d+)\.res\.(\d+)\.(\d+)\.(?:conv\.)?(\w+)")
@@ -27,7 +27,7 @@ LEFT_OUT = re.compile(r"(?:module\.)?(preprocessor|data_preprocessor|spec_aug\w*
 
 def standard_name(name: str) -> str | None:
     """A weight's name in the one spelling; None for a name that no convolutional CTC model has."""
-    if found := BLOCK.fullmatch(name):
+    if found := BLOCK_NAME.fullmatch(name):
         return f"{found[1]}.conv.{found[2]}.{found[3]}"
     if found := RESIDUAL.fullmatch(name):
         return f"{found[1]}.res.{found[2]}.{found[3]}.{found[4]}"
@@ -52,10 +52,10 @@ def standard_names(where: str | Path, weights: Mapping[str, Tensor]) -> dict[str
     return named
 
 
-def name_pairs(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    """(our name in the encoder, the one spelling) of every tensor of the rows, in NeMo's order."""
+def weight_names(specs: Sequence[BlockSpec]) -> Iterator[tuple[str, str]]:
+    """(our name in the encoder, the one spelling) of every tensor of the specs, in NeMo's order."""
     dense = 0
-    for block, row in enumerate(rows):
+    for block, row in enumerate(specs):
         dense = dense + 1 if row.residual == "dense" else 0
         parts = ["depthwise", "convolution"] if row.separable else ["convolution"]
         shuffles = row.groups > 1
@@ -79,13 +79,13 @@ def name_pairs(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
 
 
 def encoder_weights(
-    where: str | Path, named: Mapping[str, Tensor], features: int, rows: Sequence[Row]
+    where: str | Path, named: Mapping[str, Tensor], features: int, specs: Sequence[BlockSpec]
 ) -> dict[str, Tensor]:
     """Our encoder's weights from standard names; CheckpointError for one missing, of another shape, or left over."""
-    with torch.device("meta"):  # only shapes are wanted, and the rows may come from a hostile file
-        expected = ConvolutionalEncoder(features, rows).state_dict()
+    with torch.device("meta"):  # only shapes are wanted, and the specs may come from a hostile file
+        expected = ConvolutionalEncoder(features, specs).state_dict()
     weights = {}
-    for ours, standard in name_pairs(rows):
+    for ours, standard in weight_names(specs):
         if standard not in named:
             raise CheckpointError(
                 f"{where}: the weight {standard} is missing. Its configuration asks for it; is the file whole?"
@@ -99,7 +99,7 @@ def encoder_weights(
                 f"{where}: the weight {standard} is of shape {tuple(tensor.shape)}, its configuration asks for {wanted}"
             )
         weights[ours] = found.contiguous()
-    left = sorted(named.keys() - {standard for _, standard in name_pairs(rows)} - {"head.weight", "head.bias"})
+    left = sorted(named.keys() - {standard for _, standard in weight_names(specs)} - {"head.weight", "head.bias"})
     if left:
         raise CheckpointError(
             f"{where}: holds {left[0]} ({len(left)} such), of a module that its configuration has not"
@@ -123,11 +123,11 @@ def head_weights(where: str | Path, named: Mapping[str, Tensor], channels: int, 
 
 
 def model_weights(
-    where: str | Path, named: Mapping[str, Tensor], features: int, rows: Sequence[Row], symbols: int
+    where: str | Path, named: Mapping[str, Tensor], features: int, specs: Sequence[BlockSpec], symbols: int
 ) -> dict[str, Tensor]:
     """An acoustic model's weights from standard names."""
-    encoder = encoder_weights(where, named, features, rows)
-    head = head_weights(where, named, rows[-1].channels, symbols)
+    encoder = encoder_weights(where, named, features, specs)
+    head = head_weights(where, named, specs[-1].channels, symbols)
     return {
         **{
             f"encoder.{name}": tensor.float() if tensor.is_floating_point() else tensor
@@ -137,8 +137,8 @@ def model_weights(
     }
 
 
-def rows_of_weights(where: str | Path, named: Mapping[str, Tensor]) -> tuple[int, list[Row]]:
-    """(features, rows) as the weights' shapes tell them, for checkpoints that come without a configuration.
+def block_specs(where: str | Path, named: Mapping[str, Tensor]) -> tuple[int, list[BlockSpec]]:
+    """(features, specs) as the weights' shapes tell them, for checkpoints that come without a configuration.
 
     Shapes do not tell strides and dilations; as in every Jasper and QuartzNet of the papers, the first row has stride 2 and the
     last one with a kernel has dilation 2. Dropout is left at 0.
@@ -152,7 +152,7 @@ def rows_of_weights(where: str | Path, named: Mapping[str, Tensor]) -> tuple[int
         sum(name.startswith(f"{block}.res.") and name.endswith(".0.weight") for name in named) for block in blocks
     ]
     dense = [count > 1 or (count == 1 and following == 2) for count, following in zip(sources, [*sources[1:], 0])]
-    rows = []
+    specs = []
     for block in blocks:
         convolutions = {
             int(name.split(".")[2]): tuple(tensor.shape)
@@ -165,8 +165,8 @@ def rows_of_weights(where: str | Path, named: Mapping[str, Tensor]) -> tuple[int
         middle = [
             tensor.shape for name, tensor in named.items() if re.fullmatch(rf"{block}\.conv\.\d+\.fc\.0\.weight", name)
         ]
-        rows.append(
-            Row(
+        specs.append(
+            BlockSpec(
                 channels=convolutions[1][0] if separable else first[0],
                 kernel=first[2],
                 repeat=len(convolutions) // (2 if separable else 1),
@@ -176,9 +176,9 @@ def rows_of_weights(where: str | Path, named: Mapping[str, Tensor]) -> tuple[int
                 excitation=middle[0][1] // middle[0][0] if middle else 0,
             )
         )
-    wide = [index for index, row in enumerate(rows) if row.kernel > 1]
-    features = named["0.conv.0.weight"].shape[0 if rows[0].separable else 1]
+    wide = [index for index, row in enumerate(specs) if row.kernel > 1]
+    features = named["0.conv.0.weight"].shape[0 if specs[0].separable else 1]
     return features, [
-        Row(**{**vars(row), "stride": 2 if index == 0 else 1, "dilation": 2 if index == wide[-1] != 0 else 1})
-        for index, row in enumerate(rows)
+        BlockSpec(**{**vars(row), "stride": 2 if index == 0 else 1, "dilation": 2 if index == wide[-1] != 0 else 1})
+        for index, row in enumerate(specs)
     ]

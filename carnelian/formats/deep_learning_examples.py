@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from carnelian.errors import CheckpointError
-from carnelian.formats.nemo import foreign_model, without_configuration
-from carnelian.formats.reading import ForeignModel, check_tensors
+from carnelian.formats.nemo import foreign_model
+from carnelian.formats.nemo_pair import without_configuration
+from carnelian.formats.safe_loading import ForeignModel, check_tensors
 
 LOG_GUARD = 1e-20
 
@@ -58,7 +59,7 @@ def read_deep_learning_examples(
         model = foreign_model(path, as_nemo(configuration), content[key], {})
     else:
         model = without_configuration(path, check_tensors(str(path), content[key]), log_guard=LOG_GUARD)
-    kernels = {row["kernel"] for row in model.recipe["encoder"]["rows"]}
+    kernels = {row["kernel"] for row in model.recipe["encoder"]["blocks"]}
     if any(kernel % 2 == 0 for kernel in kernels):
         raise CheckpointError(
             f"{path}: has even kernels ({sorted(kernels)}); only odd ones are padded alike there and here"

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from carnelian.data.alphabet import ENGLISH, Alphabet
 from carnelian.errors import CheckpointError
-from carnelian.formats.reading import ForeignModel, check_tensors, plain
-from carnelian.models.wav2vec import wav2vec
+from carnelian.formats.safe_loading import ForeignModel, check_tensors, plain
+from carnelian.models.encoders.wav2vec import wav2vec
 
 PRE_TRAINING = ("wav2vec_predictions.", "vector_quantizer.", "project_features.")
 
@@ -43,7 +43,7 @@ def layers(where: Path, text: Any) -> list[tuple[int, int, int]]:
     )
 
 
-def name_pairs(encoder: int, aggregator: int) -> Iterator[tuple[str, str]]:
+def fairseq_names(encoder: int, aggregator: int) -> Iterator[tuple[str, str]]:
     """(our name, fairseq's) of every tensor."""
     for ours, theirs, count, first, leaves in (
         ("encoder", "feature_extractor", encoder, 0, ("weight",)),
@@ -101,7 +101,7 @@ def read_fairseq(path: Path, content: Mapping[str, Any]) -> ForeignModel:
     }
     weights = wav2vec_weights(path, check_tensors(str(path), content["model"]), table)
     remark = (
-        "a front end, no recognizer: it writes no text. Train an encoder upon it, with [start] checkpoint and "
+        "a front end, no recognizer: it writes no text. Train an encoder upon it, with [initialize] checkpoint and "
         'parts = ["features"] in the recipe'
     )
     recipe = {"features": {"name": "wav2vec", **table}}
@@ -114,7 +114,7 @@ def wav2vec_weights(path: Path, given: Mapping[str, Tensor], table: dict[str, An
     """Our front end's weights; CheckpointError for one missing, of another shape, or left over."""
     with torch.device("meta"):
         expected = wav2vec(**table).state_dict()
-    pairs = dict(name_pairs(len(table["kernels"]), len(table["context"])))
+    pairs = dict(fairseq_names(len(table["kernels"]), len(table["context"])))
     weights = {}
     for ours, theirs in pairs.items():
         if theirs not in given:

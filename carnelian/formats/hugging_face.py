@@ -10,11 +10,11 @@ import torch
 
 from carnelian.data.alphabet import Alphabet, WordPieces
 from carnelian.errors import CheckpointError, MissingExtraError
-from carnelian.formats.reading import ForeignModel, read_file
-from carnelian.models.hugging_face import KINDS, pretrained
+from carnelian.formats.safe_loading import ForeignModel, read_file
+from carnelian.models.encoders.hugging_face import ARCHITECTURES, pretrained
 
 NORMAL, UNKNOWN, CONTROL = 1, 2, 3  # kinds of pieces in a SentencePiece model
-SPECIAL = ("<s>", "</s>", "<unk>", "<pad>", "[UNK]", "[PAD]", "[CLS]", "[SEP]")
+SPECIAL_TOKENS = ("<s>", "</s>", "<unk>", "<pad>", "[UNK]", "[PAD]", "[CLS]", "[SEP]")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def characters_of(path: Path, blank: int, delimiter: str) -> tuple[Alphabet, lis
     vocabulary = read_json(path)
     if not all(isinstance(index, int) for index in vocabulary.values()):
         raise CheckpointError(f"{path}: one vocabulary for each of several languages. Give a model of one language")
-    kept = [(symbol, index) for symbol, index in vocabulary.items() if symbol not in SPECIAL and index != blank]
+    kept = [(symbol, index) for symbol, index in vocabulary.items() if symbol not in SPECIAL_TOKENS and index != blank]
     kept.sort(key=lambda item: item[1])
     symbols = [" " if symbol == delimiter else symbol for symbol, _ in kept]
     lower = [symbol.lower() for symbol in symbols]
@@ -87,11 +87,13 @@ def characters_of(path: Path, blank: int, delimiter: str) -> tuple[Alphabet, lis
 def read_hugging_face(folder: Path) -> ForeignModel:
     """The model of a folder with config.json, its weights and its tokenizer, through transformers."""
     config = read_json(folder / "config.json")
-    kind = next((kind for kind, (name, _) in KINDS.items() if name in (config.get("architectures") or [])), None)
+    kind = next(
+        (kind for kind, (name, _) in ARCHITECTURES.items() if name in (config.get("architectures") or [])), None
+    )
     if kind is None:
         found, names = (
             ", ".join(config.get("architectures") or ["model"]),
-            " and ".join(name for name, _ in KINDS.values()),
+            " and ".join(name for name, _ in ARCHITECTURES.values()),
         )
         raise CheckpointError(f"{folder}: a {found}, which is unknown here. {names} are read")
     try:

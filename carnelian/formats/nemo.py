@@ -10,25 +10,22 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from torch import Tensor
-
-from carnelian.data.alphabet import ENGLISH, Alphabet, WordPieces
+from carnelian.data.alphabet import Alphabet, WordPieces
 from carnelian.errors import CheckpointError, MissingExtraError
-from carnelian.formats.convolutional import encoder_weights, model_weights, rows_of_weights, standard_names
-from carnelian.formats.reading import (
+from carnelian.formats.convolutional import encoder_weights, model_weights, standard_names
+from carnelian.formats.safe_loading import (
     ForeignModel,
     check_tensors,
     first_line,
     plain,
     read_archive,
-    read_file,
     read_pickle,
 )
-from carnelian.models.layers import Row
+from carnelian.models.layers import BlockSpec
 
 YAML_BYTES = 2**22  # more than any configuration has
-LONGEST = 2**16  # samples of a window
-LAYERS = 1000  # more rows, and more repeats in one, than any network has
+LONGEST_WINDOW = 2**16  # samples of a window
+LAYERS = 1000  # more specs, and more repeats in one, than any network has
 CONFIGURATION, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
 
 
@@ -122,12 +119,16 @@ def features_table(section: Section, sample_rate: int, version: tuple[int, int])
     sample_rate = section.get("sample_rate", int, sample_rate)
     window = section.get("window_size", float, 0.02)
     hop = section.get("window_stride", float, 0.01)
-    if not (1000 <= sample_rate <= 2**20 and int(sample_rate * hop) >= 1 and 2 <= int(sample_rate * window) <= LONGEST):
+    if not (
+        1000 <= sample_rate <= 2**20
+        and int(sample_rate * hop) >= 1
+        and 2 <= int(sample_rate * window) <= LONGEST_WINDOW
+    ):
         raise CheckpointError(
             f"{section.where}: windows of {window} s every {hop} s at {sample_rate} Hz. Is the configuration whole?"
         )
     fft = section.get("n_fft", int, 2 ** (int(sample_rate * window) - 1).bit_length())
-    if not int(sample_rate * window) <= fft <= LONGEST:
+    if not int(sample_rate * window) <= fft <= LONGEST_WINDOW:
         raise CheckpointError(
             f"{section.where}: {section.name}.n_fft is {fft} for windows of {int(sample_rate * window)} samples"
         )
@@ -153,7 +154,7 @@ def features_table(section: Section, sample_rate: int, version: tuple[int, int])
     }
 
 
-def row(section: Section, residual_mode: str) -> Row:
+def block_spec(section: Section, residual_mode: str) -> BlockSpec:
     """A line of our table from an entry of NeMo's `jasper` list."""
     section.expect(heads=-1, se_context_size=-1, future_context=-1, quantize=False)
     kernel = max(int(section.get("kernel", int, 11) * section.get("kernel_size_factor", float, 1.0)), 1)
@@ -170,7 +171,7 @@ def row(section: Section, residual_mode: str) -> Row:
         raise CheckpointError(
             f'{section.where}: {section.name} has residual_mode "{residual_mode}", which does not fit here'
         )
-    return Row(
+    return BlockSpec(
         channels=section.get("filters", int, 0),
         kernel=kernel,
         repeat=repeat,
@@ -184,8 +185,8 @@ def row(section: Section, residual_mode: str) -> Row:
     )
 
 
-def encoder_settings(section: Section) -> tuple[list[Row], dict[str, Any]]:
-    """(rows, the other settings of our encoder) of NeMo's ConvASREncoder."""
+def encoder_settings(section: Section) -> tuple[list[BlockSpec], dict[str, Any]]:
+    """(specs, the other settings of our encoder) of NeMo's ConvASREncoder."""
     if section.target not in ("ConvASREncoder", "JasperEncoder", ""):
         raise CheckpointError(
             f'{section.where}: its encoder is "{section.target}", which is unknown here. '
@@ -196,29 +197,29 @@ def encoder_settings(section: Section) -> tuple[list[Row], dict[str, Any]]:
     if activation not in ("relu", "swish"):
         section.expect(activation="relu")
     entries = section.get("jasper", list, [])
-    rows, residual_mode = [], section.get("residual_mode", str, "add")
+    specs, residual_mode = [], section.get("residual_mode", str, "add")
     for index, entry in enumerate(entries):
         line = Section(section.where, f"encoder.jasper.{index}", entry)
         residual_mode = line.get("residual_mode", str, residual_mode)  # in NeMo it holds until the next that is given
-        rows.append(row(line, residual_mode))
-    sizes = [(r.channels, r.repeat, r.kernel, r.stride, r.dilation, r.groups) for r in rows]
-    if not 0 < len(rows) <= LAYERS or any(min(size) < 1 or size[1] > LAYERS for size in sizes):
+        specs.append(block_spec(line, residual_mode))
+    sizes = [(r.channels, r.repeat, r.kernel, r.stride, r.dilation, r.groups) for r in specs]
+    if not 0 < len(specs) <= LAYERS or any(min(size) < 1 or size[1] > LAYERS for size in sizes):
         raise CheckpointError(
             f"{section.where}: encoder.jasper describes no layers, or too many. Is the configuration whole?"
         )
-    if activation != "relu" and any(r.excitation for r in rows):
+    if activation != "relu" and any(r.excitation for r in specs):
         section.expect(activation="relu")
     settings: dict[str, Any] = {} if activation == "relu" else {"activation": activation}
-    return rows, settings if section.get("conv_mask", bool, True) else {**settings, "mask": False}
+    return specs, settings if section.get("conv_mask", bool, True) else {**settings, "mask": False}
 
 
-def row_tables(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def block_tables(specs: Sequence[BlockSpec]) -> list[dict[str, Any]]:
     """Rows as tables of a recipe, without what is left at its default."""
-    usual = asdict(Row(0, 0))
-    return [{key: value for key, value in asdict(r).items() if value != usual[key]} for r in rows]
+    usual = asdict(BlockSpec(0, 0))
+    return [{key: value for key, value in asdict(r).items() if value != usual[key]} for r in specs]
 
 
-def alphabet_of(
+def nemo_alphabet(
     where: str | Path, configuration: dict[str, Any], decoder: Section, members: Mapping[str, bytes]
 ) -> Alphabet:
     """The alphabet: the SentencePiece model of the archive, or the vocabulary of the decoder."""
@@ -289,18 +290,18 @@ def foreign_model(
 ) -> ForeignModel:
     """The model of a NeMo configuration and its weights."""
     configuration = resolved(configuration)
-    rows, settings = encoder_settings(Section(where, "encoder", configuration.get("encoder")))
+    specs, settings = encoder_settings(Section(where, "encoder", configuration.get("encoder")))
     preprocessor = Section(where, "preprocessor", configuration.get("preprocessor"))
     decoder = Section(where, "decoder", configuration.get("decoder"))
     named = standard_names(where, check_tensors(str(where), weights))
     inputs = Section(where, "encoder", configuration["encoder"]).get("feat_in", int, 64)
     if decoder.target == "ConvASRDecoderClassification":
-        encoder_weights(where, named, inputs, rows)
+        encoder_weights(where, named, inputs, specs)
         labels = configuration.get("labels") or []
         kind = "a voice activity detector" if "speech" in labels else "a classifier"
         raise CheckpointError(
             f"{where}: {kind} (labels {reprlib.repr(labels)}), no recognizer: it writes no text. "
-            f"Its encoder of {len(rows)} rows is whole; give a model with a CTC decoder"
+            f"Its encoder of {len(specs)} blocks is whole; give a model with a CTC decoder"
         )
     if decoder.target not in ("ConvASRDecoder", "JasperDecoderForCTC", ""):
         raise CheckpointError(
@@ -310,7 +311,7 @@ def foreign_model(
         raise CheckpointError(
             f'{where}: its features are "{preprocessor.target}", which are unknown here. Mel spectrograms are read'
         )
-    alphabet = alphabet_of(where, configuration, decoder, members)
+    alphabet = nemo_alphabet(where, configuration, decoder, members)
     version = version_of(configuration)
     features = features_table(
         preprocessor, Section(where, "model", configuration).get("sample_rate", int, 16_000), version
@@ -319,11 +320,11 @@ def foreign_model(
         raise CheckpointError(f"{where}: preprocessor.features is {features['features']}, encoder.feat_in is {inputs}")
     recipe: dict[str, Any] = {
         "features": features,
-        "encoder": {"name": "convolutional", **settings, "rows": row_tables(rows)},
+        "encoder": {"name": "convolutional", **settings, "blocks": block_tables(specs)},
         "masks": masks_table(where, configuration),
     }
     remark = f'frames are counted as NeMo {version[0]}.{version[1]} does ("{features["frame_count"]}")'
-    return ForeignModel(recipe, alphabet, model_weights(where, named, inputs, rows, len(alphabet)), (remark,))
+    return ForeignModel(recipe, alphabet, model_weights(where, named, inputs, specs, len(alphabet)), (remark,))
 
 
 def read_nemo(path: Path) -> ForeignModel:
@@ -350,50 +351,3 @@ def read_lightning(path: Path, content: dict[str, Any]) -> ForeignModel:
             f"{path}: a Lightning checkpoint without NeMo's configuration in it. Save the model as .nemo"
         )
     return foreign_model(path, configuration, content["state_dict"], {})
-
-
-def beside(path: Path, own: str, other: str) -> Path:
-    """The other half of a pair of NeMo 0.x: the file of the same step, with another module's name."""
-    step = re.search(r"STEP-\d+", path.name)
-    found = sorted(path.parent.glob(f"{other}*{step[0] if step else ''}.pt"))
-    if len(found) != 1:
-        names = f"{other}-{step[0]}.pt" if step else f"{other}*.pt"
-        raise CheckpointError(
-            f"{path}: the {own} alone is no recognizer; it needs its {'encoder' if own == 'decoder' else 'decoder'}. "
-            f"Expected {names} beside it, found {len(found)}"
-        )
-    return found[0]
-
-
-def read_pair(path: Path, content: Mapping[str, Any], configuration: dict[str, Any] | None) -> ForeignModel:
-    """The model of a NeMo 0.x pair, from either of its files; without a configuration, what shapes do not tell is assumed."""
-    own, other = "encoder", "JasperDecoderForCTC"
-    if any("decoder_layers" in name for name in content):
-        own, other = "decoder", "JasperEncoder"
-    twin = beside(path, own, other)
-    weights = {**check_tensors(str(path), content), **check_tensors(str(twin), read_pickle(str(twin), read_file(twin)))}
-    if configuration is not None:
-        return foreign_model(path, configuration, weights, {})
-    return without_configuration(path, weights, log_guard=2.0**-24)
-
-
-def without_configuration(path: Path, weights: Mapping[str, Tensor], *, log_guard: float) -> ForeignModel:
-    """A model from its weights alone: NVIDIA's usual front end of that time, English letters, the papers' stride and dilation."""
-    named = standard_names(path, weights)
-    features, rows = rows_of_weights(path, named)
-    alphabet = Alphabet(ENGLISH)
-    recipe = {
-        "features": {
-            "name": "log_mel",
-            "features": features,
-            "frame_count": "ceil",
-            "edge": "reflect",
-            "log_guard": log_guard,
-        },
-        "encoder": {"name": "convolutional", "rows": row_tables(rows)},
-    }
-    remarks = (
-        "the file has no configuration. Assumed as in the papers: stride 2 in the first row, dilation 2 in the last with a kernel, "
-        f'relu, no dropout; 16 kHz, {features} mel bands, the alphabet "{ENGLISH}". Give another with --config FILE.yaml',
-    )
-    return ForeignModel(recipe, alphabet, model_weights(path, named, features, rows, len(alphabet)), remarks)

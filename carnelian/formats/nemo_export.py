@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from carnelian.data.alphabet import Alphabet, WordPieces
 from carnelian.errors import CheckpointError
-from carnelian.formats.convolutional import name_pairs
+from carnelian.formats.convolutional import weight_names
 from carnelian.formats.nemo import CONFIGURATION, WEIGHTS, configuration_text
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.features import log_mel
-from carnelian.models.layers import ACTIVATIONS, ConvolutionalEncoder, Row
+from carnelian.models.layers import ACTIVATIONS, BlockSpec, ConvolutionalEncoder
 
 #: what NeMo calls the files of a tokenizer: (setting, member of the archive)
 TOKENIZER = {"model_path": "tokenizer.model", "vocab_path": "vocab.txt", "spe_tokenizer_vocab": "tokenizer.vocab"}
@@ -50,16 +50,16 @@ def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: 
         raise CheckpointError(
             f"export nemo: the encoder is a {type(encoder).__name__}; Jasper, QuartzNet and their kin can be exported"
         )
-    if encoder.front.planes:
+    if encoder.front.layers:
         raise CheckpointError(
-            "export nemo: the encoder begins with planes, convolutions over bands and frames, which NeMo's ConvASREncoder has not"
+            "export nemo: the encoder begins with 2-D convolutions, which NeMo's ConvASREncoder does not have"
         )
     if recipe.get("criterion", {}).get("name", "ctc") != "ctc":
         raise CheckpointError("export nemo: the model was trained by ASG; NeMo knows CTC. Train one with CTC")
     features = feature_settings(recipe)
     block: Any = next(iter(encoder.blocks))
     activation = next(name for name, function in ACTIVATIONS.items() if function is block.activation)
-    odd = {row.residual for row in encoder.rows} - {"none", "plain", "dense"}
+    odd = {row.residual for row in encoder.specs} - {"none", "plain", "dense"}
     if activation not in ("relu", "swish") or type(block.convolutions[0].norm) is not nn.BatchNorm2d or odd:
         raise CheckpointError(
             "export nemo: NeMo's encoder has batch norm, the activations relu and swish, plain and dense residuals; this one has "
@@ -94,7 +94,7 @@ def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: 
             "feat_in": features["features"],
             "activation": activation,
             "conv_mask": encoder.mask,
-            "jasper": [entry_of(r) for r in encoder.rows],
+            "jasper": [entry_of(r) for r in encoder.specs],
         },
         "decoder": {
             "_target_": "nemo.collections.asr.modules.ConvASRDecoder",
@@ -105,7 +105,7 @@ def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: 
     }
 
 
-def entry_of(row: Row) -> dict[str, Any]:
+def entry_of(row: BlockSpec) -> dict[str, Any]:
     """An entry of NeMo's `jasper` list from a line of our table."""
     return {
         "filters": row.channels,
@@ -132,7 +132,7 @@ def weights_of(model: Any) -> dict[str, Tensor]:
         "preprocessor.featurizer.window": model.features.window,
         "preprocessor.featurizer.fb": model.features.to_features.bands[None],
     }
-    for name, standard in name_pairs(model.encoder.rows):
+    for name, standard in weight_names(model.encoder.specs):
         block, rest = standard.split(".", 1)
         tensor = ours[name]
         if tensor.ndim == 4:

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from carnelian.models.ctc import CTC
+from carnelian.models.losses.ctc import CTC
 from carnelian.models.specaugment import Mask
 
 
@@ -19,22 +19,22 @@ class AcousticModel(nn.Module):
         symbols: int,
         masks: tuple[Mask, ...] = (),
         criterion: Any | None = None,
-        stretches: Sequence[float] = (1.0,),
+        time_stretches: Sequence[float] = (1.0,),
     ):
         """`symbols` counts the alphabet's, after which the head has what the criterion (by default CTC) adds: the blank.
 
-        `stretches` are those at which a recognizer hears with it where none are asked for.
+        `time_stretches` are those at which a recognizer hears with it where none are asked for.
         """
         super().__init__()
         self.features: Any = features
         self.encoder: Any = encoder
-        self.masks, self.stretches = masks, tuple(stretches)
+        self.masks, self.time_stretches = masks, tuple(time_stretches)
         self.criterion: Any = criterion or CTC()
         self.head = nn.Linear(encoder.channels, symbols + self.criterion.extra)
         nn.init.xavier_uniform_(self.head.weight)
 
     @property
-    def step(self) -> float:
+    def seconds_per_step(self) -> float:
         """Seconds of audio that one output step covers."""
         return self.features.hop * self.encoder.stride
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from carnelian.models.acoustic import AcousticModel, count_parameters
-from carnelian.models.layers import Convolution, Row
-from carnelian.models.planes import Planes
+from carnelian.models.conv2d import Conv2dFrontEnd
+from carnelian.models.layers import BlockSpec, Convolution
 
 WEIGHTED = (Convolution, nn.Conv1d, nn.Conv2d, nn.Linear, nn.GRU)
 
@@ -46,36 +46,36 @@ class Cost:
         return 4 * self.parameters * (2 + states) + self.fixed_bytes + self.activation_bytes * batch_seconds
 
 
-def describe(row: Row) -> str:
-    """A row of convolutions in a few words."""
-    words = [f"{row.repeat} x " * (row.repeat > 1) + f"{row.channels} channels, kernel {row.kernel}"]
-    words += ["separable"] * row.separable
-    words += [f"{name} {value}" for name, value in (("stride", row.stride), ("dilation", row.dilation)) if value > 1]
-    words += [f"{row.groups} groups"] * (row.groups > 1) + ["squeeze-and-excitation"] * bool(row.excitation)
-    words += [f"residual {row.residual}"] * (row.residual != "none")
+def describe_block(spec: BlockSpec) -> str:
+    """A block of convolutions in a few words."""
+    words = [f"{spec.repeat} x " * (spec.repeat > 1) + f"{spec.channels} channels, kernel {spec.kernel}"]
+    words += ["separable"] * spec.separable
+    words += [f"{name} {value}" for name, value in (("stride", spec.stride), ("dilation", spec.dilation)) if value > 1]
+    words += [f"{spec.groups} groups"] * (spec.groups > 1) + ["squeeze-and-excitation"] * bool(spec.excitation)
+    words += [f"residual {spec.residual}"] * (spec.residual != "none")
     return ", ".join(words)
 
 
-def describe_planes(front: Planes) -> str:
+def describe_conv2d(front: Conv2dFrontEnd) -> str:
     """Convolutions over bands and frames in a few words."""
-    return "planes: " + ", ".join(
-        f"{plane.channels} channels, kernel {plane.kernel[0]} x {plane.kernel[1]}, stride {plane.stride[0]} x {plane.stride[1]}"
-        for plane in front.planes
+    return "2-D convolutions: " + ", ".join(
+        f"{layer.channels} channels, kernel {layer.kernel[0]} x {layer.kernel[1]}, stride {layer.stride[0]} x {layer.stride[1]}"
+        for layer in front.layers
     )
 
 
 def parts(model: AcousticModel) -> Iterator[tuple[str, str, nn.Module]]:
     """Name, description and module of each layer, in order; lists of layers are opened."""
-    rows = iter(getattr(model.encoder, "rows", ()))
+    rows = iter(getattr(model.encoder, "specs", ()))
     for name, module in [("features", model.features), *model.encoder.named_children(), ("head", model.head)]:
         several = isinstance(module, nn.ModuleList)
         for index, layer in enumerate(module) if several else [("", module)]:
             if count_parameters(layer):
                 row = next(rows, None) if several else None
-                if isinstance(row, Row):
-                    kind = describe(row)
-                elif isinstance(layer, Planes):
-                    kind = describe_planes(layer)
+                if isinstance(row, BlockSpec):
+                    kind = describe_block(row)
+                elif isinstance(layer, Conv2dFrontEnd):
+                    kind = describe_conv2d(layer)
                 else:
                     kind = type(layer).__name__.removeprefix("Parametrized")
                 shape = getattr(layer, "weight", None)
@@ -129,7 +129,7 @@ def multiply_adds(model: AcousticModel, seconds: float) -> Counter[nn.Module]:
     return counted
 
 
-def measure(model: AcousticModel, *, seconds: float = 2.0) -> Cost:
+def measure_cost(model: AcousticModel, *, seconds: float = 2.0) -> Cost:
     """The cost of a model; let it lie on the meta device, where nothing is computed but shapes."""
     # what twice the time takes more: the padding at the ends and all that is done once are left out
     little, much = multiply_adds(model, seconds), multiply_adds(model, 2 * seconds)

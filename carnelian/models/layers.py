@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from carnelian.errors import RecipeError
+from carnelian.models.conv2d import Conv2dFrontEnd, Conv2dLayer
+from carnelian.models.masking import masked, masked_relu
 from carnelian.models.norms import MASKED_NORMS, NORMS
-from carnelian.models.planes import Plane, Planes
-from carnelian.models.silence import relu_silenced, silenced
 
 
 def interleave(encoded: Tensor, dilation: int) -> Tensor:
@@ -137,18 +137,18 @@ RESIDUALS = ("none", "plain", "dense", "densenet", "densernet")
 
 
 @dataclass(frozen=True)
-class Row:
+class BlockSpec:
     """A line of a paper's table: `repeat` times convolution, norm, activation, dropout, with a residual around them.
 
-    `residual` is "none", "plain" (from the row's input), "dense" (from the inputs of this and every residual row before it), or
-    "densenet" and "densernet": each convolution sees the input and all that the row's convolutions before it gave, `growth`
+    `residual` is "none", "plain" (from the block's input), "dense" (from the inputs of this and every residual block before it), or
+    "densenet" and "densernet": each convolution sees the input and the outputs of the block's convolutions before it, `growth`
     channels each, and a pointwise one goes back to `channels`; with the R, a plain residual is added.
     """
 
     channels: int
     kernel: int
     repeat: int = 1
-    #: taken by the last convolution of the row
+    #: taken by the last convolution of the block
     stride: int = 1
     dilation: int = 1
     dropout: float = 0.0
@@ -172,7 +172,7 @@ class Excitation(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
 
     def forward(self, encoded: Tensor, lengths: Tensor) -> Tensor:
-        encoded = silenced(encoded, lengths)
+        encoded = masked(encoded, lengths)
         with torch.autocast("cuda" if encoded.is_cuda else "cpu", enabled=False):
             mean = encoded.to(self.squeeze.weight.dtype).sum(3).squeeze(2) / lengths[:, None]
             scale = self.expand(F.relu(self.squeeze(mean))).sigmoid().to(encoded.dtype)
@@ -219,7 +219,7 @@ class Normalized(nn.Module):
             lengths = self.depthwise.lengths(lengths)
             encoded = self.depthwise(encoded)
             # the statistics of the norm are taken over the padding too, so what the kernel smeared into it must go
-            encoded = silenced(encoded, lengths)
+            encoded = masked(encoded, lengths)
         lengths = self.convolution.lengths(lengths)
         encoded = self.convolution(encoded)
         encoded = self.norm(encoded, lengths) if self.masked else self.norm(encoded)
@@ -227,43 +227,43 @@ class Normalized(nn.Module):
 
 
 class Block(nn.Module):
-    """A `Row` at work. Gets and gives activations that are zero past each row's length."""
+    """The block of convolutions that a `BlockSpec` describes. Input and output are zero past each row's length."""
 
-    def __init__(self, inputs: Sequence[int], row: Row, activation: str, norm: str):
-        """`inputs`: the channels of what enters: the row before's last, and for a dense residual all those before it."""
+    def __init__(self, inputs: Sequence[int], spec: BlockSpec, activation: str, norm: str):
+        """`inputs`: channels of the previous block's output; for a dense residual also those of all residual inputs before it."""
         super().__init__()
-        self.activation, self.dropout = ACTIVATIONS[activation], nn.Dropout(row.dropout)
-        self.concatenated = row.residual in ("densenet", "densernet")
+        self.activation, self.dropout = ACTIVATIONS[activation], nn.Dropout(spec.dropout)
+        self.concatenated = spec.residual in ("densenet", "densernet")
         wide = 2 if activation in GATED else 1
         kind: dict[str, Any] = {
-            "dilation": row.dilation,
-            "separable": row.separable,
-            "groups": row.groups,
+            "dilation": spec.dilation,
+            "separable": spec.separable,
+            "groups": spec.groups,
             "norm": norm,
         }
-        grown = row.growth if self.concatenated else row.channels
+        grown = spec.growth if self.concatenated else spec.channels
         self.convolutions = nn.ModuleList(
             Normalized(
                 inputs[-1] + index * grown if self.concatenated else (grown if index else inputs[-1]),
                 wide * grown,
-                row.kernel,
-                stride=row.stride if index == row.repeat - 1 else 1,
+                spec.kernel,
+                stride=spec.stride if index == spec.repeat - 1 else 1,
                 **kind,
             )
-            for index in range(row.repeat)
+            for index in range(spec.repeat)
         )
         if self.concatenated:
-            self.convolutions.append(Normalized(inputs[-1] + row.repeat * grown, wide * row.channels, 1, norm=norm))
-        self.excitation = Excitation(wide * row.channels, row.excitation) if row.excitation else None
-        sources = {"none": [], "densenet": [], "dense": inputs}.get(row.residual, inputs[-1:])
+            self.convolutions.append(Normalized(inputs[-1] + spec.repeat * grown, wide * spec.channels, 1, norm=norm))
+        self.excitation = Excitation(wide * spec.channels, spec.excitation) if spec.excitation else None
+        sources = {"none": [], "densenet": [], "dense": inputs}.get(spec.residual, inputs[-1:])
         self.residuals = nn.ModuleList(
-            Normalized(source, wide * row.channels, 1, stride=row.stride, norm=norm) for source in sources
+            Normalized(source, wide * spec.channels, 1, stride=spec.stride, norm=norm) for source in sources
         )
 
     def activate(self, encoded: Tensor, lengths: Tensor) -> Tensor:
         if self.activation is F.relu:
-            return relu_silenced(encoded, lengths, self.dropout.p if self.training else 0.0)
-        return self.dropout(silenced(self.activation(encoded), lengths))
+            return masked_relu(encoded, lengths, self.dropout.p if self.training else 0.0)
+        return self.dropout(masked(self.activation(encoded), lengths))
 
     def forward(self, inputs: Sequence[Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
         encoded, frames, seen = inputs[-1], lengths, inputs[-1]
@@ -281,55 +281,55 @@ class Block(nn.Module):
 
 
 class ConvolutionalEncoder(nn.Module):
-    """Rows one after another: (B, F, T) features and (B,) frames -> (B, D, O) encoded and (B,) steps."""
+    """Blocks one after another: (B, F, T) features and (B,) frames -> (B, D, O) encoded and (B,) steps."""
 
     def __init__(
         self,
         features: int,
-        rows: Sequence[Row],
+        blocks: Sequence[BlockSpec],
         *,
-        planes: Sequence[Plane] = (),
+        conv2d: Sequence[Conv2dLayer] = (),
         activation: str = "relu",
         norm: str = "batch",
         mask: bool = True,
     ):
-        """`planes` come before the rows; `activation` is one of ACTIVATIONS, `norm` one of NORMS; without `mask` the padding of
+        """`conv2d` layers come before the blocks; `activation` is one of ACTIVATIONS, `norm` one of NORMS; without `mask` the padding of
         a batch is treated as sound."""
         super().__init__()
         for name, value, known in (("activation", activation, ACTIVATIONS), ("norm", norm, NORMS)):
             if value not in known:
                 raise RecipeError(f'[encoder] {name} = "{value}": no such choice. Known: {", ".join(known)}')
-        if not rows:
+        if not blocks:
             raise RecipeError(
-                "[encoder] rows: there are none. Give at least one, such as { channels = 256, kernel = 11 }"
+                "[encoder] blocks: there are none. Give at least one, such as { channels = 256, kernel = 11 }"
             )
-        self.rows, self.mask = tuple(rows), mask
-        self.channels = rows[-1].channels
-        self.front = Planes(features, planes)
+        self.specs, self.mask = tuple(blocks), mask
+        self.channels = blocks[-1].channels
+        self.front = Conv2dFrontEnd(features, conv2d)
         self.stride = self.front.stride
         #: frames that one step is computed from
         self.receptive_field: float = self.front.receptive_field
-        inputs, blocks = [self.front.channels], []
-        for row in rows:
-            if row.residual not in RESIDUALS:
+        inputs, modules = [self.front.channels], []
+        for spec in blocks:
+            if spec.residual not in RESIDUALS:
                 raise RecipeError(
-                    f'[encoder] residual = "{row.residual}": no such choice. Known: {", ".join(RESIDUALS)}'
+                    f'[encoder] residual = "{spec.residual}": no such choice. Known: {", ".join(RESIDUALS)}'
                 )
-            blocks.append(Block(inputs, row, activation, norm))
-            inputs = [*inputs, row.channels] if row.residual == "dense" else [row.channels]
-            self.receptive_field += row.repeat * (row.kernel - 1) * row.dilation * self.stride
-            self.stride *= row.stride
-        if norm == "layer" or any(row.excitation for row in rows):
+            modules.append(Block(inputs, spec, activation, norm))
+            inputs = [*inputs, spec.channels] if spec.residual == "dense" else [spec.channels]
+            self.receptive_field += spec.repeat * (spec.kernel - 1) * spec.dilation * self.stride
+            self.stride *= spec.stride
+        if norm == "layer" or any(spec.excitation for spec in blocks):
             self.receptive_field = math.inf
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList(modules)
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         lengths = frames if self.mask else torch.full_like(frames, features.shape[-1])
         encoded, lengths = self.front(features, lengths)
         inputs = [encoded.unsqueeze(2).contiguous(memory_format=torch.channels_last)]
-        for row, block in zip(self.rows, self.blocks):
+        for spec, block in zip(self.specs, self.blocks):
             encoded, lengths = block(inputs, lengths)
-            inputs = [*inputs, encoded] if row.residual == "dense" else [encoded]
+            inputs = [*inputs, encoded] if spec.residual == "dense" else [encoded]
         if not self.mask:
             lengths = (-(-frames // self.stride)).clamp_max(encoded.shape[-1])
         return encoded.squeeze(2), lengths

@@ -1,21 +1,30 @@
-"""What a recipe may name: the front ends, encoders and criteria, each a function whose keyword arguments are the recipe's keys."""
+"""The parts of a model that a recipe may name, and the model built from a recipe.
 
-from collections.abc import Callable
+Each part is a function whose keyword arguments are the keys of the recipe's table.
+"""
+
+import json
+from collections.abc import Callable, Sized
 
 from torch import nn
 
-from carnelian.models.asg import asg
-from carnelian.models.citrinet import citrinet
-from carnelian.models.convolutional import convolutional
-from carnelian.models.ctc import ctc
-from carnelian.models.deepspeech2 import deepspeech2
+from carnelian.errors import RecipeError
+from carnelian.models.acoustic import AcousticModel
+from carnelian.models.encoders.citrinet import citrinet
+from carnelian.models.encoders.convolutional import convolutional
+from carnelian.models.encoders.deepspeech2 import deepspeech2
+from carnelian.models.encoders.hugging_face import hugging_face, waveform
+from carnelian.models.encoders.jasper import jasper, jasper_mini
+from carnelian.models.encoders.quartznet import quartznet, quartznet_wsj
+from carnelian.models.encoders.wav2letter import wav2letter
+from carnelian.models.encoders.wav2vec import wav2vec
+from carnelian.models.encoders.wave2letter import wave2letter
 from carnelian.models.features import log_mel, mfcc, spectrogram
-from carnelian.models.hugging_face import hugging_face, waveform
-from carnelian.models.jasper import jasper, jasper_mini
-from carnelian.models.quartznet import quartznet, quartznet_wsj
-from carnelian.models.wav2letter import wav2letter
-from carnelian.models.wav2vec import wav2vec
-from carnelian.models.wave2letter import wave2letter
+from carnelian.models.losses.asg import asg
+from carnelian.models.losses.ctc import ctc
+from carnelian.models.specaugment import Mask, spec_augment, spec_cutout, vocal_tract
+from carnelian.models.time_stretch import TIME_STRETCH_RANGE, in_range
+from carnelian.recipe import Recipe, choose, matches_type
 
 #: front ends: waveforms -> features, with `.channels`, `.hop` and `.sample_rate`
 FEATURES: dict[str, Callable[..., nn.Module]] = {
@@ -42,3 +51,27 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
 
 #: criteria: `name(symbols, *, ...)` with the alphabet's number of symbols -> a module that gives the loss, with `.extra`
 CRITERIA: dict[str, Callable[..., nn.Module]] = {"asg": asg, "ctc": ctc}
+
+#: masks on features while training: `name(*, ...)` -> a function of features and frames
+MASKS: dict[str, Callable[..., Mask]] = {
+    "spec_augment": spec_augment,
+    "spec_cutout": spec_cutout,
+    "vocal_tract": vocal_tract,
+}
+
+
+def build_model(recipe: Recipe, alphabet: Sized) -> AcousticModel:
+    """Returns an acoustic model with random weights, from a recipe's [features], [encoder], [masks], [criterion] and time_stretches.
+
+    Raises RecipeError for a wrong name, key or value.
+    """
+    stretches = recipe.get("time_stretches", [1.0])
+    if not stretches or not matches_type(stretches, list[float]) or not in_range(stretches):
+        raise RecipeError(f"time_stretches = {json.dumps(stretches)}: expected a list of {TIME_STRETCH_RANGE}")
+    features = choose(FEATURES, recipe.get("features", {"name": "log_mel"}), where="features")
+    encoder = choose(ENCODERS, recipe.get("encoder", {}), where="encoder", features=features.channels)
+    masks = tuple(
+        choose(MASKS, {"name": name, **table}, where="masks") for name, table in recipe.get("masks", {}).items()
+    )
+    criterion = choose(CRITERIA, recipe.get("criterion", {"name": "ctc"}), where="criterion", symbols=len(alphabet))
+    return AcousticModel(features, encoder, len(alphabet), masks, criterion, stretches)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from carnelian.models.stretch import between
+from carnelian.models.time_stretch import interpolate
 
 Mask = Callable[[Tensor, Tensor], Tensor]
 
@@ -24,7 +24,7 @@ def _draw(limit: Tensor) -> Tensor:
 def spec_augment(
     *, frequency_masks: int = 2, frequency_width: int = 20, time_masks: int = 2, time_width: int | float = 75
 ) -> Mask:
-    """Bands and stretches of features set to zero; widths drawn from 0 to the given bins and frames (a float: share of the row)."""
+    """Bands and time_stretches of features set to zero; widths drawn from 0 to the given bins and frames (a float: share of the row)."""
 
     def mask(features: Tensor, frames: Tensor) -> Tensor:
         batch, bands, length = features.shape
@@ -61,6 +61,6 @@ def vocal_tract(*, low: float = 0.85, high: float = 1.15) -> Mask:
     def warp(features: Tensor, frames: Tensor) -> Tensor:
         batch, bands, _ = features.shape
         factor = low + (high - low) * torch.rand(batch, 1, device=features.device)
-        return between(features, (torch.arange(bands, device=features.device) * factor).clamp(0, bands - 1), dim=1)
+        return interpolate(features, (torch.arange(bands, device=features.device) * factor).clamp(0, bands - 1), dim=1)
 
     return warp

@@ -31,7 +31,7 @@ def interval(
     the errors of a group go together.
     """
     counts = [(each.total, each.reference_words) for each in errors]
-    return between(drawn_rates(counts, groups, draws, seed), level)
+    return percentile_interval(drawn_rates(counts, groups, draws, seed), level)
 
 
 def difference(
@@ -51,10 +51,10 @@ def difference(
     counts = [(a.total - b.total, a.reference_words) for a, b in zip(first, second, strict=True)]
     rates = drawn_rates(counts, groups, draws, seed)
     better = float(np.mean(rates < 0) + np.mean(rates == 0) / 2) if len(rates) else 0.5
-    return between(rates, level), better
+    return percentile_interval(rates, level), better
 
 
-def between(rates: np.ndarray, level: float) -> Interval:
+def percentile_interval(rates: np.ndarray, level: float) -> Interval:
     """The interval that holds the middle `level` of the drawn rates."""
     low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2]) if len(rates) else (0.0, 0.0)
     return Interval(float(low), float(high), level)

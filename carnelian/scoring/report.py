@@ -8,11 +8,11 @@ from pathlib import Path
 from carnelian.console import table
 from carnelian.errors import MissingExtraError
 from carnelian.scoring.confidence import Interval, interval
-from carnelian.scoring.wer import Edit, Errors, align, count_character_errors
+from carnelian.scoring.wer import Edit, Errors, align_words, count_character_errors
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ScoreReport:
     """What a recognizer got wrong; `confusions` counts the edits that are no hits, `utterances` holds errors of each."""
 
     words: Errors
@@ -37,23 +37,25 @@ class Report:
         }
 
 
-def score(
+def score_texts(
     references: Iterable[str], hypotheses: Iterable[str], *, speakers: Sequence[Hashable] | None = None, seed: int = 0
-) -> Report:
+) -> ScoreReport:
     """The report of hypotheses beside their references, with a 95 % interval (by speaker, where they are given)."""
     confusions: Counter[Edit] = Counter()
     utterances, characters = [], Errors()
     for reference, hypothesis in zip(references, hypotheses, strict=True):
-        edits = align(reference.split(), hypothesis.split())
+        edits = align_words(reference.split(), hypothesis.split())
         kinds = Counter(edit.kind for edit in edits)
         utterances.append(Errors(kinds["hit"], kinds["substitution"], kinds["deletion"], kinds["insertion"]))
         confusions.update(edit for edit in edits if edit.kind != "hit")
         characters += count_character_errors(reference, hypothesis)
     words = sum(utterances, Errors())
-    return Report(words, characters, interval(utterances, groups=speakers, seed=seed), confusions, tuple(utterances))
+    return ScoreReport(
+        words, characters, interval(utterances, groups=speakers, seed=seed), confusions, tuple(utterances)
+    )
 
 
-def print_rates(reports: dict[str, Report], title: str = "Error rates") -> None:
+def print_rates(reports: dict[str, ScoreReport], title: str = "Error rates") -> None:
     """A line per report: the counts of words, WER in percent with its 95 % interval, and CER."""
     columns = ("", "words", "hits", "subs", "dels", "ins", "WER %", "95 %", "CER %")
     rows = [
@@ -73,7 +75,7 @@ def print_rates(reports: dict[str, Report], title: str = "Error rates") -> None:
     table(title, columns, rows)
 
 
-def print_confusions(report: Report, most: int = 10) -> None:
+def print_confusions(report: ScoreReport, most: int = 10) -> None:
     """A table of the most frequent errors: what was said, what was found, how often."""
     rows = [
         (edit.reference or "(nothing)", edit.hypothesis or "(nothing)", count)
@@ -83,7 +85,7 @@ def print_confusions(report: Report, most: int = 10) -> None:
         table("Most frequent errors", ("said", "found", "times"), rows)
 
 
-def plot_confusions(report: Report, path: Path, most: int = 20) -> None:
+def plot_confusions(report: ScoreReport, path: Path, most: int = 20) -> None:
     """A heat map of the words most often confused, as an image file (PNG, SVG or PDF by its name)."""
     try:
         from matplotlib.figure import Figure

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from carnelian.scoring.wer import SCLITE, align
+from carnelian.scoring.wer import SCLITE, align_words
 
 BETWEEN = 2
 """Words that both have right between two segments, so that errors of one do not bring on those of the next."""
@@ -57,7 +57,7 @@ def segments(reference: Sequence[str], first: Sequence[str], second: Sequence[st
 def places(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int]:
     """Errors before the first word, in it, between it and the second, in that, ...: 2 R + 1 counts."""
     errors, place = [0] * (2 * len(reference) + 1), 0
-    for edit in align(reference, hypothesis, SCLITE):
+    for edit in align_words(reference, hypothesis, SCLITE):
         if edit.kind == "insertion":
             errors[place] += 1
         else:

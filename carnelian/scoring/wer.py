@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 HIT, SUBSTITUTION, DELETION, INSERTION = range(4)
-KINDS = ("hit", "substitution", "deletion", "insertion")
+EDIT_KINDS = ("hit", "substitution", "deletion", "insertion")
 FEWEST = (1, 1, 1)  # costs of a substitution, a deletion and an insertion
 SCLITE = (4, 3, 3)  # those of NIST's sclite, which prefers a deletion and an insertion to a poor substitution
 
@@ -76,13 +76,15 @@ def count(reference: Sequence[str], hypothesis: Sequence[str], costs: tuple[int,
     return Errors(len(reference) - substitutions - deletions, substitutions, deletions, insertions)
 
 
-def align(reference: Sequence[str], hypothesis: Sequence[str], costs: tuple[int, int, int] = FEWEST) -> list[Edit]:
+def align_words(
+    reference: Sequence[str], hypothesis: Sequence[str], costs: tuple[int, int, int] = FEWEST
+) -> list[Edit]:
     """The cheapest edits that turn the reference into the hypothesis, in order."""
     edits, r, h = [], 0, 0
     for step in alignment(numbered(reference, hypothesis), costs):
         spoken = reference[r] if step != INSERTION else None
         found = hypothesis[h] if step != DELETION else None
-        edits.append(Edit(KINDS[step], spoken, found))
+        edits.append(Edit(EDIT_KINDS[step], spoken, found))
         r, h = r + (step != INSERTION), h + (step != DELETION)
     return edits
 

@@ -12,7 +12,7 @@ from carnelian.checkpoint import Checkpoint, load_tensors, save_checkpoint, save
 from carnelian.errors import CheckpointError
 from carnelian.files import written
 
-STATE = ".state.safetensors"
+STATE_SUFFIX = ".state.safetensors"
 
 
 class Checkpoints:
@@ -31,7 +31,7 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}.safetensors"
 
     def state_path(self, step: int) -> Path:
-        return self.folder / f"step-{step:08d}{STATE}"
+        return self.folder / f"step-{step:08d}{STATE_SUFFIX}"
 
     def save(self, checkpoint: Checkpoint, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         """Starts writing a checkpoint and its state in the background, after the one before is done."""

@@ -14,15 +14,15 @@ from carnelian.data.utterance import Manifest
 from carnelian.errors import ManifestError
 from carnelian.recipe import Recipe
 from carnelian.training.distributed import World
-from carnelian.training.settings import Settings
+from carnelian.training.settings import TrainingConfig
 
-TEXTS = 100_000  # of which the characters are counted; of more, some
+TEXTS_COUNTED = 100_000  # of which the characters are counted; of more, some
 
 
 class Corpus:
     """The utterances of manifests that can be trained on, in batches by epoch, for one of the processes."""
 
-    def __init__(self, settings: Settings, recipe: Recipe, alphabet: Alphabet, sample_rate: int, world: World):
+    def __init__(self, settings: TrainingConfig, recipe: Recipe, alphabet: Alphabet, sample_rate: int, world: World):
         self.settings, self.alphabet, self.sample_rate, self.world = settings, alphabet, sample_rate, world
         self.seed = recipe.get("seed", 0)
         self.manifest = Manifest(*settings.manifests)
@@ -100,7 +100,7 @@ class Corpus:
         """Notes the characters of the texts that the alphabet cannot spell, and that are therefore left out of the targets."""
         if self.world.rank:
             return
-        every = -(-len(self.kept) // TEXTS)
+        every = -(-len(self.kept) // TEXTS_COUNTED)
         found: Counter[str] = Counter()
         for index in self.kept[::every]:
             found.update(self.manifest[int(index)].text)

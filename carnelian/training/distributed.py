@@ -20,9 +20,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from carnelian.data.batch import Batch
-from carnelian.errors import RecipeError
+from carnelian.models.device import choose_device
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,9 @@ class World:
 
 
 @contextmanager
-def joined(device: str = "") -> Iterator[World]:
+def init_process_group(device: str = "") -> Iterator[World]:
     """The processes that torchrun has started, joined while open; one alone where it has not. A GPU is taken where there is one."""
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise RecipeError(
-            '[train] device = "cuda": this machine has no GPU that torch can use. Take the key away, or set "cpu"'
-        )
+    device = choose_device(device)
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if ranks == 1:
         yield World(device=device)
@@ -61,7 +57,7 @@ def joined(device: str = "") -> Iterator[World]:
         distributed.destroy_process_group()
 
 
-def of_this_process(values: Sequence[T]) -> Sequence[T]:
+def of_this_process(values: Sequence[Value]) -> Sequence[Value]:
     """The values that fall to this process; each falls to one."""
     if not distributed.is_initialized():
         return values
@@ -77,7 +73,7 @@ def highest_over_processes(values: Sequence[float], device: str = "cpu") -> list
     return highest.tolist()
 
 
-def spread(model: nn.Module, world: World, *, sync_norm: bool = False) -> nn.Module:
+def wrap_in_ddp(model: nn.Module, world: World, *, sync_norm: bool = False) -> nn.Module:
     """The model as several processes train it: gradients are averaged, and with `sync_norm` the norms' statistics shared."""
     if world.ranks == 1:
         return model
@@ -88,7 +84,7 @@ def spread(model: nn.Module, world: World, *, sync_norm: bool = False) -> nn.Mod
     return DistributedDataParallel(model, device_ids=None if world.device == "cpu" else [world.device])
 
 
-def shard(model: nn.Module, world: World) -> None:
+def shard_model(model: nn.Module, world: World) -> None:
     """Divides a model's weights among the processes, and with them their gradients and all that an optimizer keeps (FSDP2).
 
     A block of the encoder is whole only while it is computed. The processes must hold the same weights before.
@@ -110,7 +106,7 @@ def local_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """All of a tensor, put together where it is divided; then all processes must ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
@@ -128,7 +124,7 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     first = not distributed.is_initialized() or distributed.get_rank() == 0
     copies = {}
     for name, tensor in tensors.items():
-        tensor = whole(tensor.detach())
+        tensor = full_tensor(tensor.detach())
         if first:
             copies[name] = tensor.to("cpu", copy=True)
     return copies

@@ -1,5 +1,6 @@
 """The one training loop. It knows nothing of speech: it is handed a model, a loss, batches and a schedule, and reports each step."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,14 +13,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from carnelian.errors import RecipeError
-from carnelian.training.distributed import divided_like, gathered, local_part, whole
+from carnelian.training.distributed import divided_like, full_tensor, gathered, local_part
 from carnelian.training.optim import Schedule, scale_by_larc
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
-class Place:
+class DataPosition:
     """Where a training stands: optimizer steps taken, and the next batch as its position in an epoch."""
 
     step: int = 0
@@ -27,7 +28,7 @@ class Place:
     position: int = 0
 
     def follow(self, epoch_batches: Callable[[int, int], Iterator]) -> Iterator:
-        """Batches for ever; the place moves on with each. `epoch_batches(epoch, start)` gives one epoch's from `start` on."""
+        """Batches for ever; the position advances with each. `epoch_batches(epoch, start)` gives one epoch's from `start` on."""
         while True:
             before = self.position
             for batch in epoch_batches(self.epoch, self.position):
@@ -44,7 +45,7 @@ class Training:
 
     model: nn.Module
     optimizer: Optimizer
-    place: Place = field(default_factory=Place)
+    position: DataPosition = field(default_factory=DataPosition)
     average: dict[str, Tensor] = field(default_factory=dict)  # exponential moving average of the weights, by name
     scaler: torch.amp.GradScaler | None = None
 
@@ -57,7 +58,7 @@ class Training:
             for key, value in entries.items():
                 if value is not None:
                     tensors[f"optimizer.{names[parameter]}.{key}"] = torch.as_tensor(value)
-        numbers: dict[str, Any] = vars(self.place).copy()
+        numbers: dict[str, Any] = vars(self.position).copy()
         if self.scaler is not None:
             numbers["scaler"] = self.scaler.state_dict()
         return gathered(tensors), numbers
@@ -83,7 +84,9 @@ class Training:
             # Adam counts its steps on the CPU
             value = tensor if key == "step" else divided_like(tensor, parameters[name]).to(device)
             self.optimizer.state[parameters[name]][key] = value
-        self.place.step, self.place.epoch, self.place.position = (numbers[key] for key in ("step", "epoch", "position"))
+        self.position.step, self.position.epoch, self.position.position = (
+            numbers[key] for key in ("step", "epoch", "position")
+        )
         if self.scaler is not None and "scaler" in numbers:
             self.scaler.load_state_dict(numbers["scaler"])
 
@@ -100,13 +103,13 @@ class Training:
         live = {name: tensor for name, tensor in self.model.state_dict().items() if tensor.is_floating_point()}
         if self.average.keys() != live.keys():
             self.average = {name: tensor.clone() for name, tensor in live.items()}
-        decay = min(decay, (1 + self.place.step) / (10 + self.place.step))
+        decay = min(decay, (1 + self.position.step) / (10 + self.position.step))
         average = [local_part(tensor) for tensor in self.average.values()]
         torch._foreach_lerp_(average, [local_part(live[name]) for name in self.average], 1 - decay)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StepReport:
     """One step: its mean loss, rate and gradient norm, the batches seen, and seconds taken and spent waiting for data.
 
     `idle` counts rows whose loss was exactly 0, from which nothing is learnt; `halved` says that memory did not suffice at first.
@@ -141,7 +144,7 @@ def fit(
     average: float = 0.0,
     wrapped: nn.Module | None = None,
     halves: Callable[[Any], list] | None = None,
-) -> Iterator[Report]:
+) -> Iterator[StepReport]:
     """Trains, and reports each step, after which the caller may save, validate or leave.
 
     `loss(model, batch)` gives one value for each row of a batch; the gradient is that of the mean over the rows of a step, in all
@@ -154,48 +157,59 @@ def fit(
     autocast = torch.autocast(kind, PRECISIONS[precision], enabled=precision != "fp32")
     if precision == "fp16" and training.scaler is None:
         training.scaler = torch.amp.GradScaler(kind, init_scale=2.0**14, growth_interval=2000)
-    scaler, parameters = training.scaler, list(training.model.parameters())
+    scaler = training.scaler
     rank, ranks = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
-    place, stream = training.place, training.place.follow(epoch_batches)
+    position, stream = training.position, training.position.follow(epoch_batches)
     clock = time.perf_counter
-    while place.step < steps:
+    while position.step < steps:
         started = clock()
-        before = vars(place).copy()
+        before = vars(position).copy()
         try:
             batches = [next(stream) for _ in range(accumulate)]
         except BaseException:
-            vars(place).update(before)  # no step has seen them
+            vars(position).update(before)  # no step has seen them
             raise
         waited = clock() - started
-        rate = set_rate(training.optimizer, schedule(place.step))
-        torch.manual_seed((seed * ranks + rank) * 1_000_003 + place.step)
+        rate = set_rate(training.optimizer, schedule(position.step))
+        torch.manual_seed((seed * ranks + rank) * 1_000_003 + position.step)
         rows = sum(len(batch) for batch in batches)
         share = ranks / total_over_processes([rows], device)[0]
         buffers = [buffer.clone() for buffer in training.model.buffers()]
         add = partial(add_gradients, model, loss=loss, share=share, scaler=scaler, autocast=autocast, device=device)
         (mean, idle), halved = in_memory(training, batches, add, buffers, halves if ranks == 1 else None)
-        if scaler:
-            scaler.unscale_(training.optimizer)
-        norm = whole(nn.utils.clip_grad_norm_(parameters, clip or float("inf")))
-        finite = bool(norm.isfinite())
-        if finite:
-            if larc:
-                scale_by_larc(training.optimizer, trust=larc)
-            training.optimizer.step()
-            training.optimizer.zero_grad(set_to_none=True)
-            if average:
-                training.move_average(average)
-        else:  # the forward pass has been through the norms' running statistics
-            put_back(training, buffers)
-        if scaler:
-            scaler.update()  # halves on overflow, doubles after 2000 clean steps
-            if scaler.get_scale() < 1:
-                scaler.update(1.0)
-        place.step += 1
+        norm = update_weights(training, buffers, clip=clip, larc=larc, average=average)
+        position.step += 1
         scale = scaler.get_scale() if scaler else 1.0
         mean, idle = total_over_processes([mean / ranks, idle], device)
         seconds = clock() - started
-        yield Report(place.step, mean, rate, float(norm), batches, seconds, waited, finite, scale, int(idle), halved)
+        yield StepReport(
+            position.step, mean, rate, norm, batches, seconds, waited, math.isfinite(norm), scale, int(idle), halved
+        )
+
+
+def update_weights(training: Training, buffers: list[Tensor], *, clip: float, larc: float, average: float) -> float:
+    """Takes one optimizer step with the gradients of the model, and returns their norm before clipping.
+
+    If the norm is not finite, the weights stay, and the model's buffers, which the forward pass has changed, become `buffers` again.
+    """
+    scaler = training.scaler
+    if scaler:
+        scaler.unscale_(training.optimizer)
+    norm = full_tensor(nn.utils.clip_grad_norm_(list(training.model.parameters()), clip or float("inf")))
+    if norm.isfinite():
+        if larc:
+            scale_by_larc(training.optimizer, trust=larc)
+        training.optimizer.step()
+        training.optimizer.zero_grad(set_to_none=True)
+        if average:
+            training.move_average(average)
+    else:
+        put_back(training, buffers)
+    if scaler:
+        scaler.update()  # halves on overflow, doubles after 2000 clean steps
+        if scaler.get_scale() < 1:
+            scaler.update(1.0)
+    return float(norm)
 
 
 def add_gradients(
@@ -224,7 +238,7 @@ def in_memory(
         return add(batches), False
     except torch.OutOfMemoryError as error:
         if halves is None:
-            raise RecipeError(OUT_OF_MEMORY.format(step=training.place.step + 1, error=error)) from None
+            raise RecipeError(OUT_OF_MEMORY.format(step=training.position.step + 1, error=error)) from None
     put_back(training, buffers)
     return in_memory(training, [half for batch in batches for half in halves(batch)], add, buffers, None)[0], True
 

@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from carnelian.errors import RecipeError
-from carnelian.training.distributed import divided_like, local_part, whole
+from carnelian.training.distributed import divided_like, full_tensor, local_part
 
 
 def squared_norms(tensors: list[Tensor]) -> list[Tensor]:
@@ -117,7 +117,7 @@ class Muon(AdamW):
                 if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(weight)
                 state["momentum"].mul_(group["momentum"]).add_(gradient)
-                ahead.append(whole(gradient + group["momentum"] * state["momentum"]).flatten(1))
+                ahead.append(full_tensor(gradient + group["momentum"] * state["momentum"]).flatten(1))
             steps = orthogonal(torch.stack(ahead)) * (0.2 * max(ahead[0].shape) ** 0.5)
             for (group, weight, _), step in zip(weights, steps):
                 weight.mul_(1 - group["lr"] * group["weight_decay"])

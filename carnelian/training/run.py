@@ -8,14 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from carnelian import console
-from carnelian.checkpoint import Checkpoint, build_model
+from carnelian.checkpoint import Checkpoint
 from carnelian.data.alphabet import Alphabet
 from carnelian.errors import CheckpointError
 from carnelian.files import written
 from carnelian.models.acoustic import AcousticModel
+from carnelian.models.registry import build_model
 from carnelian.recipe import Recipe
 from carnelian.training.checkpoints import Checkpoints
-from carnelian.training.distributed import World, gathered, highest_over_processes, is_sharded, share_buffers, whole
+from carnelian.training.distributed import (
+    World,
+    full_tensor,
+    gathered,
+    highest_over_processes,
+    is_sharded,
+    share_buffers,
+)
 from carnelian.training.fit import Training
 from carnelian.training.log import Log
 
@@ -49,7 +57,7 @@ class Run:
 
     @property
     def step(self) -> int:
-        return self.training.place.step
+        return self.training.position.step
 
     def resume(self) -> None:
         """Goes back to the last checkpoint, where there is one."""
@@ -84,7 +92,7 @@ class Run:
         if is_sharded(model):
             model = build_model(self.recipe, self.alphabet).to(self.world.device)
             for name, tensor in model.state_dict().items():
-                tensor.copy_(whole(weights[name]))
+                tensor.copy_(full_tensor(weights[name]))
             share_buffers(model)
             yield model.eval()
             return

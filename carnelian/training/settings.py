@@ -10,7 +10,7 @@ TABLES = (
     "task",
     "alphabet",
     "seed",
-    "stretches",
+    "time_stretches",
     "train",
     "features",
     "masks",
@@ -19,12 +19,12 @@ TABLES = (
     "criterion",
     "optimizer",
     "schedule",
-    "start",
+    "initialize",
 )
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingConfig:
     """The table [train]. Seconds and steps; `batch_size` utterances or `batch_seconds` for each batch of each process.
 
     Validation comes every so many steps and at the end, checkpoints after it, every `save_minutes`, and every `save_every` steps.
@@ -66,7 +66,7 @@ class Settings:
     keep_best: int = 1
 
 
-def check_recipe(recipe: Recipe) -> Settings:
+def check_recipe(recipe: Recipe) -> TrainingConfig:
     """The table [train] of an acoustic recipe; RecipeError for what no part of the training knows."""
     for table in recipe:
         if table not in TABLES:
@@ -76,7 +76,7 @@ def check_recipe(recipe: Recipe) -> Settings:
     for table in ("train", "encoder", "optimizer", "schedule", "alphabet"):
         if table not in recipe:
             raise RecipeError(f"[{table}] is missing in the recipe. See recipes/ for whole ones")
-    settings = call(Settings, recipe["train"], where="train", name="train")
+    settings = call(TrainingConfig, recipe["train"], where="train", name="train")
     if (settings.batch_size > 0) == (settings.batch_seconds > 0):
         raise RecipeError("[train] batch_size, batch_seconds: give one of them, above 0")
     if (settings.steps > 0) == (settings.epochs > 0):

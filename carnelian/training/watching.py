@@ -4,25 +4,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from carnelian import console
-from carnelian.training.fit import Report
+from carnelian.training.fit import StepReport
 from carnelian.training.log import Log
 
 
 @contextmanager
-def watching(log: Log, steps: int, first: int) -> Iterator[Callable[[Report], None]]:
+def progress(log: Log, steps: int, first: int) -> Iterator[Callable[[StepReport], None]]:
     """A bar over the steps with loss, rate, and seconds of audio per second as they went of late; each step goes to the log."""
     with console.bar("training", steps) as advance:
         advance(first)
         recent: list[tuple[float, float]] = []
         scale = 0.0
 
-        def watch(report: Report) -> None:
+        def watch(report: StepReport) -> None:
             nonlocal scale
             recent.append((audio_seconds(report), report.seconds))
             del recent[:-50]
             speed = sum(audio for audio, _ in recent) / sum(seconds for _, seconds in recent)
             advance(1, f"loss {report.loss:.3f}  rate {report.rate:.2g}  {speed:.0f} s/s")
-            events = describe(report, scale)
+            events = unusual_events(report, scale)
             scale = report.loss_scale
             for event in events:
                 console.note(f"step {report.step}: {event}")
@@ -31,12 +31,12 @@ def watching(log: Log, steps: int, first: int) -> Iterator[Callable[[Report], No
         yield watch
 
 
-def audio_seconds(report: Report) -> float:
+def audio_seconds(report: StepReport) -> float:
     """Seconds of speech in a step."""
     return sum(utterance.duration for batch in report.batches for utterance in batch.utterances)
 
 
-def describe(report: Report, scale: float) -> list[str]:
+def unusual_events(report: StepReport, scale: float) -> list[str]:
     """What is out of the ordinary in a step, each in a line; `scale` is the loss scale of the step before, 0 if unknown."""
     events = []
     if not report.finite and report.loss_scale != 1.0:
@@ -54,13 +54,13 @@ def describe(report: Report, scale: float) -> list[str]:
     return events
 
 
-def describe_nonfinite(report: Report) -> str:
+def describe_nonfinite(report: StepReport) -> str:
     """Which batch gave a loss or gradient that is not finite."""
     names = [utterance.audio_filepath for batch in report.batches for utterance in batch.utterances]
     return f"loss {report.loss}, gradient {report.gradient_norm}, in the batch of {', '.join(names[:3])} ({len(names)} utterances)."
 
 
-def write_report(log: Log, report: Report, events: list[str]) -> None:
+def write_report(log: Log, report: StepReport, events: list[str]) -> None:
     """A step's line in the log."""
     log.write(
         report.step,

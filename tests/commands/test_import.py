@@ -10,8 +10,8 @@ import torch
 from carnelian.checkpoint import load_checkpoint, load_model
 from carnelian.commands.export import nemo
 from carnelian.commands.import_checkpoint import import_checkpoint
-from carnelian.formats.kind import read_foreign
-from carnelian.recognizer import Recognizer
+from carnelian.formats.detect import detect_and_read
+from carnelian.inference.recognizer import Recognizer
 
 
 def run(*words):
@@ -27,7 +27,7 @@ def test_imported_model_recognizes_as_nemo_does(shared, tmp_path, capsys):
     recognizer = Recognizer.load(out, device="cpu")
     for row in range(3):
         audio = expected["waveforms"][row, : expected["wave_lens"][row]]
-        [heard] = recognizer.hear(torch.from_numpy(audio)[None], torch.tensor([len(audio)]))
+        [heard] = recognizer.emissions(torch.from_numpy(audio)[None], torch.tensor([len(audio)]))
         wanted = expected[f"single{row}_logprobs_pad16"][0, : len(heard.log_probs)]
         np.testing.assert_allclose(heard.log_probs, wanted, atol=1e-3)
         assert recognizer(audio).text == expected["greedy_text_pad16"][row]
@@ -38,7 +38,7 @@ def test_export_and_import_again_change_nothing(shared, tmp_path):
     first, archive = tmp_path / "first.safetensors", tmp_path / "back.nemo"
     import_checkpoint(shared("nemo/oracle") / "jasper_dr_small.nemo", out=first)
     nemo(first, archive)
-    again = read_foreign(archive)
+    again = detect_and_read(archive)
     model, checkpoint = load_model(first)
     assert (
         again.recipe["encoder"] == checkpoint.recipe["encoder"]

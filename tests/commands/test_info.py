@@ -5,16 +5,16 @@ import json
 import pytest
 import torch
 
-from carnelian.checkpoint import Checkpoint, build_model, save_checkpoint
+from carnelian.checkpoint import Checkpoint, save_checkpoint
 from carnelian.commands.info import info
 from carnelian.data.alphabet import ENGLISH, Alphabet
 from carnelian.errors import CheckpointError, RecipeError
 from carnelian.models.acoustic import AcousticModel
-from carnelian.models.cost import measure
+from carnelian.models.cost import measure_cost
 from carnelian.models.features import log_mel
-from carnelian.models.registry import ENCODERS
+from carnelian.models.registry import ENCODERS, build_model
 
-WHOLE = 'encoder={name="citrinet", channels=16, last=16, rows=1}'
+WHOLE = 'encoder={name="citrinet", channels=16, last=16, blocks=1}'
 RECIPE = f"""
 alphabet = "{ENGLISH}"
 
@@ -97,7 +97,7 @@ def test_cost_of_every_kind(name):
     """On the meta device nothing is computed, yet all is counted, and each multiply-add uses a weight."""
     with torch.device("meta"):
         model = AcousticModel(log_mel(features=80), ENCODERS[name](80), 28)
-    cost = measure(model, seconds=0.32)
+    cost = measure_cost(model, seconds=0.32)
     assert cost.parameters == sum(weight.numel() for weight in model.parameters())
     steps = 100 / model.encoder.stride
     assert cost.multiply_adds >= 0.9 * cost.parameters * steps
@@ -109,7 +109,7 @@ def test_kept_bytes_are_what_a_step_keeps():
     """Against tensors counted by hand: a convolution keeps its input, batch norm its input, ReLU its output."""
     with torch.device("meta"):
         rows = [{"channels": 4, "kernel": 3}]
-        model = AcousticModel(log_mel(features=8), ENCODERS["convolutional"](8, rows=rows), 1)
-    cost = measure(model)
+        model = AcousticModel(log_mel(features=8), ENCODERS["convolutional"](8, blocks=rows), 1)
+    cost = measure_cost(model)
     # floats a frame: features 8, convolution 4, activation 4, log-probs 2
     assert cost.activation_bytes == pytest.approx(100 * 4 * (8 + 4 + 4 + 2), rel=0.3)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from carnelian.commands.language_model import VERBS, size_in_bytes
+from carnelian.commands.language_model import LANGUAGE_MODEL_VERBS, size_in_bytes
 from carnelian.errors import CarnelianError
 
 TEXT = "The cat sat on the mat. The dog sat on the log!\nA cat and a dog sat; 2 cats ran on.\n\n" * 3
@@ -13,13 +13,13 @@ TEXT = "The cat sat on the mat. The dog sat on the log!\nA cat and a dog sat; 2 
 @pytest.fixture
 def prepared(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
-    VERBS["prepare"]([tmp_path / "text.txt"], output=tmp_path / "sentences.txt", language="en")
+    LANGUAGE_MODEL_VERBS["prepare"]([tmp_path / "text.txt"], output=tmp_path / "sentences.txt", language="en")
     return tmp_path / "sentences.txt"
 
 
 @pytest.fixture
 def model(prepared, tmp_path):
-    VERBS["build"]([prepared], order=3, arpa=tmp_path / "lm.arpa", binary=tmp_path / "lm.bin")
+    LANGUAGE_MODEL_VERBS["build"]([prepared], order=3, arpa=tmp_path / "lm.arpa", binary=tmp_path / "lm.bin")
     return tmp_path / "lm.arpa"
 
 
@@ -44,7 +44,7 @@ def test_score_is_the_same_for_both_forms(model, tmp_path, capsys):
     capsys.readouterr()
     told = []
     for path in (model, model.with_suffix(".bin")):
-        VERBS["score"](path, [tmp_path / "asked.txt"])
+        LANGUAGE_MODEL_VERBS["score"](path, [tmp_path / "asked.txt"])
         told.append(capsys.readouterr().out.split("\n"))
     first, second = (line.split("\t") for line in told[0][:2])
     assert (first[1:], second[1:]) == (["0", "the cat sat"], ["1", "the zebra sat"])
@@ -57,19 +57,21 @@ def test_score_is_the_same_for_both_forms(model, tmp_path, capsys):
 
 def test_info(model, capsys):
     capsys.readouterr()
-    VERBS["info"](model)
+    LANGUAGE_MODEL_VERBS["info"](model)
     told = capsys.readouterr().out
     assert "3-grams" in told and "log10 of <unk>" in told
 
 
 def test_mix_and_filter(model, tmp_path, capsys):
     (tmp_path / "words.txt").write_text("the cat dog ostrich")
-    VERBS["filter"](model, vocabulary=tmp_path / "words.txt", arpa=tmp_path / "cut.arpa")
+    LANGUAGE_MODEL_VERBS["filter"](model, vocabulary=tmp_path / "words.txt", arpa=tmp_path / "cut.arpa")
     told = capsys.readouterr()
     assert "1 of the 4 words are not in the model" in told.err
     assert "mat" not in (tmp_path / "cut.arpa").read_text()
     (tmp_path / "tune.txt").write_text("the cat sat on the mat\n")
-    VERBS["mix"]([model, tmp_path / "cut.arpa"], tune=tmp_path / "tune.txt", binary=tmp_path / "mixed.bin")
+    LANGUAGE_MODEL_VERBS["mix"](
+        [model, tmp_path / "cut.arpa"], tune=tmp_path / "tune.txt", binary=tmp_path / "mixed.bin"
+    )
     assert "mixed" in capsys.readouterr().out
     assert (tmp_path / "mixed.bin").stat().st_size > 0
 
@@ -91,7 +93,7 @@ def test_faults_are_one_line_and_leave_no_file(tmp_path, monkeypatch, verb, sett
     (tmp_path / "text.txt").write_text(TEXT)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CarnelianError, match=said) as error:
-        VERBS[verb]([Path("text.txt")], **settings)
+        LANGUAGE_MODEL_VERBS[verb]([Path("text.txt")], **settings)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
 

@@ -1,4 +1,4 @@
-"""`carnelian shard`: the same seed gives the same bytes; stretches and channels are cut out; foreign shards are listed."""
+"""`carnelian shard`: the same seed gives the same bytes; time_stretches and channels are cut out; foreign shards are listed."""
 
 import json
 import tarfile

@@ -11,7 +11,7 @@ from carnelian.data.alphabet import Alphabet
 from carnelian.data.utterance import Manifest
 from carnelian.decoding.settings import read_decoding
 from carnelian.errors import DecodingError
-from carnelian.recognizer import Heard
+from carnelian.inference.recognizer import Emissions
 
 ARPA = """\\data\\
 ngram 1=5
@@ -29,16 +29,16 @@ ngram 1=5
 
 @pytest.fixture()
 def folder(tmp_path, monkeypatch):
-    """A manifest, a language model, and a recognizer that hears "ab" or, nearly as well, "cb"."""
+    """A manifest, a language model, and a recognizer with nearly the same probability for "ab" and "cb"."""
     alphabet = Alphabet(" abc")
     probs = np.array([[0.02, 0.45, 0.01, 0.51, 0.01], [0.01, 0.01, 0.96, 0.01, 0.01]], np.float32)
 
     def batches(utterances, *, batch_seconds):
-        yield [0, 1], list(utterances), [Heard(np.log(probs), 0.5)] * 2, [1.0, 1.0]
+        yield [0, 1], list(utterances), [Emissions(np.log(probs), 0.5)] * 2, [1.0, 1.0]
 
-    def load(path, *, device, stretches):
-        model = SimpleNamespace(criterion=None)
-        return SimpleNamespace(alphabet=alphabet, batches=batches, model=model, stretches=stretches or (1.0,))
+    def load(path, *, decoding, device):
+        decoder, stretches = decoding.decoder(alphabet), decoding.time_stretches or (1.0,)
+        return SimpleNamespace(alphabet=alphabet, batches=batches, decoder=decoder, time_stretches=stretches)
 
     monkeypatch.setattr(command, "Recognizer", SimpleNamespace(load=load))
     lines = [{"audio_filepath": "a.wav", "duration": 1.0, "text": "ab"}] * 2
@@ -59,10 +59,10 @@ def test_settings_picture_and_rates(folder, capsys):
         beta=[0.0, 1.0],
         beam_width=[4, 8],
         refinements=1,
-        stretch=[1.0, 1.2],
+        time_stretch=[1.0, 1.2],
     )
     settings = read_decoding(folder / "decoding.toml")
-    assert settings.stretches == (1.0, 1.2)
+    assert settings.time_stretches == (1.0, 1.2)
     assert settings.beam_width == 4 and 0 < settings.alpha < 1  # the middle of weights that do equally well
     assert settings.decoder(Alphabet(" abc")).language.rules.alpha == settings.alpha
     assert (folder / "rates.png").read_bytes().startswith(b"\x89PNG")

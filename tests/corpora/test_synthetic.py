@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from carnelian.corpora.synthetic import Speaker, sentences, synthesize
+from carnelian.corpora.synthetic import Speaker, sentences, synthesize_corpus
 from carnelian.data.audio import load_audio
 from carnelian.data.utterance import read_manifest
 from carnelian.errors import ManifestError
@@ -14,7 +14,7 @@ pytest.importorskip("espeakng_loader")
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("spoken")
-    synthesize(folder, train=80, test=8)
+    synthesize_corpus(folder, train=80, test=8)
     return folder
 
 
@@ -36,31 +36,31 @@ def test_recordings_are_speech_of_the_stated_length(corpus):
 
 
 def test_same_seed_same_bytes(corpus, tmp_path):
-    synthesize(tmp_path, train=80, test=8)
+    synthesize_corpus(tmp_path, train=80, test=8)
     for path in corpus.rglob("*.*"):
         assert path.read_bytes() == (tmp_path / path.relative_to(corpus)).read_bytes()
 
 
 def test_a_finished_corpus_is_not_overwritten(corpus):
     with pytest.raises(ManifestError, match="holds a corpus already"):
-        synthesize(corpus)
+        synthesize_corpus(corpus)
 
 
 def test_an_interrupted_one_is_made_again(corpus, tmp_path):
     (tmp_path / "train.jsonl").write_text("")
-    synthesize(tmp_path, train=2, test=1)
+    synthesize_corpus(tmp_path, train=2, test=1)
     assert len(list(read_manifest(tmp_path / "train.jsonl"))) == 2
 
 
 def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ManifestError, match="cannot be written"):
-        synthesize(tmp_path / "file", train=2, test=1)
+        synthesize_corpus(tmp_path / "file", train=2, test=1)
 
 
 def test_more_sentences_than_the_grammar_has(tmp_path):
     with pytest.raises(ManifestError, match="sentences for 1 to 1000"):
-        synthesize(tmp_path, test=3000)
+        synthesize_corpus(tmp_path, test=3000)
 
 
 def test_speakers_do_not_disturb_each_other():

@@ -102,7 +102,7 @@ def test_a_bad_line_is_named(tmp_path, line, found):
 
 
 def test_a_bad_line_beyond_the_first_block(tmp_path, monkeypatch):
-    monkeypatch.setattr("carnelian.data.utterance.BLOCK", 100)
+    monkeypatch.setattr("carnelian.data.utterance.READ_BYTES", 100)
     path = written(tmp_path, *[GOOD] * 50, "", GOOD + "}", GOOD)
     with pytest.raises(ManifestError, match=r"dev\.jsonl:52: "):
         Manifest(path)

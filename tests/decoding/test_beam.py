@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from carnelian.data.alphabet import ENGLISH, Alphabet
-from carnelian.decoding import fusion
 from carnelian.decoding.beam import BeamSearch
-from carnelian.decoding.binary import save_binary
-from carnelian.decoding.fusion import with_word_tree
-from carnelian.decoding.language_model import load_language_model
-from carnelian.decoding.ngram import NGram, NGramBuilder
-from carnelian.decoding.tree import NODE
+from carnelian.decoding.search import lm_fusion
+from carnelian.decoding.search.lm_fusion import with_word_tree
+from carnelian.decoding.search.word_tree import NODE
 from carnelian.errors import DecodingError
+from carnelian.ngram.binary import save_binary
+from carnelian.ngram.load import load_language_model
+from carnelian.ngram.model import NGram, NGramBuilder
 
 WORDS = ["a", "b", "ab", "ba", "aab"]
 
@@ -264,8 +264,8 @@ def test_the_word_tree_is_stored_with_the_model(tmp_path, monkeypatch):
     model = random_model(2)
     save_binary(with_word_tree(model), tmp_path / "model.bin")
     loaded = load_language_model(tmp_path / "model.bin")
-    monkeypatch.setattr(fusion, "build_tree", None)
-    assert (fusion.word_tree(loaded) == with_word_tree(loaded).extra["word_tree"].view(NODE)).all()
+    monkeypatch.setattr(lm_fusion, "build_tree", None)
+    assert (lm_fusion.word_tree(loaded) == with_word_tree(loaded).extra["word_tree"].view(NODE)).all()
     log_probs = normalised(random_log_probs(2, 40, 4))
     assert BeamSearch(Alphabet(" ab"), loaded)(log_probs)[0].text
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from carnelian.commands.options import RecognizerOptions
 from carnelian.data.alphabet import Alphabet
-from carnelian.decoding.settings import Decoding, make_decoding, read_decoding, write_decoding
+from carnelian.decoding.settings import DecodingConfig, read_decoding, write_decoding
 from carnelian.errors import DecodingError
 
 ARPA = "\\data\\\nngram 1=5\n\n\\1-grams:\n-2\t<unk>\n-99\t<s>\n-1\t</s>\n-0.3\tab\n-1\tb\n\n\\end\\\n"
@@ -12,7 +13,7 @@ ARPA = "\\data\\\nngram 1=5\n\n\\1-grams:\n-2\t<unk>\n-99\t<s>\n-1\t</s>\n-0.3\t
 
 def test_a_closed_vocabulary_knows_no_other_words(tmp_path):
     (tmp_path / "words.arpa").write_text(ARPA)
-    settings = Decoding(str(tmp_path / "words.arpa"), alpha=0.0, beta=0.0, closed_vocabulary=True)
+    settings = DecodingConfig(str(tmp_path / "words.arpa"), alpha=0.0, beta=0.0, closed_vocabulary=True)
     write_decoding(tmp_path / "decoding.toml", settings)
     settings = read_decoding(tmp_path / "decoding.toml")
     assert settings.closed_vocabulary
@@ -20,7 +21,7 @@ def test_a_closed_vocabulary_knows_no_other_words(tmp_path):
     alphabet = Alphabet(" abc")
     assert settings.decoder(alphabet)(np.log(probs))[0].text == "ab"  # not the likelier "cb"
     with pytest.raises(DecodingError, match="no language model whose words"):
-        Decoding(closed_vocabulary=True).decoder(alphabet)
+        DecodingConfig(closed_vocabulary=True).decoder(alphabet)
 
 
 def test_what_is_no_setting_is_said(tmp_path):
@@ -29,16 +30,23 @@ def test_what_is_no_setting_is_said(tmp_path):
         read_decoding(tmp_path / "decoding.toml")
 
 
-@pytest.mark.parametrize("stretches", ["[0]", "[1, 2.5]", "[nan]"])
-def test_stretches_out_of_bounds_are_said_with_the_file(tmp_path, stretches):
-    (tmp_path / "decoding.toml").write_text(f"stretches = {stretches}\n")
-    with pytest.raises(DecodingError, match=r"decoding.toml: stretches .*: expected numbers from 0.5 to 2"):
+@pytest.mark.parametrize("time_stretches", ["[0]", "[1, 2.5]", "[nan]"])
+def test_stretches_out_of_bounds_are_said_with_the_file(tmp_path, time_stretches):
+    (tmp_path / "decoding.toml").write_text(f"time_stretches = {time_stretches}\n")
+    with pytest.raises(DecodingError, match=r"decoding.toml: time_stretches .*: expected numbers from 0.5 to 2"):
         read_decoding(tmp_path / "decoding.toml")
 
 
 def test_stretches_are_kept_and_an_option_replaces_them(tmp_path):
-    write_decoding(tmp_path / "decoding.toml", Decoding(stretches=(1.0, 1.2)))
-    assert read_decoding(tmp_path / "decoding.toml").stretches == (1.0, 1.2)
-    kept = make_decoding(tmp_path / "decoding.toml", None, None, None, None)
-    assert kept.stretches == (1.0, 1.2)
-    assert make_decoding(tmp_path / "decoding.toml", None, None, None, None, stretch=[1.5]).stretches == (1.5,)
+    write_decoding(tmp_path / "decoding.toml", DecodingConfig(time_stretches=(1.0, 1.2)))
+    assert read_decoding(tmp_path / "decoding.toml").time_stretches == (1.0, 1.2)
+    kept = RecognizerOptions(decoding=tmp_path / "decoding.toml").config()
+    assert kept.time_stretches == (1.0, 1.2)
+    changed = RecognizerOptions(decoding=tmp_path / "decoding.toml", time_stretch=[1.5]).config()
+    assert changed.time_stretches == (1.5,)
+
+
+@pytest.mark.parametrize("option", ["alpha", "beta", "beam_width"])
+def test_an_option_without_effect_is_an_error(option):
+    with pytest.raises(DecodingError, match="has no effect without a language model"):
+        RecognizerOptions(**{option: 1}).config()

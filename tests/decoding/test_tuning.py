@@ -5,8 +5,8 @@ import pytest
 
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.beam import BeamSearch
-from carnelian.decoding.ngram import NGramBuilder
 from carnelian.decoding.tuning import Tuning, decoded_errors, oracle_errors, tune_weights
+from carnelian.ngram.model import NGramBuilder
 from carnelian.scoring.wer import Errors
 
 ALPHABET = Alphabet(" abc")

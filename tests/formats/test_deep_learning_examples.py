@@ -7,24 +7,25 @@ import pytest
 import torch
 from torch import nn
 
-from carnelian.checkpoint import build_model, load_weights
+from carnelian.checkpoint import load_weights
 from carnelian.errors import CheckpointError
-from carnelian.formats.kind import read_content, read_foreign
-from carnelian.models.layers import Row
+from carnelian.formats.detect import detect_and_read, read_content
+from carnelian.models.layers import BlockSpec
+from carnelian.models.registry import build_model
 
 JASPER = [
-    Row(6, 5, stride=2),
-    Row(7, 5, 2, residual="dense"),
-    Row(8, 3, 2, residual="dense"),
-    Row(8, 7, dilation=2),
-    Row(9, 1),
+    BlockSpec(6, 5, stride=2),
+    BlockSpec(7, 5, 2, residual="dense"),
+    BlockSpec(8, 3, 2, residual="dense"),
+    BlockSpec(8, 7, dilation=2),
+    BlockSpec(9, 1),
 ]
 QUARTZNET = [
-    Row(6, 5, stride=2, separable=True),
-    Row(7, 5, 2, residual="plain", separable=True),
-    Row(7, 3, 2, residual="plain", separable=True, groups=1),
-    Row(8, 7, dilation=2, separable=True),
-    Row(9, 1),
+    BlockSpec(6, 5, stride=2, separable=True),
+    BlockSpec(7, 5, 2, residual="plain", separable=True),
+    BlockSpec(7, 3, 2, residual="plain", separable=True, groups=1),
+    BlockSpec(8, 7, dilation=2, separable=True),
+    BlockSpec(9, 1),
 ]
 
 
@@ -98,10 +99,10 @@ def content(rows, attribute):
 def test_equal_to_their_network(tmp_path, rows, attribute, weights):
     models, saved = content(rows, attribute)
     torch.save(saved, tmp_path / "Jasper_epoch3_checkpoint.pt")
-    found = read_foreign(tmp_path / "Jasper_epoch3_checkpoint.pt", weights=weights)
+    found = detect_and_read(tmp_path / "Jasper_epoch3_checkpoint.pt", weights=weights)
     model = build_model(found.recipe, found.alphabet).eval()
     load_weights(model, found.weights, where="test")
-    assert model.encoder.rows == tuple(rows)
+    assert model.encoder.specs == tuple(rows)
     settings = found.recipe["features"]
     assert (settings["log_guard"], settings["frame_count"], settings["edge"]) == (1e-20, "ceil", "reflect")
     features = torch.randn(2, 8, 50)
@@ -143,13 +144,13 @@ quartznet:
     - {filters: 9, repeat: 1, kernel_size: [1], stride: [1], dilation: [1], dropout: 0.0, residual: false}
 """
     (tmp_path / "config.yaml").write_text(config)
-    _, saved = content([Row(6, 5, separable=True), Row(9, 1)], "mconv")
+    _, saved = content([BlockSpec(6, 5, separable=True), BlockSpec(9, 1)], "mconv")
     saved["ema_state_dict"]["decoder.layers.0.weight"] = torch.zeros(4, 9, 1)
     saved["ema_state_dict"]["decoder.layers.0.bias"] = torch.zeros(4)
     torch.save(saved, tmp_path / "x.pt")
-    found = read_foreign(tmp_path / "x.pt", config=tmp_path / "config.yaml")
+    found = detect_and_read(tmp_path / "x.pt", config=tmp_path / "config.yaml")
     assert found.alphabet.symbols == (" ", "a", "b")
-    assert found.recipe["encoder"]["rows"] == [
+    assert found.recipe["encoder"]["blocks"] == [
         {"channels": 6, "kernel": 5, "dropout": 0.1, "separable": True},
         {"channels": 9, "kernel": 1},
     ]
@@ -157,7 +158,7 @@ quartznet:
 
 
 def test_even_kernels_are_refused():
-    rows = [Row(6, 4, stride=2), Row(9, 1)]
+    rows = [BlockSpec(6, 4, stride=2), BlockSpec(9, 1)]
     with pytest.raises(CheckpointError, match="even kernels"):
         read_content(Path("x.pt"), content(rows, "conv")[1], None, "average")
 
@@ -167,9 +168,9 @@ def test_unfinished_download(tmp_path):
     torch.save(content(JASPER, "conv")[1], buffer)
     (tmp_path / "cut.pt").write_bytes(buffer.getvalue()[:5000])
     with pytest.raises(CheckpointError, match="cut short"):
-        read_foreign(tmp_path / "cut.pt")
+        detect_and_read(tmp_path / "cut.pt")
     (tmp_path / "page.pt").write_text("<!DOCTYPE html><html>Not found</html>")
     with pytest.raises(CheckpointError, match="a web page"):
-        read_foreign(tmp_path / "page.pt")
+        detect_and_read(tmp_path / "page.pt")
     with pytest.raises(CheckpointError, match="cannot be read"):
-        read_foreign(tmp_path / "none.pt")
+        detect_and_read(tmp_path / "none.pt")

@@ -11,8 +11,8 @@ from torch import nn
 
 from carnelian.errors import CheckpointError
 from carnelian.formats.fairseq import layers, read_fairseq
-from carnelian.formats.reading import read_pickle
-from carnelian.models.wav2vec import wav2vec
+from carnelian.formats.safe_loading import read_pickle
+from carnelian.models.encoders.wav2vec import wav2vec
 
 ENCODER, AGGREGATOR = [(8, 10, 5), (8, 8, 4), (8, 4, 2)], [(8, 2, 1), (8, 3, 1), (8, 4, 1)]
 

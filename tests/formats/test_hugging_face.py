@@ -5,12 +5,13 @@ import json
 import pytest
 import torch
 
-from carnelian.checkpoint import build_model, load_weights
+from carnelian.checkpoint import load_weights
 from carnelian.data.alphabet import WordPieces
 from carnelian.errors import CheckpointError
+from carnelian.formats.detect import detect_and_read
 from carnelian.formats.hugging_face import characters_of, sentencepiece_model
-from carnelian.formats.kind import read_foreign
-from carnelian.models.stretch import stretched
+from carnelian.models.registry import build_model
+from carnelian.models.time_stretch import time_stretch
 
 VOCABULARY = {token: index for index, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLU'"])}
 
@@ -21,7 +22,7 @@ def transformers():
 
 
 def imported(folder):
-    found = read_foreign(folder)
+    found = detect_and_read(folder)
     model = build_model(found.recipe, found.alphabet)
     load_weights(model, found.weights, where=folder)
     return model.eval(), found
@@ -50,8 +51,8 @@ def test_wav2vec2(transformers, tmp_path):
             expected = logits[:, [*range(4, len(VOCABULARY)), 0]].log_softmax(-1)
             assert steps[row] == len(expected)
             torch.testing.assert_close(log_probs[row, : len(expected)], expected, atol=1e-4, rtol=1e-4)
-        longer, more = model.log_probs(*stretched(*model.features(audio, lengths), 1.2))
-        alone, [count] = model.log_probs(*stretched(*model.features(audio[1:, :5000], lengths[1:]), 1.2))
+        longer, more = model.log_probs(*time_stretch(*model.features(audio, lengths), 1.2))
+        alone, [count] = model.log_probs(*time_stretch(*model.features(audio[1:, :5000], lengths[1:]), 1.2))
         assert count == more[1] > steps[1]
         torch.testing.assert_close(alone[0, :count], longer[1, :count], atol=1e-4, rtol=1e-4)
 
@@ -102,13 +103,13 @@ def test_a_sentencepiece_model_from_pieces_splits_as_they_do():
 
 def test_one_clear_line_for_others(tmp_path):
     with pytest.raises(CheckpointError, match=r"config\.json: cannot be read"):
-        read_foreign(tmp_path)
+        detect_and_read(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="not JSON"):
-        read_foreign(tmp_path)
+        detect_and_read(tmp_path)
     (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
     with pytest.raises(CheckpointError, match="a BertModel, which is unknown"):
-        read_foreign(tmp_path)
+        detect_and_read(tmp_path)
     (tmp_path / "vocab.json").write_text('{"eng": {"a": 0}}')
     with pytest.raises(CheckpointError, match="several languages"):
         characters_of(tmp_path / "vocab.json", 0, "|")

@@ -11,19 +11,21 @@ import pytest
 import torch
 import yaml
 
-from carnelian.checkpoint import build_model, load_weights
+from carnelian.checkpoint import load_weights
 from carnelian.data.alphabet import ENGLISH, Alphabet
 from carnelian.errors import CheckpointError
-from carnelian.formats.kind import read_foreign
-from carnelian.formats.nemo import read_lightning, read_nemo, read_pair
+from carnelian.formats.detect import detect_and_read
+from carnelian.formats.nemo import read_lightning, read_nemo
 from carnelian.formats.nemo_export import write_nemo
-from carnelian.formats.reading import read_archive, read_file, read_pickle
+from carnelian.formats.nemo_pair import read_pair
+from carnelian.formats.safe_loading import read_archive, read_file, read_pickle
+from carnelian.models.registry import build_model
 
 RECIPE = {
     "features": {"name": "log_mel", "features": 8},
     "encoder": {
         "name": "convolutional",
-        "rows": [
+        "blocks": [
             {"channels": 6, "kernel": 5, "stride": 2, "separable": True},
             {"channels": 6, "kernel": 5, "repeat": 2, "residual": "dense", "separable": True},
             {"channels": 7, "kernel": 3, "repeat": 2, "residual": "dense"},
@@ -120,7 +122,7 @@ def collapsed(path):
 @pytest.mark.parametrize("name", ["vad_marblenet", "vad_multilingual_marblenet", "vad_telephony_marblenet"])
 def test_voice_activity_detectors_are_named(shared, name):
     message = refused(read_nemo, shared("nemo") / f"{name}.nemo")
-    assert "a voice activity detector" in message and "encoder of 6 rows is whole" in message
+    assert "a voice activity detector" in message and "encoder of 6 blocks is whole" in message
 
 
 def test_decoder_alone(shared):
@@ -133,7 +135,7 @@ def test_decoder_alone(shared):
 def test_round_trip_is_exact(archive, mode):
     found = read_nemo(archive(mode=mode))
     assert found.alphabet == Alphabet(ENGLISH)
-    assert found.recipe["encoder"]["rows"] == RECIPE["encoder"]["rows"]
+    assert found.recipe["encoder"]["blocks"] == RECIPE["encoder"]["blocks"]
     for name, tensor in random_model().state_dict().items():
         torch.testing.assert_close(found.weights[name], tensor, rtol=0, atol=0)
 
@@ -174,7 +176,7 @@ FAULTS = {
         lambda c: c["encoder"]["jasper"][1].update(kernel="x"),
         r"jasper\.1\.kernel is 'x', expected int",
     ),
-    "no rows": ("configure", lambda c: c["encoder"].update(jasper=[]), r"describes no layers"),
+    "no blocks": ("configure", lambda c: c["encoder"].update(jasper=[]), r"describes no layers"),
     "size": (
         "configure",
         lambda c: c["encoder"]["jasper"][0].update(filters=10**12),
@@ -313,8 +315,8 @@ def test_lightning_checkpoint_with_settings_of_omegaconf(archive, tmp_path, monk
     content = {"state_dict": read_pickle("", members["model_weights.ckpt"]), "hyper_parameters": settings}
     torch.save(content, tmp_path / "x.ckpt")
     monkeypatch.undo()
-    found = read_foreign(tmp_path / "x.ckpt")
-    assert found.recipe["encoder"]["rows"] == RECIPE["encoder"]["rows"] and found.alphabet == Alphabet(ENGLISH)
+    found = detect_and_read(tmp_path / "x.ckpt")
+    assert found.recipe["encoder"]["blocks"] == RECIPE["encoder"]["blocks"] and found.alphabet == Alphabet(ENGLISH)
 
 
 @pytest.mark.parametrize("asked", ["encoder", "decoder"])
@@ -328,21 +330,23 @@ def test_pair_of_old_files_from_either_half(archive, tmp_path, asked):
         )
     path = paths[asked]
     found = read_pair(path, read_pickle(str(path), read_file(path)), None)
-    rows = [{key: value for key, value in row.items() if key != "dropout"} for row in RECIPE["encoder"]["rows"]]
-    assert found.recipe["encoder"]["rows"] == rows and found.recipe["features"]["frame_count"] == "ceil"
+    rows = [{key: value for key, value in row.items() if key != "dropout"} for row in RECIPE["encoder"]["blocks"]]
+    assert found.recipe["encoder"]["blocks"] == rows and found.recipe["features"]["frame_count"] == "ceil"
     for name, tensor in random_model().state_dict().items():
         torch.testing.assert_close(found.weights[name], tensor, rtol=0, atol=0)
     assert "no configuration" in found.remarks[0]
     (tmp_path / "config.yaml").write_text(OLD_CONFIGURATION)
-    found = read_foreign(path, config=tmp_path / "config.yaml")
-    assert found.recipe["encoder"]["rows"] == RECIPE["encoder"]["rows"] and found.recipe["features"]["window"] == 0.02
+    found = detect_and_read(path, config=tmp_path / "config.yaml")
+    assert (
+        found.recipe["encoder"]["blocks"] == RECIPE["encoder"]["blocks"] and found.recipe["features"]["window"] == 0.02
+    )
     torch.testing.assert_close(found.weights["head.bias"], random_model().head.bias.detach())
 
 
 def test_planes_cannot_be_exported(tmp_path):
     planes = [{"channels": 2, "kernel": [3, 3], "stride": [2, 2]}]
-    recipe = {**RECIPE, "encoder": {**RECIPE["encoder"], "planes": planes}}
+    recipe = {**RECIPE, "encoder": {**RECIPE["encoder"], "conv2d": planes}}
     model = random_model(recipe)
-    with pytest.raises(CheckpointError, match="begins with planes"):
+    with pytest.raises(CheckpointError, match="begins with 2-D convolutions"):
         write_nemo(tmp_path / "model.nemo", model, recipe, Alphabet(ENGLISH))
     assert not (tmp_path / "model.nemo").exists()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carnelian.models.asg import ASG, pack_repeats, unpack_repeats
+from carnelian.models.losses.asg import ASG, pack_repeats, unpack_repeats
 
 STEPS, SYMBOLS = 5, 4
 

@@ -32,14 +32,14 @@ SMALL = {
     "convolutional, planes": (
         "convolutional",
         {
-            "planes": [
+            "conv2d": [
                 {"channels": 4, "kernel": (5, 5), "stride": (2, 2)},
                 {"channels": 4, "kernel": (3, 3), "stride": (2, 1)},
             ],
-            "rows": [{"channels": 6, "kernel": 5, "repeat": 2, "residual": "plain", "separable": True}],
+            "blocks": [{"channels": 6, "kernel": 5, "repeat": 2, "residual": "plain", "separable": True}],
         },
     ),
-    "citrinet": ("citrinet", {"channels": 64, "last": 24, "repeat": 2, "rows": 1}),
+    "citrinet": ("citrinet", {"channels": 64, "last": 24, "repeat": 2, "blocks": 1}),
     "deepspeech2": ("deepspeech2", {"width": 0.02}),
     "deepspeech2, medium": ("deepspeech2", {"width": 0.02, "size": "medium"}),
     "deepspeech2, small": ("deepspeech2", {"width": 0.02, "size": "small"}),

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from carnelian.errors import RecipeError
-from carnelian.models import layers, silence
-from carnelian.models.convolutional import convolutional
+from carnelian.models import layers, masking
+from carnelian.models.encoders.convolutional import convolutional
 from carnelian.models.norms import MaskedBatchNorm, MaskedLayerNorm
 
 
@@ -49,14 +49,14 @@ def test_interleave_is_undone():
 def test_silence():
     lengths = torch.tensor([5, 3])
     encoded = random(2, 4, 1, 5)
-    quiet = silence.silence(encoded.clone(), lengths)
+    quiet = masking.mask_padding(encoded.clone(), lengths)
     assert torch.equal(quiet[0], encoded[0]) and torch.equal(quiet[1, :, :, :3], encoded[1, :, :, :3])
     assert not quiet[1, :, :, 3:].any()
     leaf = encoded.clone().requires_grad_()
-    silence.silenced(leaf * 2, lengths).sum().backward()
+    masking.masked(leaf * 2, lengths).sum().backward()
     assert leaf.grad[1, 0, 0].tolist() == [2, 2, 2, 0, 0]
     leaf = encoded.clone().requires_grad_()
-    silence.relu_silenced(leaf * 2, lengths).sum().backward()
+    masking.masked_relu(leaf * 2, lengths).sum().backward()
     assert torch.equal(leaf.grad, 2.0 * (quiet > 0))
 
 
@@ -66,7 +66,7 @@ def test_dropout(share, shape):
     lengths = torch.tensor([shape[-1]] * (shape[0] - 1) + [3])
     leaf = torch.ones(shape).to(memory_format=torch.channels_last).requires_grad_()
     torch.manual_seed(0)
-    dropped = silence.relu_silenced(leaf * 2, lengths, share)
+    dropped = masking.masked_relu(leaf * 2, lengths, share)
     dropped.sum().backward()
     scale = 1 / (1 - share) if share < 1 else 0
     assert set(dropped.unique().tolist()) <= {0.0, torch.tensor(2.0).mul(scale).item()}
@@ -75,7 +75,7 @@ def test_dropout(share, shape):
     heard = dropped[:-1].count_nonzero() / dropped[:-1].numel()
     assert abs(heard - (1 - share)) < 4 * (share * (1 - share) / dropped[:-1].numel()) ** 0.5 + 1e-9
     torch.manual_seed(0)
-    assert torch.equal(silence.relu_silenced((leaf * 2).detach(), lengths, share), dropped)
+    assert torch.equal(masking.masked_relu((leaf * 2).detach(), lengths, share), dropped)
 
 
 def test_shuffle_deals_channels():
@@ -134,19 +134,19 @@ def test_gates():
 )
 def test_unknown_choices_are_named(settings, row):
     with pytest.raises(RecipeError, match="no such choice"):
-        convolutional(8, rows=[{"channels": 4, "kernel": 3, **row}], **settings)
+        convolutional(8, blocks=[{"channels": 4, "kernel": 3, **row}], **settings)
 
 
 @pytest.mark.parametrize("plane", [{"kernel": [4, 3]}, {"kernel": [3]}, {"kernel": [3, 3], "stride": [2]}])
 def test_a_plane_has_two_axes_and_odd_kernels(plane):
-    with pytest.raises(RecipeError, match=r"planes: kernel .* Give two of each"):
-        convolutional(8, planes=[{"channels": 4, **plane}], rows=[{"channels": 4, "kernel": 3}])
+    with pytest.raises(RecipeError, match=r"conv2d: kernel .* Give two of each"):
+        convolutional(8, conv2d=[{"channels": 4, **plane}], blocks=[{"channels": 4, "kernel": 3}])
 
 
 def test_planes_tell_their_stride_and_receptive_field():
     """The gradient of one step reaches as many frames as the encoder says, and steps are as far apart."""
     planes = [{"channels": 2, "kernel": [3, 5], "stride": [2, 2]}, {"channels": 3, "kernel": [3, 3], "stride": [2, 1]}]
-    encoder = convolutional(8, planes=planes, rows=[{"channels": 4, "kernel": 3, "stride": 2}]).eval()
+    encoder = convolutional(8, conv2d=planes, blocks=[{"channels": 4, "kernel": 3, "stride": 2}]).eval()
     for weight in encoder.parameters():
         weight.data.abs_()  # so that no ReLU shuts anything off
     features = torch.rand(1, 8, 64, requires_grad=True)
@@ -159,7 +159,7 @@ def test_planes_tell_their_stride_and_receptive_field():
 def test_planes_hold_their_activations_channels_last():
     """One channel of features must not pass for that layout: the convolutions would then all run in the other, a third slower."""
     planes = [{"channels": 4, "kernel": [3, 3]}, {"channels": 6, "kernel": [3, 3], "stride": [2, 2]}]
-    encoder = convolutional(8, planes=planes, rows=[{"channels": 4, "kernel": 3}])
+    encoder = convolutional(8, conv2d=planes, blocks=[{"channels": 4, "kernel": 3}])
     found = []
     for norm in encoder.front.norms:
         norm.register_forward_hook(lambda _, inputs, output: found.extend([inputs[0].stride(1), output.stride(1)]))

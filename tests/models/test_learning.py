@@ -7,8 +7,8 @@ import torch
 
 from carnelian.data.alphabet import Alphabet
 from carnelian.models.acoustic import AcousticModel
-from carnelian.models.ctc import ctc_loss
 from carnelian.models.features import log_mel
+from carnelian.models.losses.ctc import ctc_loss
 from carnelian.models.registry import ENCODERS
 
 WORDS = ["a bad cab", "feed abe", "decaf"]
@@ -39,14 +39,14 @@ SMALL = {
     "convolutional, planes": (
         "convolutional",
         {
-            "planes": [
+            "conv2d": [
                 {"channels": 8, "kernel": (5, 5), "stride": (2, 2)},
                 {"channels": 8, "kernel": (3, 3), "stride": (2, 1)},
             ],
-            "rows": [{"channels": 64, "kernel": 5, "repeat": 2, "residual": "plain", "separable": True}],
+            "blocks": [{"channels": 64, "kernel": 5, "repeat": 2, "residual": "plain", "separable": True}],
         },
     ),
-    "citrinet": ("citrinet", {"channels": 64, "last": 64, "repeat": 1, "rows": 1, "dropout": 0.0}),
+    "citrinet": ("citrinet", {"channels": 64, "last": 64, "repeat": 1, "blocks": 1, "dropout": 0.0}),
     "deepspeech2": ("deepspeech2", {"width": 0.06, "dropout": 0.0}),
     "deepspeech2, medium": ("deepspeech2", {"width": 0.06, "size": "medium", "dropout": 0.0}),
     "deepspeech2, small": ("deepspeech2", {"width": 0.1, "size": "small", "dropout": 0.0}),

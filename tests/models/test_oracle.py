@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from carnelian.models.acoustic import AcousticModel
-from carnelian.models.ctc import ctc_loss
 from carnelian.models.features import log_mel
-from carnelian.models.layers import ConvolutionalEncoder, Row
+from carnelian.models.layers import BlockSpec, ConvolutionalEncoder
+from carnelian.models.losses.ctc import ctc_loss
 from carnelian.training.optim import NovoGrad
 
 yaml = pytest.importorskip("yaml")
 
 
-def to_row(layer: dict) -> Row:
+def to_row(layer: dict) -> BlockSpec:
     dense = "dense" if layer.get("residual_dense") else "plain"
-    return Row(
+    return BlockSpec(
         layer["filters"],
         layer["kernel"][0],
         layer["repeat"],
@@ -30,7 +30,7 @@ def to_row(layer: dict) -> Row:
     )
 
 
-def our_name(name: str, rows: list[Row]) -> str:
+def our_name(name: str, rows: list[BlockSpec]) -> str:
     """Their parameter's name as ours: encoder.encoder.B.{mconv.N,res.R.N}.* and decoder.decoder_layers.0.*."""
     parts = name.replace("conv.weight", "weight").split(".")
     if parts[0] == "decoder":
@@ -43,7 +43,7 @@ def our_name(name: str, rows: list[Row]) -> str:
     return f"encoder.blocks.{block}.residuals.{rest[0]}.{['convolution', 'norm'][int(rest[1])]}.{last}"
 
 
-def load(folder, name: str) -> tuple[AcousticModel, list[Row]]:
+def load(folder, name: str) -> tuple[AcousticModel, list[BlockSpec]]:
     with tarfile.open(folder / f"{name}.nemo") as archive:
         settings = yaml.safe_load(archive.extractfile("./model_config.yaml"))
         weights = io.BytesIO(archive.extractfile("./model_weights.ckpt").read())

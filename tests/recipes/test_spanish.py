@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "recipes" / "spanish" / "language_model.sh"
+SCRIPT = ROOT / "carnelian" / "recipes" / "spanish" / "language_model.sh"
 
 
 def test_the_page_has_the_commands_of_the_script():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from carnelian.scoring.report import plot_confusions, print_confusions, print_rates, score
+from carnelian.scoring.report import plot_confusions, print_confusions, print_rates, score_texts
 from carnelian.scoring.wer import Edit, Errors
 
 REFERENCES = ["the cat sat", "the cat ran", "a dog"]
@@ -10,7 +10,7 @@ HYPOTHESES = ["the hat sat", "the hat ran off", "dog"]
 
 
 def test_counts():
-    report = score(REFERENCES, HYPOTHESES)
+    report = score_texts(REFERENCES, HYPOTHESES)
     assert report.words == Errors(5, 2, 1, 1) == sum(report.utterances, Errors())
     assert report.confusions[Edit("substitution", "cat", "hat")] == 2
     assert report.confusions.total() == report.words.total
@@ -21,12 +21,12 @@ def test_counts():
 
 def test_lists_of_different_length():
     with pytest.raises(ValueError, match="shorter"):
-        score(REFERENCES, HYPOTHESES[:2])
+        score_texts(REFERENCES, HYPOTHESES[:2])
 
 
 def test_tables_show_rates_and_confusions(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
-    report = score(REFERENCES, HYPOTHESES)
+    report = score_texts(REFERENCES, HYPOTHESES)
     print_rates({"test": report})
     print_confusions(report)
     shown = capsys.readouterr().out
@@ -39,5 +39,5 @@ def test_tables_show_rates_and_confusions(capsys, monkeypatch):
 @pytest.mark.parametrize("hypotheses", [HYPOTHESES, REFERENCES])
 def test_heat_map(tmp_path, hypotheses):
     pytest.importorskip("matplotlib")
-    plot_confusions(score(REFERENCES, hypotheses), tmp_path / "confusions.png")
+    plot_confusions(score_texts(REFERENCES, hypotheses), tmp_path / "confusions.png")
     assert (tmp_path / "confusions.png").read_bytes().startswith(b"\x89PNG")

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carnelian.scoring.wer import FEWEST, KINDS, SCLITE, Errors, align, count, count_character_errors, count_errors
+from carnelian.scoring.wer import (
+    EDIT_KINDS,
+    FEWEST,
+    SCLITE,
+    Errors,
+    align_words,
+    count,
+    count_character_errors,
+    count_errors,
+)
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=12)
 
@@ -42,13 +51,13 @@ def test_counts_add_up():
 
 def test_sclite_weights_part_a_poor_substitution():
     reference, hypothesis = ["a", "b"], ["b", "c"]
-    assert [edit.kind for edit in align(reference, hypothesis)] == ["substitution", "substitution"]
-    assert [edit.kind for edit in align(reference, hypothesis, SCLITE)] == ["deletion", "hit", "insertion"]
+    assert [edit.kind for edit in align_words(reference, hypothesis)] == ["substitution", "substitution"]
+    assert [edit.kind for edit in align_words(reference, hypothesis, SCLITE)] == ["deletion", "hit", "insertion"]
 
 
 @given(WORDS, WORDS)
 def test_alignment_spells_both_sides_with_the_fewest_edits(reference, hypothesis):
-    edits = align(reference, hypothesis)
+    edits = align_words(reference, hypothesis)
     assert [edit.reference for edit in edits if edit.kind != "insertion"] == reference
     assert [edit.hypothesis for edit in edits if edit.kind != "deletion"] == hypothesis
     assert all((edit.kind == "hit") == (edit.reference == edit.hypothesis) for edit in edits)
@@ -57,8 +66,8 @@ def test_alignment_spells_both_sides_with_the_fewest_edits(reference, hypothesis
 
 @given(WORDS, WORDS, st.sampled_from([FEWEST, SCLITE]))
 def test_counts_are_those_of_the_alignment(reference, hypothesis, costs):
-    kinds = [edit.kind for edit in align(reference, hypothesis, costs)]
-    assert count(reference, hypothesis, costs) == Errors(*(kinds.count(kind) for kind in KINDS))
+    kinds = [edit.kind for edit in align_words(reference, hypothesis, costs)]
+    assert count(reference, hypothesis, costs) == Errors(*(kinds.count(kind) for kind in EDIT_KINDS))
 
 
 @given(WORDS, WORDS, WORDS)

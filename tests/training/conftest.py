@@ -37,7 +37,7 @@ def small_recipe(manifest: Path, **train) -> dict:
         "augment": {"speed": {"low": 0.9, "high": 1.1}},
         "encoder": {
             "name": "convolutional",
-            "rows": [
+            "blocks": [
                 {"channels": 16, "kernel": 5, "stride": 2, "separable": True},
                 {"channels": 16, "kernel": 5, "residual": "plain", "dropout": 0.2},
             ],

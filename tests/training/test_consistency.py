@@ -5,12 +5,13 @@ from functools import partial
 import pytest
 import torch
 
-from carnelian.checkpoint import build_model, load_checkpoint
+from carnelian.checkpoint import load_checkpoint
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.batch import Batch
 from carnelian.errors import RecipeError
-from carnelian.models.ctc import disagreement
-from carnelian.training.acoustic import acoustic_loss, consistent_loss, train_acoustic
+from carnelian.models.losses.ctc import disagreement
+from carnelian.models.registry import build_model
+from carnelian.training.tasks.acoustic import acoustic_loss, consistent_loss, train_acoustic
 
 
 def views(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,7 +47,7 @@ def batch() -> Batch:
 
 def test_equal_views_change_nothing(recipe, batch):
     """Without masks and dropout both views are the same, and loss and gradients those of a single one."""
-    del recipe["masks"], recipe["encoder"]["rows"][1]["dropout"]
+    del recipe["masks"], recipe["encoder"]["blocks"][1]["dropout"]
     recipe["features"]["dither"] = 0.0
     found = []
     for loss in (acoustic_loss, partial(consistent_loss, weight=0.2)):

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from carnelian.checkpoint import load_checkpoint
-from carnelian.decoding.settings import Decoding
+from carnelian.decoding.settings import DecodingConfig
 from carnelian.decoding.viterbi import Viterbi
 from carnelian.errors import CarnelianError
-from carnelian.recognizer import Recognizer
-from carnelian.training.acoustic import train_acoustic
+from carnelian.inference.recognizer import Recognizer
+from carnelian.training.tasks.acoustic import train_acoustic
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def asg(recipe):
 def test_learns_a_handful_by_heart(asg, manifest, tmp_path):
     for table in ("masks", "augment"):
         asg.pop(table)
-    asg["encoder"]["rows"][1].pop("dropout")
+    asg["encoder"]["blocks"][1].pop("dropout")
     asg["optimizer"] = {"name": "adamw"}
     asg["train"] |= {"steps": 150, "batch_size": 12}
     path = train_acoustic(asg, tmp_path / "run")
@@ -51,9 +51,9 @@ def test_what_asg_cannot_do_is_said(asg, tmp_path):
     path = train_acoustic(asg, tmp_path / "run")
     recognizer = Recognizer.load(path, device="cpu")
     with pytest.raises(CarnelianError, match="the beam search knows CTC alone"):
-        Decoding("words.arpa").decoder(recognizer.alphabet, recognizer.model.criterion)
-    asg |= {"criterion": {"name": "ctc"}, "start": {"checkpoint": str(path)}}
-    with pytest.raises(CarnelianError, match=r"trained with asg.*Set \[start\] parts"):
+        DecodingConfig("words.arpa").decoder(recognizer.alphabet, recognizer.model.criterion)
+    asg |= {"criterion": {"name": "ctc"}, "initialize": {"checkpoint": str(path)}}
+    with pytest.raises(CarnelianError, match=r"trained with asg.*Set \[initialize\] parts"):
         train_acoustic(asg, tmp_path / "other")
     del asg["criterion"]  # then it is the checkpoint's
     assert load_checkpoint(train_acoustic(asg, tmp_path / "more")).recipe["criterion"]["name"] == "asg"

@@ -14,14 +14,14 @@ from torch import nn
 from carnelian.checkpoint import load_checkpoint
 from carnelian.errors import RecipeError
 from carnelian.models.norms import MaskedBatchNorm
-from carnelian.training.acoustic import train_acoustic
 from carnelian.training.distributed import of_this_process, share_norms
+from carnelian.training.tasks.acoustic import train_acoustic
 
 START = """
     import json, os, signal, sys
     import torch, torch.distributed
     torch.set_num_threads(1)
-    from carnelian.training.acoustic import train_acoustic, Score, Stopped
+    from carnelian.training.tasks.acoustic import train_acoustic, Score, Stopped
     from carnelian.training.distributed import highest_over_processes, of_this_process
     from carnelian.training.fit import total_over_processes
     rank = int(os.environ["RANK"])
@@ -63,7 +63,7 @@ def steady(recipe) -> dict:
     """The recipe with nothing random in it but the order of the batches."""
     recipe.pop("masks"), recipe.pop("augment")
     recipe["features"]["dither"] = 0.0
-    recipe["encoder"]["rows"][1]["dropout"] = 0.0
+    recipe["encoder"]["blocks"][1]["dropout"] = 0.0
     recipe["train"] |= {"steps": 5, "sync_norm": True, "average": 0.9}
     return recipe
 
@@ -138,7 +138,7 @@ DYING = """
     import json, os, sys
     import torch
     torch.set_num_threads(1)
-    from carnelian.training.acoustic import Score, train_acoustic
+    from carnelian.training.tasks.acoustic import Score, train_acoustic
     from carnelian.training.fit import total_over_processes
 
     def validate(model, alphabet, stop):
@@ -187,7 +187,7 @@ def test_torchrun_shows_the_error_of_a_process_that_dies_and_goes_on_from_the_la
 SHARDED = """
     from carnelian.checkpoint import build_model
     from carnelian.data.alphabet import make_alphabet
-    from carnelian.training.distributed import World, gathered, local_part, shard
+    from carnelian.training.distributed import World, gathered, local_part, shard_model
 
     def validate(model, alphabet, stop):
         for _ in range(1 + rank):  # not as often as the other process
@@ -203,7 +203,7 @@ SHARDED = """
     model = build_model(first, make_alphabet(first["alphabet"]))
     everything = sum(weight.numel() for weight in model.parameters())
     expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    shard(model, World(rank, 2))
+    shard_model(model, World(rank, 2))
     mine = sum(local_part(weight).numel() for weight in model.parameters())
     assert mine < 0.6 * everything and total_over_processes([mine]) == [everything]
     for name, tensor in gathered(model.state_dict()).items():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from carnelian.errors import RecipeError
-from carnelian.training.fit import Place, Training, fit
+from carnelian.training.fit import DataPosition, Training, fit
 
 
 class Rows(list):
@@ -41,8 +41,8 @@ def test_accumulated_batches_are_one_batch_with_all_rows():
 
 def test_the_place_is_kept_over_epochs():
     _, training = run([[1.0], [2.0], [3.0]], steps=5)
-    assert vars(training.place) == {"step": 5, "epoch": 1, "position": 2}
-    place = Place(step=3, epoch=1, position=1)
+    assert vars(training.position) == {"step": 5, "epoch": 1, "position": 2}
+    place = DataPosition(step=3, epoch=1, position=1)
     stream = place.follow(lambda epoch, start: iter([(epoch, index) for index in range(start, 2)]))
     assert [next(stream) for _ in range(3)] == [(1, 1), (2, 0), (2, 1)]
 

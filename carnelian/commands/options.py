@@ -1,0 +1,91 @@
+"""The options that every command with a recognizer has: how to decode, and where to compute."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from carnelian.decoding.settings import DecodingConfig, read_decoding
+from carnelian.errors import CarnelianError, DecodingError
+from carnelian.inference.recognizer import Recognizer
+
+INFERENCE_PRECISIONS = ("fp32", "bf16")
+TIME_STRETCH = (
+    "decode with the features interpolated to this many times their length; if given more than once, the result with the "
+    "most probable best path is kept; default: as the model's recipe says"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RecognizerOptions:
+    """Options of `transcribe` and `evaluate`; the command line makes one option of each field."""
+
+    language_model: Annotated[Path | None, "decode with this n-gram model (ARPA, binary, or a KenLM binary)"] = None
+    decoding: Annotated[Path | None, "decoding settings as `carnelian tune` wrote them"] = None
+    alpha: Annotated[float | None, "weight of the language model"] = None
+    beta: Annotated[float | None, "bonus for each word"] = None
+    beam_width: Annotated[int | None, "hypotheses kept at each step"] = None
+    closed_vocabulary: Annotated[bool | None, "output only words of the language model"] = None
+    hot_word: Annotated[list[str], "an expected word, as word or word=weight; may be given again"] = field(
+        default_factory=list
+    )
+    time_stretch: Annotated[list[float], TIME_STRETCH] = field(default_factory=list)
+    device: Annotated[str, "cpu, cuda or cuda:N; by default a GPU where there is one"] = ""
+    precision: Annotated[str, "fp32 or bf16"] = "fp32"
+    batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0
+
+    def __post_init__(self) -> None:
+        if self.precision not in INFERENCE_PRECISIONS:
+            raise CarnelianError(
+                f'--precision "{self.precision}": no such precision. Known: {", ".join(INFERENCE_PRECISIONS)}'
+            )
+        if not self.batch_seconds > 0:
+            raise CarnelianError(f"--batch-seconds {self.batch_seconds:g}: expected seconds above 0")
+
+    @property
+    def hot_words(self) -> dict[str, float]:
+        """The hot words with their weights."""
+        return dict(map(parse_hot_word, self.hot_word))
+
+    def config(self) -> DecodingConfig:
+        """Returns the settings of the file, or the defaults, changed by the options. DecodingError for one without effect."""
+        config = read_decoding(self.decoding) if self.decoding else DecodingConfig()
+        config = config.with_options(
+            language_model=str(self.language_model) if self.language_model else None,
+            alpha=self.alpha,
+            beta=self.beta,
+            beam_width=self.beam_width,
+            closed_vocabulary=self.closed_vocabulary,
+            time_stretches=tuple(self.time_stretch) or None,
+        )
+        searches = bool(config.language_model or self.hot_word)
+        for name, given, works in (
+            ("--alpha", self.alpha, bool(config.language_model)),
+            ("--beta", self.beta, bool(config.language_model)),
+            ("--beam-width", self.beam_width, searches),
+        ):
+            if given is not None and not works:
+                raise DecodingError(
+                    f"{name} {given}: has no effect without a language model. Give --language-model FILE"
+                )
+        return config
+
+    def load(self, model: Path) -> Recognizer:
+        """Returns the recognizer of a checkpoint with these options."""
+        return Recognizer.load(
+            model,
+            decoding=self.config(),
+            hot_words=self.hot_words or None,
+            device=self.device,
+            precision=self.precision,
+        )
+
+
+def parse_hot_word(hot_word: str) -> tuple[str, float]:
+    """Returns a hot word and its weight, from `word` or `word=weight`."""
+    word, _, weight = hot_word.partition("=")
+    try:
+        return word, float(weight or 10.0)
+    except ValueError:
+        raise CarnelianError(
+            f'--hot-word {hot_word}: "{weight}" is not a number. Write word=weight, such as anna=8'
+        ) from None

@@ -1,0 +1,1 @@
+"""Texts: files of lines, normalisation, captions."""

@@ -1,0 +1,104 @@
+"""Text files, plain or gzip, line by line."""
+
+import gzip
+import re
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from carnelian.data.utterance import read_manifest
+from carnelian.errors import LanguageModelError, ManifestError
+
+TEXT_CHUNK = 1 << 20
+TRANSCRIPTS = 1 << 14  # of a manifest, in a chunk
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # no text in Latin-1 has these in a word
+
+
+def open_text(path: str | Path) -> BinaryIO:
+    """A text file (plain or gzip, known by its content) or, for "-", standard input, as a stream of bytes."""
+    try:
+        file = sys.stdin.buffer if str(path) == "-" else Path(path).open("rb", TEXT_CHUNK)  # noqa: SIM115
+    except OSError as error:
+        raise LanguageModelError(f"{path}: cannot be read ({error.strerror}). Give a text file") from None
+    if file.peek(2)[:2] == b"\x1f\x8b":  # type: ignore[union-attr]
+        return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
+    return file
+
+
+def read_chunks(path: str | Path) -> Iterator[bytes]:
+    """Chunks of whole lines of a text; its last line is ended if it is not. Of a manifest (.jsonl) the transcripts."""
+    if str(path).endswith(".jsonl"):
+        transcripts = (utterance.text.replace("\n", " ") + "\n" for utterance in read_manifest(path))
+        while chunk := "".join(islice(transcripts, TRANSCRIPTS)):
+            yield chunk.encode()
+        return
+    rest = b""
+    with open_text(path) as file:
+        while True:
+            try:
+                read = file.read(TEXT_CHUNK)
+            except (EOFError, gzip.BadGzipFile, OSError) as error:
+                raise LanguageModelError(f"{path}: the gzip file is cut or damaged ({error}). Copy it again") from None
+            if not read:
+                break
+            whole, newline, after = read.rpartition(b"\n")
+            if newline:
+                yield rest + whole + newline
+                rest = after
+            else:
+                rest += read
+    if rest:
+        yield rest + b"\n"
+
+
+def wrong_encoding(path: str | Path, line: int, chunk: bytes, encoding: str = "utf-8") -> LanguageModelError:
+    """The error that names the first line of a chunk that is not text in this encoding; `line` is the chunk's first."""
+    for number, text in enumerate(chunk.split(b"\n"), line):
+        try:
+            text.decode(encoding)
+        except UnicodeDecodeError as error:
+            word = re.findall(rb"\S+", text[: error.start + 1])[-1] + re.split(rb"\s", text[error.start + 1 :])[0]
+            latin = word.decode("latin-1")
+            cure = f'as Latin-1 the word reads "{latin}". If so: carnelian language-model prepare --encoding latin-1'
+            if CONTROL.search(latin):
+                cure = "it is not Latin-1 either. Give a text file, or carnelian language-model prepare its --encoding"
+            return LanguageModelError(
+                f"{path}:{number}: byte 0x{text[error.start]:02x} is not {encoding.upper()}; {cure}"
+            )
+    raise AssertionError(f"the chunk is {encoding}")
+
+
+def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
+    """The lines of a text file (plain or gzip; "-" is standard input) without their ends."""
+    try:
+        "".encode(encoding)
+    except LookupError:
+        raise LanguageModelError(
+            f'"{encoding}": no such encoding. Known: utf-8, latin-1, cp1252, utf-16, ...'
+        ) from None
+    if encoding.lower().replace("-", "").startswith(("utf16", "utf32")):
+        yield from open_text(path).read().decode(encoding, "replace").splitlines()
+        return
+    line = 1
+    for chunk in read_chunks(path):
+        try:
+            text = chunk.decode(encoding)
+        except UnicodeDecodeError:
+            raise wrong_encoding(path, line, chunk, encoding) from None
+        yield from text.removeprefix("\ufeff").removesuffix("\n").split("\n")
+        line += chunk.count(b"\n")
+
+
+def read_corpus_lines(path: Path) -> list[str]:
+    """Returns the lines of a file of a corpus, UTF-8 or else Latin-1, stripped, without empty ones. Raises ManifestError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror}. Give the folder of the unpacked corpus") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return [line.strip() for line in text.replace("\r\n", "\n").split("\n") if line.strip()]

@@ -1,0 +1,132 @@
+"""Language models and alphabets in the form that the compiled search takes."""
+
+import dataclasses
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from carnelian.console import note
+from carnelian.data.alphabet import Alphabet
+from carnelian.decoding.search.state import SYMBOL, Language, Rules, Symbols
+from carnelian.decoding.search.word_tree import NODE, build_tree, look_ahead
+from carnelian.errors import DecodingError
+from carnelian.ngram.counts import SPECIAL_WORDS
+from carnelian.ngram.model import EMPTY, STATE, NGram, Tables, empty_arcs
+
+SPACES = ("<space>", "|", "▁", " ", "_")  # what language models over characters call the space
+NO_TABLES = Tables(np.zeros(1, np.float32), empty_arcs(0), np.zeros(1, STATE))
+NONE, WORDS, SYMBOLS = range(3)  # kinds of language models
+
+
+@dataclass(frozen=True, slots=True)
+class SearchVocabulary:
+    """What a language model knows, without weights: the slow part, made once."""
+
+    model: NGram | None
+    kind: int
+    tree: np.ndarray  # NODE records
+    prices: np.ndarray  # (words,) float32, natural log
+    closed: bool
+
+
+def word_tree(model: NGram) -> np.ndarray:
+    """The tree of a model's words, as it is stored with the model or else built."""
+    numbers = [number for number, word in enumerate(model.words) if word not in SPECIAL_WORDS]
+    if "word_tree" in model.extra:
+        tree = model.extra["word_tree"].view(NODE)
+        if np.count_nonzero(tree["word"] >= 0) == len(numbers):  # else it was stored with another vocabulary
+            return tree.copy()
+    return build_tree([model.words[number] for number in numbers], numbers)
+
+
+def with_word_tree(model: NGram) -> NGram:
+    """The same model with the tree of its words, so that loading it spares building that."""
+    return dataclasses.replace(model, extra={**model.extra, "word_tree": word_tree(model).view(np.uint8)})
+
+
+def make_symbols(alphabet: Alphabet, model: NGram | None) -> Symbols:
+    """An alphabet's symbols for the search; as words too, for a language model over symbols."""
+    letters = [symbol.replace(alphabet.separator, "").encode() for symbol in alphabet.symbols]
+    table = np.zeros(len(letters), SYMBOL)
+    table["opens"] = [symbol.startswith(alphabet.separator) for symbol in alphabet.symbols]
+    table["last"] = np.cumsum([len(each) for each in letters])
+    table["first"][1:] = table["last"][:-1]
+    space = next((index for index, each in enumerate(letters) if not each), -1)
+    if model is not None:
+        table["word"] = model.numbers(alphabet.symbols)
+        if space >= 0:
+            table["word"][space] = next((model.index[name] for name in SPACES if name in model.index), model.unknown)
+    return Symbols(table, np.frombuffer(b"".join(letters) or b" ", np.uint8), space)
+
+
+def make_vocabulary(
+    alphabet: Alphabet,
+    model: NGram | None,
+    unknown_score: float,
+    known_words: Collection[str] | None,
+    lexicon: Collection[str] | None,
+) -> SearchVocabulary:
+    """The words of a model, or of a lexicon, for the search; raises DecodingError if few can be spelled."""
+    closed = lexicon is not None
+    if lexicon is not None:
+        words = sorted(set(lexicon))
+        check_spelling(words, alphabet, "lexicon")
+        tree = build_tree(words, model.numbers(words) if model else None)
+    if model is None:
+        return SearchVocabulary(None, NONE, tree if closed else build_tree([]), np.zeros(1, np.float32), closed)
+    words = [word for word in model.words if word not in SPECIAL_WORDS]
+    symbols = {symbol: None for symbol in alphabet.symbols}
+    if all(len(word) == 1 or word in SPACES for word in words) or (
+        alphabet.separator != " " and sum(word in symbols for word in words) > 0.9 * len(words)
+    ):
+        check_spelling([word for word in words if word not in SPACES], alphabet, "language model")
+        return SearchVocabulary(model, SYMBOLS, tree if closed else build_tree([]), np.zeros(1, np.float32), closed)
+    check_spelling(words, alphabet, "language model")
+    prices = np.zeros(len(model.words), np.float32)
+    if known_words is not None:
+        prices[:] = unknown_score
+        prices[model.numbers(known_words)] = 0
+    prices[model.unknown] = unknown_score
+    return SearchVocabulary(model, WORDS, tree if closed else word_tree(model), prices, closed)
+
+
+def check_spelling(words: Collection[str], alphabet: Alphabet, where: str) -> None:
+    """Says how many words the alphabet cannot spell; raises DecodingError if that is most of them."""
+    letters = set("".join(alphabet.symbols))
+    if set("".join(words)) <= letters:
+        return
+    wrong = [word for word in words if not letters.issuperset(word)]
+    found = f"{where}: {len(wrong):,} of {len(words):,} words cannot be spelled by the alphabet, such as {wrong[0]!r}"
+    if 2 * len(wrong) > len(words):
+        raise DecodingError(f"{found}. Give one whose words are written as the model writes (look at the case)")
+    note(f"{found}; they will not be found")
+
+
+def weigh(vocabulary: SearchVocabulary, alpha: float, beta: float, sentence: bool) -> Language:
+    """A vocabulary with weights; see BeamSearch."""
+    if not (alpha >= 0 and math.isfinite(alpha) and math.isfinite(beta)):
+        raise DecodingError(f"alpha {alpha}, beta {beta}: alpha must be 0 or more, and both must be finite")
+    model, tree, prices = vocabulary.model, vocabulary.tree, vocabulary.prices
+    if model is None:
+        rules = Rules(NONE, 0.0, 0.0, 0, 1.0, 1.0, vocabulary.closed, EMPTY, -1)
+        return Language(NO_TABLES, tree, prices, rules)
+    unknown_look = 1.0
+    if vocabulary.kind == WORDS:
+        scores = np.float32(alpha) * model.tables.unigrams + prices
+        tree = tree.copy()
+        look_ahead(tree, scores)
+        unknown_look = float(np.exp(scores[model.unknown]))
+    rules = Rules(
+        kind=vocabulary.kind,
+        alpha=float(alpha),
+        beta=float(beta),
+        unknown=model.unknown,
+        unknown_look=unknown_look,
+        ceiling=math.exp(beta + max(0.0, float(prices.max()))),
+        closed=vocabulary.closed,
+        first=model.first_state if sentence else EMPTY,
+        last=model.end if sentence else -1,
+    )
+    return Language(model.tables, tree, prices, rules)

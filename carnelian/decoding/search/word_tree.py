@@ -1,0 +1,82 @@
+"""The words of a language model as one tree of bytes, so that the start of a word tells what it may become."""
+
+from collections.abc import Sequence
+
+import numba
+import numpy as np
+
+from carnelian.jit import inlined
+
+NODE = np.dtype(
+    [
+        ("first", np.int32),  # its children are the nodes from here to the `first` of the node after it
+        ("word", np.int32),  # the word that ends here, or -1
+        ("look", np.float32),  # what the search makes of the best word at or below it
+        ("byte", np.uint8),  # the byte that leads to it, of the word in UTF-8
+    ],
+    align=True,
+)
+
+
+def build_tree(words: Sequence[str], numbers: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+    """The tree of some words: (N + 1,) NODE records, breadth first, the root first and one past the end to close.
+
+    The children of a node lie side by side, sorted by byte. `numbers` (the words' positions unless given) are what
+    `word` says where they end. Empty words are left out; of equal words the last counts. `look` is 1 everywhere.
+    """
+    encoded = [word.encode() for word in words]
+    order = sorted((index for index, word in enumerate(encoded) if word), key=encoded.__getitem__)
+    ends = np.cumsum([0, *(len(encoded[index]) for index in order)])
+    spelled = np.frombuffer(b"".join(encoded[index] for index in order), np.uint8)
+    picked = np.arange(len(words)) if numbers is None else np.asarray(numbers)
+    return _build(spelled, ends, picked[order].astype(np.int32))
+
+
+@numba.njit(cache=True, nogil=True)
+def _build(spelled, ends, numbers):
+    """The tree of sorted words; word i is spelled[ends[i] : ends[i + 1]].
+
+    Every node stands for the words `low` to `high`, which share their first `depth` bytes.
+    """
+    size = len(spelled) + 1
+    tree = np.empty(size + 1, NODE)
+    low, high, depth = np.zeros(size, np.int32), np.zeros(size, np.int32), np.zeros(size, np.int32)
+    high[0] = len(numbers)
+    tree[0].byte = 0
+    nodes, node = 1, 0
+    while node < nodes:
+        tree[node].first, tree[node].word, tree[node].look = nodes, -1, 1.0
+        current = low[node]
+        while current < high[node] and ends[current] + depth[node] == ends[current + 1]:
+            tree[node].word = numbers[current]
+            current += 1
+        while current < high[node]:
+            letter = spelled[ends[current] + depth[node]]
+            low[nodes], depth[nodes], tree[nodes].byte = current, depth[node] + 1, letter
+            while current < high[node] and spelled[ends[current] + depth[node]] == letter:
+                current += 1
+            high[nodes] = current
+            nodes += 1
+        node += 1
+    tree[nodes].first, tree[nodes].word, tree[nodes].look, tree[nodes].byte = nodes, -1, 0.0, 0
+    return tree[: nodes + 1].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def look_ahead(tree, scores):
+    """Sets each node's `look` to exp of the highest score of a word that ends at it or below it."""
+    for node in range(len(tree) - 2, -1, -1):  # children come after their parents
+        word = tree[node].word
+        best = np.float32(np.exp(scores[word])) if word >= 0 else np.float32(0.0)
+        for child in range(tree[node].first, tree[node + 1].first):
+            best = max(best, tree[child].look)
+        tree[node].look = best
+
+
+@inlined
+def child_of(tree, node, letter):
+    """The node that a byte leads to from a node, or -1."""
+    for child in range(tree[node].first, tree[node + 1].first):
+        if tree[child].byte == letter:
+            return child
+    return -1

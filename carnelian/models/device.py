@@ -1,0 +1,20 @@
+"""The device to compute on."""
+
+import torch
+
+from carnelian.errors import CarnelianError
+
+
+def choose_device(device: str = "") -> str:
+    """Returns the named device, or by default "cuda" where there is a GPU and else "cpu". Raises CarnelianError if it is absent."""
+    if not device:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or not (number or "0").isdigit():
+        raise CarnelianError(f'device "{device}": no such device. Known: cpu, cuda, cuda:N')
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise CarnelianError(
+            f'device "{device}": torch finds {count} CUDA devices on this machine. Use cpu, or leave the device out'
+        )
+    return device

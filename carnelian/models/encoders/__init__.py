@@ -1,0 +1,1 @@
+"""Encoders: features to encoded channels; one file for each paper."""

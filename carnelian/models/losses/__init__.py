@@ -1,0 +1,1 @@
+"""The losses that an acoustic model is trained by."""

@@ -1,0 +1,346 @@
+"""ARPA files, the text form of n-gram models: read (plain or gzip) and written. Values in them are base-10 logarithms."""
+
+import gzip
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numba import njit
+
+from carnelian.errors import LanguageModelError
+from carnelian.files import written
+from carnelian.ngram.counts import word_hash, word_slot
+from carnelian.ngram.hashed import LN10
+from carnelian.ngram.model import NGram, NGramBlock, NGramBuilder
+
+LOG10_ZERO = 99.0  # written for a logarithm of nothing
+STRIDE = 16  # bytes copied at once
+NUMBER_ROOM = 64  # bytes that surely hold a number
+DIGITS = np.array([list(f"{number:04}".encode()) for number in range(10_000)], np.uint8)
+NUMBER, WORD, LINE, POSITIVE, END = 1, 2, 3, 4, 5  # what can be wrong with a line
+WRONG = {
+    NUMBER: "found no number where a logarithm should stand",
+    WORD: "found a word that is not among the 1-grams",
+    LINE: "found a line with too few or too many words",
+    POSITIVE: "found a log-probability above 0",
+    END: "the file ends in the middle of this section",
+}
+
+
+@njit(cache=True)
+def _number(data, place):
+    """A decimal number (with exponent, or inf) at a place, and the place after it; the place is -1 if there is none."""
+    sign, digits, value, exponent = 1.0, 0, 0.0, 0
+    if data[place] == 45 or data[place] == 43:
+        sign = -1.0 if data[place] == 45 else 1.0
+        place += 1
+    if data[place] | 32 == 105 and data[place + 1] | 32 == 110 and data[place + 2] | 32 == 102:
+        return sign * np.inf, place + 3
+    point = False
+    while 48 <= data[place] <= 57 or (data[place] == 46 and not point):
+        if data[place] == 46:
+            point = True
+        else:
+            value = value * 10 + (data[place] - 48)
+            digits += 1
+            exponent -= point
+        place += 1
+    if digits == 0:
+        return 0.0, -1
+    if data[place] | 32 == 101:
+        place += 1
+        negative = data[place] == 45
+        if negative or data[place] == 43:
+            place += 1
+        if not 48 <= data[place] <= 57:
+            return 0.0, -1
+        power = 0
+        while 48 <= data[place] <= 57:
+            power = min(power * 10 + (data[place] - 48), 9999)
+            place += 1
+        exponent += -power if negative else power
+    if exponent < 0:
+        value /= 10.0**-exponent
+    elif exponent > 0:
+        value *= 10.0**exponent
+    if not (data[place] == 32 or data[place] == 9 or data[place] == 10 or data[place] == 13):
+        return 0.0, -1
+    return sign * value, place
+
+
+@njit(cache=True)
+def _blank(data, place):
+    """The place after spaces and tabs."""
+    while data[place] == 32 or data[place] == 9 or data[place] == 13:
+        place += 1
+    return place
+
+
+@njit(cache=True)
+def _section(data, place, order, keys, numbers, words, probabilities, backoffs, spans):
+    """Read the lines of one section; gives the place after them, how many are whole, and what is wrong with the next.
+
+    keys, numbers: hash table from words to their numbers, filled by the section of 1-grams, which also fills
+    spans (M, 2) with the places of its words; words: (M, n) int32.
+    """
+    for row in range(words.shape[0]):
+        place = _blank(data, place)
+        while data[place] == 10:
+            place = _blank(data, place + 1)
+        if data[place] == 0:
+            return place, row, END
+        if data[place] == 92:
+            return place, row, LINE
+        begin = place
+        value, place = _number(data, place)
+        if place < 0:
+            return begin, row, NUMBER
+        if value > 0:
+            return begin, row, POSITIVE
+        probabilities[row] = value
+        for column in range(order):
+            place = _blank(data, place)
+            if data[place] <= 32:
+                return begin, row, END if data[place] == 0 or data[place + 1] == 0 else LINE
+            first = place
+            key, place = word_hash(data, place)
+            slot = word_slot(keys, key)
+            if order == 1:
+                if keys[slot] != 0:
+                    return begin, row, WORD
+                keys[slot] = key
+                numbers[slot] = row
+                spans[row, 0] = first
+                spans[row, 1] = place
+            elif keys[slot] == 0:
+                return begin, row, END if data[place] == 0 else WORD
+            words[row, column] = numbers[slot]
+        place = _blank(data, place)
+        backoffs[row] = 0.0
+        if data[place] > 32:
+            backoffs[row], place = _number(data, place)
+            if place < 0:
+                return begin, row, NUMBER
+            place = _blank(data, place)
+        if data[place] == 0:
+            return place, row, END
+        if data[place] != 10:
+            return begin, row, LINE
+        place += 1
+    return place, words.shape[0], 0
+
+
+class _Reader:
+    """An ARPA file in memory, and how far it has been read."""
+
+    def __init__(self, path: str | Path):
+        self.path = path
+        try:
+            raw = Path(path).read_bytes()
+            if raw[:2] == b"\x1f\x8b":
+                raw = gzip.decompress(raw)
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise LanguageModelError(f"{path}: the gzip file is cut or damaged ({error}). Copy it again") from None
+        except OSError as error:
+            raise LanguageModelError(f"{path}: cannot be read ({error.strerror}). Give an ARPA file") from None
+        self.data = np.frombuffer(raw + b"\n\0\0\0", np.uint8)
+        self.raw = raw
+        self.place = 0
+
+    def fail(self, place: int, what: str) -> LanguageModelError:
+        line = self.raw.count(b"\n", 0, place) + 1
+        return LanguageModelError(f"{self.path}:{line}: {what}. Give a whole ARPA file")
+
+    def counts(self) -> list[int]:
+        """The numbers of n-grams that the header announces."""
+        begin = self.raw.find(b"\\data\\")
+        if begin < 0:
+            raise self.fail(0, r"found no \data\ line, so this is not an ARPA file")
+        first = re.search(rb"^\\1-grams:[ \t\r]*$", self.raw[begin:], re.M)
+        if not first:
+            raise self.fail(len(self.raw), r"found no \1-grams: section")
+        counts: list[int] = []
+        place = begin + 6
+        for line in self.raw[place : begin + first.start()].splitlines(keepends=True):
+            match = re.fullmatch(rb"ngram\s+(\d+)\s*=\s*(\d+)\s*", line)
+            if line.strip() and not (match and int(match[1]) == len(counts) + 1):
+                raise self.fail(place, f'expected "ngram {len(counts) + 1}=..." in the header')
+            if match:
+                counts.append(int(match[2]))
+            place += len(line)
+        if not counts or counts[0] == 0 or sum(counts) * 4 > len(self.raw):
+            raise self.fail(begin, "the header's counts do not fit the file")
+        return counts
+
+    def heading(self, name: str) -> None:
+        r"""Go past a section's title, such as \2-grams: or \end\."""
+        match = re.compile(rb"\s*" + re.escape(f"\\{name}".encode()) + rb"[ \t\r]*(\n|$)").match(self.raw, self.place)
+        if not match:
+            rest = self.raw[self.place :].lstrip()[:1]
+            kinds = {b"": "the file's end", b"\\": "another section"}
+            found = kinds.get(rest, "more n-grams than the header announces")
+            raise self.fail(self.place, f"expected \\{name}, found {found}")
+        self.place = match.end()
+
+
+def _lower(words: list[str]) -> tuple[list[str], np.ndarray]:
+    """The words in lower case, each once, and for each given word the number of its lower-case form."""
+    index: dict[str, int] = {}
+    numbers = [index.setdefault(word if word in ("<s>", "</s>") else word.lower(), len(index)) for word in words]
+    return list(index), np.array(numbers, np.int32)
+
+
+def read_arpa(path: str | Path, *, lower_case: bool = False) -> NGram:
+    """A model from an ARPA file, plain or gzip, of any order.
+
+    lower_case: fold the words to lower case (OpenSLR-11's models are upper case); of words that become one the more
+    probable counts. Back-offs that are missing are 0, a missing <unk> gets log10 -100 as in KenLM.
+    """
+    reader = _Reader(path)
+    counts = reader.counts()
+    size = 1 << math.ceil(math.log2(counts[0] * 2 + 2))
+    keys, numbers = np.zeros(size, np.uint64), np.zeros(size, np.int32)
+    spans = np.zeros((counts[0], 2), np.int64)
+    builder, remap = None, None
+    reader.place = reader.raw.index(b"\\1-grams:")
+    for order, count in enumerate(counts, 1):
+        reader.heading(f"{order}-grams:")
+        words = np.zeros((count, order), np.int32)
+        probabilities, backoffs = np.zeros(count), np.zeros(count)
+        place, done, wrong = _section(
+            reader.data, reader.place, order, keys, numbers, words, probabilities, backoffs, spans
+        )
+        if wrong:
+            section = f"{WRONG[wrong]} (\\{order}-grams:, {done} of {count} read)"
+            if wrong == WORD and order == 1:
+                section = "found a word that is among the 1-grams twice"
+            raise reader.fail(place, section)
+        reader.place = place
+        probabilities = np.maximum(probabilities, -1e30) * LN10
+        backoffs = np.maximum(backoffs, -1e30) * LN10
+        if builder is None:
+            found = _decode(reader, spans)
+            if lower_case:
+                found, remap = _lower(found)
+                merged, first = np.full(len(found), -np.inf), np.full(len(found), -np.inf)
+                np.maximum.at(merged, remap, probabilities)
+                np.maximum.at(first, remap, np.where(probabilities == merged[remap], backoffs, -np.inf))
+                probabilities, backoffs = merged, first
+            builder = NGramBuilder(found, probabilities, backoffs, sum(counts[1:]))
+        else:
+            builder.add(words if remap is None else remap[words], probabilities, backoffs)
+    reader.heading("end\\")
+    assert builder is not None
+    return builder.finish()
+
+
+def _decode(reader: _Reader, spans: np.ndarray) -> list[str]:
+    """The words that stand at these places."""
+    words = [reader.raw[begin:end] for begin, end in spans.tolist()]
+    try:
+        return b"\n".join(words).decode().split("\n")
+    except UnicodeDecodeError:
+        for (begin, _), word in zip(spans.tolist(), words):
+            try:
+                word.decode()
+            except UnicodeDecodeError as error:
+                what = (
+                    f"byte 0x{word[error.start]:02x} is not UTF-8; it looks like Latin-1 ({word.decode('latin-1')!r})"
+                )
+                raise reader.fail(begin, f"{what}, which iconv -f latin1 -t utf-8 turns into UTF-8") from None
+        raise
+
+
+@njit(cache=True)
+def _put_number(out, place, value):
+    """Write a number with up to seven decimals, without zeros at its end; gives the place after it."""
+    if value < 0:
+        out[place] = 45
+        place += 1
+        value = -value
+    scaled = np.int64(value * 10_000_000 + 0.5)
+    whole, rest = scaled // 10_000_000, scaled % 10_000_000 * 10
+    digits, limit = 1, 10
+    while whole >= limit:
+        digits += 1
+        limit *= 10
+    for index in range(digits - 1, -1, -1):
+        out[place + index] = 48 + whole % 10
+        whole //= 10
+    place += digits
+    if rest:
+        out[place] = 46
+        out[place + 1 : place + 5] = DIGITS[rest // 10_000]
+        out[place + 5 : place + 9] = DIGITS[rest % 10_000]
+        place += 8
+        while out[place - 1] == 48:
+            place -= 1
+    return place
+
+
+@njit(cache=True)
+def _put_lines(out, text, begins, block, row, with_backoffs):
+    """Write n-grams from a row of the block on as lines, until `out` is full; gives the next row and the bytes written.
+
+    begins: where each word stands in the text, which has a gap of `STRIDE` bytes at its end.
+    """
+    words, probabilities, backoffs = block
+    place = 0
+    order = words.shape[1]
+    while row < words.shape[0]:
+        line = place
+        if place + 2 * NUMBER_ROOM > out.shape[0]:
+            break
+        place = _put_number(out, place, probabilities[row])
+        out[place] = 9
+        place += 1
+        for column in range(order):
+            begin = begins[words[row, column]]
+            length = begins[words[row, column] + 1] - begin  # with the newline that ends it
+            if place + length + STRIDE + NUMBER_ROOM > out.shape[0]:
+                return row, line
+            for step in range(0, length, STRIDE):
+                for index in range(STRIDE):  # a fixed length, which becomes one instruction; too much is written over
+                    out[place + step + index] = text[begin + step + index]
+            place += length
+            out[place - 1] = 32 if column < order - 1 else 9
+        if with_backoffs:
+            place = _put_number(out, place, backoffs[row])
+            place += 1
+        out[place - 1] = 10
+        row += 1
+    return row, place
+
+
+def write_arpa(
+    path: str | Path, text: np.ndarray, sizes: Sequence[int], blocks: Callable[[int], Iterable[NGramBlock]]
+) -> None:
+    """Write an ARPA file (gzip where the name ends in .gz), whole or not at all.
+
+    text: the words as `NGram.text` has them; sizes: how many n-grams there are of each length; blocks(n): those of n words.
+    """
+    text = np.append(text, np.full(1 + STRIDE, 10, np.uint8))
+    begins = np.append(0, np.flatnonzero(text[: len(text) - STRIDE] == 10) + 1)
+    out = np.empty(max(1 << 20, len(sizes) * (2 * STRIDE + int(np.diff(begins).max()))), np.uint8)
+    with written(path, "wb", force=False) as plain, packed(plain, path) as file:
+        header = "".join(f"ngram {order}={size}\n" for order, size in enumerate(sizes, 1))
+        file.write(f"\\data\\\n{header}".encode())
+        for order in range(1, len(sizes) + 1):
+            file.write(f"\n\\{order}-grams:\n".encode())
+            for block in blocks(order):
+                probabilities = np.maximum(block.probabilities / LN10, -LOG10_ZERO)
+                backoffs = np.maximum(block.backoffs / LN10, -LOG10_ZERO)
+                in_log10, row = NGramBlock(block.words, probabilities, backoffs), 0
+                while row < len(block.words):
+                    row, used = _put_lines(out, text, begins, in_log10, row, order < len(sizes))
+                    file.write(out[:used].data)
+        file.write(b"\n\\end\\\n")
+
+
+def packed(file: IO[bytes], path: str | Path) -> AbstractContextManager:
+    """The file itself, or one that packs what is written to it where the path ends in .gz."""
+    return gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6) if str(path).endswith(".gz") else nullcontext(file)

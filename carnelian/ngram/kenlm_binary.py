@@ -1,0 +1,200 @@
+"""KenLM's binaries (format version 5), read without KenLM. The hash tables of its "probing" models are asked where they lie
+in the file; its tries, quantized and with compressed pointers too, become arrays.
+
+Places and sizes as in KenLM's lm/binary_format.cc, vocab.cc, search_hashed.hh, trie.cc, bhiksha.cc and quantize.cc.
+"""
+
+import mmap
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from carnelian.errors import LanguageModelError
+from carnelian.ngram.hashed import HIGHEST_ORDER, LN10, MIDDLE_ORDERS, hashed_tables
+from carnelian.ngram.model import EMPTY, STATE, NGram, NGramBlock, NGramBuilder, Tables, empty_arcs
+
+KENLM_MAGIC = b"mmap lm http://kheafield.com/code"
+OPENING = struct.pack("<56s3f3IQ", KENLM_MAGIC + b" format version 5\n", 0.0, 1.0, -0.5, 1, 0xFFFFFFFF, 0, 1)
+FIXED = struct.Struct("<B3xfIB3xI")  # order, places per n-gram in a hash table, kind, whether words follow, version
+KENLM_TYPES = ("probing", "rest costs", "trie", "quantized trie", "compressed trie", "quantized and compressed trie")
+VALUES = np.dtype([("probability", "<f4"), ("backoff", "<f4")])
+UNIGRAM = np.dtype([("probability", "<f4"), ("backoff", "<f4"), ("next", "<u8")])
+SIGN = np.uint32(1 << 31)
+LARGEST_LOG10 = 1e30  # log10 beyond this is no value of a model
+
+
+def read_kenlm(path: str | Path) -> NGram:
+    """A model from a KenLM binary; of one with hash tables only what is asked for is read.
+
+    Raises LanguageModelError for a file that is cut, of another version, with rest costs, or without its words.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            # copy on write: the arrays count as writable, which is the type compiled code is cached for
+            data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
+        return _Binary(path, data).model()
+    except UnicodeDecodeError:
+        raise LanguageModelError(f"{path}: its words are not UTF-8. Build it again from an ARPA file that is") from None
+    except (ValueError, IndexError, OverflowError, MemoryError, struct.error):
+        raise LanguageModelError(f"{path}: not a whole KenLM binary. Build or copy it again") from None
+
+
+class _Binary:
+    """A binary's bytes, gone through from front to back: `place` is where the next part begins."""
+
+    def __init__(self, path: str | Path, data: np.ndarray):
+        self.data = data
+        if data[: len(OPENING)].tobytes() != OPENING:
+            raise LanguageModelError(
+                f"{path}: a KenLM binary of another version than 5, or that was not finished. Build it again"
+            )
+        order, self.places_each, self.kind, has_words, _ = FIXED.unpack_from(data.data, len(OPENING))
+        place = len(OPENING) + FIXED.size
+        self.counts = [int(count) for count in np.frombuffer(data, "<u8", order, place)]
+        self.place = -(-(place + 8 * order) // 8) * 8
+        if order < 2 or self.kind >= len(KENLM_TYPES) or sum(self.counts) > len(data) * 8:
+            raise ValueError("header")
+        if KENLM_TYPES[self.kind] == "rest costs" or not has_words:
+            lack = "without its words" if not has_words else "with rest costs"
+            raise LanguageModelError(f"{path}: a KenLM binary {lack}. Build it again, without options that do so")
+
+    def model(self) -> NGram:
+        return self.probing() if KENLM_TYPES[self.kind] == "probing" else self.trie()
+
+    def take(self, count: int, dtype: np.dtype | str) -> np.ndarray:
+        """The next values."""
+        values = np.frombuffer(self.data, dtype, count, self.place)
+        self.place += values.nbytes
+        return values
+
+    def words(self, count: int) -> list[str]:
+        """The words, which stand at the end."""
+        words = self.data[self.place :].tobytes().decode().split("\0")[:-1]
+        if len(words) != count or words[0] != "<unk>" or any("\n" in word for word in words):
+            raise ValueError("words")
+        return words
+
+    def places(self, count: int) -> int:
+        """Places in the hash table of so many n-grams."""
+        return max(count + 1, int(np.float32(self.places_each) * np.float32(count)))
+
+    def probing(self) -> NGram:
+        """A model in hash tables."""
+        _, known = self.take(2, "<u4").tolist()
+        self.place += 12 * self.places(self.counts[0])  # from hashes of words to their numbers
+        unigrams = self.take(self.counts[0] + 1, VALUES)[:known]
+        starts = np.cumsum([0, *map(self.places, self.counts[1:-1])])
+        middle = self.take(int(starts[-1]), MIDDLE_ORDERS)
+        longest = self.take(self.places(self.counts[-1]), HIGHEST_ORDER)
+        words = self.words(known)
+        states = np.zeros(known, STATE)
+        states["backoff"], states["shorter"] = natural(unigrams["backoff"]), EMPTY
+        probabilities = -np.abs(natural(unigrams["probability"]))  # the sign tells KenLM something else
+        tables = Tables(probabilities, empty_arcs(0), states, hashed_tables(middle, starts, longest))
+        index = {word: number for number, word in enumerate(words)}
+        text = np.frombuffer("\n".join(words).encode(), np.uint8)
+        counts = (known, *self.counts[1:])
+        return NGram(tables, text, counts, 0, index.get("<s>", -1), index.get("</s>", -1))
+
+    def trie(self) -> NGram:
+        """A model in a trie, as arrays."""
+        known = int(self.take(1, "<u8")[0]) + 1
+        self.place += 8 * self.counts[0]  # hashes of words
+        if known != self.counts[0]:
+            raise ValueError("words")
+        first, *longer = self.blocks()
+        builder = NGramBuilder(self.words(known), first.probabilities, first.backoffs, sum(self.counts[1:]))
+        for block in longer:
+            builder.add(*block)
+        return builder.finish()
+
+    def blocks(self) -> Iterator[NGramBlock]:
+        """The n-grams of each length. In the trie the last word comes first, and what stands before it are its children."""
+        bins = self.bins() if "quantized" in KENLM_TYPES[self.kind] else None
+        known, longest = self.counts[0], len(self.counts)
+        unigrams = self.take(known + 2, UNIGRAM)[: known + 1]
+        rows = np.arange(known, dtype=np.int32)[:, None]
+        yield NGramBlock(rows, natural(unigrams["probability"][:-1]), natural(unigrams["backoff"][:-1]))
+        children = unigrams["next"]
+        most = int(self.data[self.place + 1]) if "compressed" in KENLM_TYPES[self.kind] and longest > 2 else None
+        for order, count in enumerate(self.counts[1:], 2):
+            high, low_bits = self.pointers(count + 1, self.counts[order], most) if order < longest else (None, 0)
+            widths = [len(each).bit_length() - 1 for each in bins[order - 2]] if bins else [31, 32]
+            widths = widths[:1] if order == longest else widths
+            words, *codes, low = self.fields(count + 1, [known.bit_length(), *widths, low_bits])
+            words, codes = words[:-1], [each[:-1] for each in codes]
+            sizes: np.ndarray = np.diff(children.astype(np.int64))
+            if np.any(sizes < 0) or sizes.sum() != count or np.any(words >= known):
+                raise ValueError("trie")
+            rows = np.column_stack([np.repeat(rows, sizes, axis=0), words.astype(np.int32)])
+            if bins:
+                values = [each[code] for each, code in zip(bins[order - 2], codes)][::-1]
+            else:
+                values = [code.astype(np.uint32) for code in codes]
+                values = [each.view(np.float32) for each in (values[0] | SIGN, *values[1:])]
+            backoffs = values[1] if order < longest else np.zeros(count, np.float32)
+            yield NGramBlock(rows[:, ::-1], natural(values[0]), natural(backoffs))
+            children = low if high is None else low | high << np.uint64(low_bits)
+
+    def bins(self) -> list[list[np.ndarray]]:
+        """What the codes of a quantized trie stand for, log10: of back-offs and probabilities of each length from 2 on."""
+        _, probability_bits, backoff_bits = self.take(8, "u1")[:3].tolist()
+        found = []
+        for _ in self.counts[2:]:
+            probabilities = self.take(1 << probability_bits, "<f4")
+            found.append([self.take(1 << backoff_bits, "<f4"), probabilities])
+        return [*found, [self.take(1 << probability_bits, "<f4")]]
+
+    def pointers(self, rows: int, highest: int, most: int | None) -> tuple[np.ndarray | None, int]:
+        """Of pointers up to `highest`: the high bits of each row's, if they stand apart, and how many low bits there are.
+
+        At most so many bits stand apart, as many as save the most room: then a list says from which row on they are one more.
+        """
+        bits = highest.bit_length()
+        if most is None:
+            return None, bits
+        _, apart = min(((highest >> (bits - chop)) * 64 - rows * chop, chop) for chop in range(min(bits, most) + 1))
+        begin = self.place
+        self.place = -(-begin // 8) * 8 + 8
+        grows = self.take((highest >> (bits - apart)) + 1, "<u8")
+        self.place = begin + 8 + grows.nbytes + 7
+        high = np.searchsorted(grows, np.arange(rows, dtype=np.uint64), "right") - 1
+        return high.astype(np.uint64), bits - apart
+
+    def fields(self, rows: int, widths: list[int]) -> list[np.ndarray]:
+        """The fields of the next rows, each (rows,) uint64; they lie bit by bit beside one another."""
+        total = sum(widths)
+        end = self.place + (rows * total + 7) // 8 + 8
+        if end > len(self.data):
+            raise ValueError("size")
+        bit = 8 * self.place
+        found = []
+        for width in widths:
+            found.append(_bits(self.data, bit, total, rows, width))
+            bit += width
+        self.place = end
+        return found
+
+
+def natural(values: np.ndarray) -> np.ndarray:
+    """Natural logarithms from those to base 10."""
+    if not np.all(np.abs(values) < LARGEST_LOG10):
+        raise ValueError("value")
+    return values * LN10
+
+
+@njit(cache=True)
+def _bits(data, first, stride, count, width):
+    """`count` numbers of `width` bits (at most 57), `stride` bits apart, the first at bit `first`: (count,) uint64."""
+    values = np.zeros(count, np.uint64)
+    mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
+    for index in range(count):
+        bit = first + index * stride
+        value = np.uint64(0)
+        for byte in range((bit & 7) + width + 7 >> 3):
+            value |= np.uint64(data[(bit >> 3) + byte]) << np.uint64(8 * byte)
+        values[index] = (value >> np.uint64(bit & 7)) & mask
+    return values

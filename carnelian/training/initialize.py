@@ -1,0 +1,149 @@
+"""Beginning from an earlier model, as a recipe's table [initialize] says: which parts are taken, held still, or moved more slowly."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from carnelian import console
+from carnelian.checkpoint import Checkpoint, load_checkpoint, load_weights
+from carnelian.data.alphabet import Alphabet, make_alphabet
+from carnelian.errors import CheckpointError, RecipeError
+from carnelian.recipe import Recipe, call, did_you_mean
+
+PARTS = ("features", "encoder", "head", "criterion")
+
+
+@dataclass(frozen=True)
+class Initialization:
+    """The table [initialize].
+
+    `parts` are taken from the checkpoint. Those of `freeze` are held still, norms' statistics too, until step `unfreeze` (0: for
+    ever). `rates` are factors on the learning rate by part. With another alphabet, `copy_shared_symbols` keeps the head's weights of the symbols
+    that both have. `other_features` lets the front end differ from the one that the checkpoint was trained with.
+    """
+
+    checkpoint: str = ""
+    parts: list[str] = field(default_factory=lambda: list(PARTS))
+    freeze: list[str] = field(default_factory=list)
+    unfreeze: int = 0
+    rates: dict[str, float] = field(default_factory=dict)
+    copy_shared_symbols: bool = True
+    other_features: bool = False
+
+
+def read_initialization(recipe: Recipe) -> tuple[Initialization, Checkpoint | None, Recipe]:
+    """The table [initialize], the checkpoint it names, and the recipe with the tables it leaves to that checkpoint."""
+    config = call(Initialization, recipe.get("initialize", {}), where="initialize", name="initialize")
+    for key, names in (("parts", config.parts), ("freeze", config.freeze), ("rates", config.rates)):
+        for name in names:
+            if name not in PARTS:
+                raise RecipeError(f"[initialize] {key}: no part is called '{name}'.{did_you_mean(name, PARTS)}")
+    for name, rate in config.rates.items():
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or rate < 0:
+            raise RecipeError(f"[initialize] rates: {name} = {rate}. Expected a number, 0 or above")
+    if config.unfreeze and not config.freeze:
+        raise RecipeError(
+            '[initialize] unfreeze: there is nothing to unfreeze. Name parts in freeze, such as ["encoder"]'
+        )
+    if {"encoder", "head"} <= set(config.freeze):
+        raise RecipeError("[initialize] freeze: encoder and head together leave nothing to train. Take one away")
+    if not config.checkpoint:
+        return config, None, recipe
+    checkpoint = load_checkpoint(config.checkpoint)
+    theirs: Recipe = {**checkpoint.recipe, "alphabet": list(checkpoint.alphabet.symbols)}
+    taken: Recipe = {
+        key: theirs[key]
+        for key in ("features", "encoder", "criterion", "alphabet")
+        if key in theirs and key not in recipe
+    }
+    recipe = {**recipe, **taken}
+    check_features(config, checkpoint.recipe.get("features", {}), recipe.get("features", {}))
+    criteria = [each.get("criterion", {"name": "ctc"}).get("name") for each in (theirs, recipe)]
+    if criteria[0] != criteria[1] and {"head", "criterion"} & set(config.parts):
+        raise RecipeError(
+            f'[criterion] name = "{criteria[1]}": {config.checkpoint} was trained with {criteria[0]}, whose head does not fit. '
+            'Set [initialize] parts = ["features", "encoder"]'
+        )
+    return config, checkpoint, recipe
+
+
+def choose_alphabet(recipe: Recipe, pretrained: Checkpoint | None) -> Alphabet:
+    """The alphabet of a recipe; with the checkpoint's symbols it is the checkpoint's, whose word pieces have their own model."""
+    if pretrained and recipe["alphabet"] == list(pretrained.alphabet.symbols):
+        return pretrained.alphabet
+    return make_alphabet(recipe["alphabet"])
+
+
+def check_features(config: Initialization, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """RecipeError where the front end is another than the checkpoint's, and the recipe does not say that this is meant."""
+    theirs, ours = ({"name": "log_mel", "sample_rate": 16_000, **table} for table in (theirs, ours))
+    differing = [key for key in sorted(theirs.keys() | ours.keys()) if theirs.get(key) != ours.get(key)]
+    if differing and not config.other_features and ("features" in config.parts or "encoder" in config.parts):
+        key = "sample_rate" if "sample_rate" in differing else differing[0]
+        raise RecipeError(
+            f"[features] {key} = {ours.get(key)}: {config.checkpoint} was trained with {theirs.get(key)}. Take [features] out of "
+            "the recipe (recordings are resampled to the model's rate), or set [initialize] other_features = true"
+        )
+
+
+def load_parts(model: nn.Module, alphabet: Alphabet, checkpoint: Checkpoint, config: Initialization) -> None:
+    """Puts the parts of the checkpoint that are asked for into the model; CheckpointError where they do not fit."""
+    for part in config.parts:
+        module, prefix = getattr(model, part), f"{part}."
+        weights = {
+            name.removeprefix(prefix): tensor for name, tensor in checkpoint.weights.items() if name.startswith(prefix)
+        }
+        if part == "criterion" and alphabet != checkpoint.alphabet:
+            continue  # what it learnt is of their symbols
+        if part == "head" and alphabet != checkpoint.alphabet:
+            weights = copy_shared_symbols(module, weights, alphabet, checkpoint.alphabet, config)
+        load_weights(module, weights, where=f"{config.checkpoint} ({part})")
+
+
+@torch.no_grad()
+def copy_shared_symbols(
+    head: nn.Module, weights: Mapping[str, Tensor], ours: Alphabet, theirs: Alphabet, config: Initialization
+) -> dict[str, Tensor]:
+    """The head's fresh weights, with the rows of the symbols in both alphabets, and the blank's, as they were in `weights`."""
+    fresh = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+    shared = [(ours.index[symbol], theirs.index[symbol]) for symbol in ours.symbols if symbol in theirs.index]
+    carried = len(shared) if config.copy_shared_symbols else 0
+    console.note(
+        f"{config.checkpoint}: another alphabet of {len(theirs)} symbols; the head for {len(ours)} is fresh"
+        + (f", but for {carried} symbols of both and the blank" if carried else "")
+    )
+    if not config.copy_shared_symbols:
+        return fresh
+    mine, old = (torch.tensor(rows) for rows in zip(*shared, (ours.blank, theirs.blank)))
+    for name, tensor in fresh.items():
+        if name not in weights or weights[name].shape[1:] != tensor.shape[1:]:
+            raise CheckpointError(
+                f"{config.checkpoint}: its head does not fit the encoder. Leave it out of [initialize] parts"
+            )
+        tensor[mine] = weights[name][old]
+    return fresh
+
+
+def parameter_groups(model: nn.Module, config: Initialization) -> list[dict[str, Any]]:
+    """The parameters for an optimizer, in groups with a `factor` on the learning rate where the parts differ in it."""
+    if not config.rates:
+        return [{"params": list(model.parameters())}]
+    groups = [
+        {"params": list(getattr(model, part).parameters()), "factor": float(config.rates.get(part, 1.0))}
+        for part in PARTS
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def freeze(model: nn.Module, config: Initialization, step: int) -> None:
+    """Makes the model ready to train from a step on: all its parts but those that are frozen then."""
+    frozen = config.freeze if not config.unfreeze or step < config.unfreeze else []
+    model.train()
+    for part in PARTS:
+        module = getattr(model, part)
+        module.requires_grad_(part not in frozen)
+        if part in frozen:
+            module.eval()
