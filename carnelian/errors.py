@@ -25,6 +25,10 @@ class LanguageModelError(CarnelianError):
     """A language model, or text for one, that cannot be used."""
 
 
+class ScoringError(CarnelianError):
+    """References or hypotheses that cannot be scored."""
+
+
 class DecodingError(CarnelianError):
     """Log-probabilities or search settings that make no sense together."""
 

@@ -112,10 +112,10 @@ def distance(words, costs):
             unlike = reference[r] != hypothesis[h - 1]
             best, count = diagonal + (substitution if unlike else 0), replaced + unlike
             diagonal, replaced = cost[h], substitutions[h]
-            if diagonal + deletion < best:
-                best, count = diagonal + deletion, replaced
             if cost[h - 1] + insertion < best:
                 best, count = cost[h - 1] + insertion, substitutions[h - 1]
+            if diagonal + deletion < best:
+                best, count = diagonal + deletion, replaced
             cost[h], substitutions[h] = best, count
     return cost[-1], substitutions[-1]
 
@@ -124,8 +124,8 @@ def distance(words, costs):
 def alignment(words, costs):
     """The steps (HIT, SUBSTITUTION, ...) of the cheapest alignment, uint8; Wagner and Fischer's dynamic programme.
 
-    Among equally cheap ones it takes, from the end backwards, a hit or substitution before a deletion before an
-    insertion. One byte is held per pair of words.
+    Among equally cheap ones it takes, from the end backwards, a hit or substitution before an insertion before
+    a deletion, as sclite does. One byte is held per pair of words.
     """
     reference, hypothesis = words
     substitution, deletion, insertion = costs
@@ -140,10 +140,10 @@ def alignment(words, costs):
             same = reference[r - 1] == hypothesis[h - 1]
             best, step = diagonal + (0 if same else substitution), HIT if same else SUBSTITUTION
             diagonal = cost[h]
-            if diagonal + deletion < best:
-                best, step = diagonal + deletion, DELETION
             if cost[h - 1] + insertion < best:
                 best, step = cost[h - 1] + insertion, INSERTION
+            if diagonal + deletion < best:
+                best, step = diagonal + deletion, DELETION
             cost[h], steps[r, h] = best, step
     path = np.empty(R + H, dtype=np.uint8)
     length, r, h = 0, R, H

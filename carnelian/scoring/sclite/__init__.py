@@ -1,0 +1,1 @@
+"""Scoring by the rules of NIST's sclite: its file formats, alternates, optionally deletable words, fragments, subsets."""
