@@ -27,7 +27,8 @@ def count_compounds(reference: Sequence[str], hypothesis: Sequence[str]) -> Erro
 def align_compounds(reference: Sequence[str], hypothesis: Sequence[str]) -> list[Edit]:
     """The fewest edits that turn the reference into the hypothesis; a matched compound is one hit, its parts spaced."""
     edits = []
-    steps = compound_path(*numbered(reference, hypothesis), joined_words(reference, hypothesis))
+    words, others = numbered(reference, hypothesis)
+    steps = compound_path(words, others, joined_words(reference, hypothesis))
     for r, past_r, h, past_h in steps:
         one, other = " ".join(reference[r:past_r]), " ".join(hypothesis[h:past_h])
         if past_r == r:
@@ -100,7 +101,8 @@ def compound_path(reference, hypothesis, compounds):
     path = np.empty((R + H, 4), dtype=np.int32)
     length, r, h = 0, R, H
     while r or h:
-        path[length] = back_r[r, h], r, back_h[r, h], h
+        path[length, 1], path[length, 3] = r, h
+        r, h = back_r[r, h], back_h[r, h]
+        path[length, 0], path[length, 2] = r, h
         length += 1
-        r, h = path[length - 1, 0], path[length - 1, 2]
     return path[:length][::-1]
