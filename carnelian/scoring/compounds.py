@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from carnelian.scoring.wer import DELETION, HIT, INSERTION, KINDS, SUBSTITUTION, Edit, Errors, numbered
+from carnelian.scoring.wer import DELETION, EDIT_KINDS, HIT, INSERTION, SUBSTITUTION, Edit, Errors, numbered
 
 
 def count_compounds(reference: Sequence[str], hypothesis: Sequence[str]) -> Errors:
@@ -32,12 +32,12 @@ def align_compounds(reference: Sequence[str], hypothesis: Sequence[str]) -> list
     for r, past_r, h, past_h in steps:
         one, other = " ".join(reference[r:past_r]), " ".join(hypothesis[h:past_h])
         if past_r == r:
-            edits.append(Edit(KINDS[INSERTION], None, other))
+            edits.append(Edit(EDIT_KINDS[INSERTION], None, other))
         elif past_h == h:
-            edits.append(Edit(KINDS[DELETION], one, None))
+            edits.append(Edit(EDIT_KINDS[DELETION], one, None))
         else:
             same = one == other or past_r - r + past_h - h > 2
-            edits.append(Edit(KINDS[HIT if same else SUBSTITUTION], one, other))
+            edits.append(Edit(EDIT_KINDS[HIT if same else SUBSTITUTION], one, other))
     return edits
 
 

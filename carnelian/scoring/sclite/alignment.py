@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numba import njit
 
-from carnelian.scoring.sclite.network import NULL, Item, NetworkWord, network
-from carnelian.scoring.wer import DELETION, HIT, INSERTION, KINDS, SCLITE, SUBSTITUTION, Edit, align
+from carnelian.scoring.sclite.network import NULL, NetworkItem, NetworkWord, network
+from carnelian.scoring.wer import DELETION, EDIT_KINDS, HIT, INSERTION, SCLITE, SUBSTITUTION, Edit, align_words
 
 NULL_COST, DELETABLE_COST, NULLS_COST = 0.001, 2.0, 1.0
 """Costs of passing a null word, of leaving out or adding a deletable word, of two null words in the place of each other."""
@@ -40,7 +40,7 @@ class ScliteRules:
             return text.encode().lower().decode()
         return text if self.case == "keep" else text.lower()
 
-    def marked(self, items: Iterable[Item]) -> list[Item]:
+    def marked(self, items: Iterable[NetworkItem]) -> list[NetworkItem]:
         """The items with deletable words and fragments marked as such."""
         return [
             self._marked(item) if isinstance(item, NetworkWord) else [self.marked(each) for each in item]
@@ -72,20 +72,20 @@ PLAIN_RULES = ScliteRules()
 """Every word as it stands, capitals folded: what sclite does without options."""
 
 
-def align_items(reference: Sequence[Item], hypothesis: Sequence[Item], rules: ScliteRules) -> list[Edit]:
+def align_items(reference: Sequence[NetworkItem], hypothesis: Sequence[NetworkItem], rules: ScliteRules) -> list[Edit]:
     """The edits between two parsed transcripts, as sclite chooses them among equally cheap ones.
 
     A deletable word that is missing, or is added, counts as a hit, as in sclite; its counterpart is "".
     """
     reference, hypothesis = rules.marked(reference), rules.marked(hypothesis)
     if not rules.time_mediated:
-        words = plain(reference, rules), plain(hypothesis, rules)
+        words = plain_words(reference, rules), plain_words(hypothesis, rules)
         if words[0] is not None and words[1] is not None:
-            return align(words[0], words[1], SCLITE)
+            return align_words(words[0], words[1], SCLITE)
     return align_networks(reference, hypothesis, rules)
 
 
-def plain(items: Sequence[Item], rules: ScliteRules) -> list[str] | None:
+def plain_words(items: Sequence[NetworkItem], rules: ScliteRules) -> list[str] | None:
     """The words (or characters) of a transcript without anything special, or None."""
     words = [item for item in items if isinstance(item, NetworkWord)]
     if len(words) < len(items) or any(word.deletable or word.fragment or word.text == NULL for word in words):
@@ -97,7 +97,9 @@ def plain(items: Sequence[Item], rules: ScliteRules) -> list[str] | None:
     return [word.text for word in words]
 
 
-def align_networks(reference: Sequence[Item], hypothesis: Sequence[Item], rules: ScliteRules) -> list[Edit]:
+def align_networks(
+    reference: Sequence[NetworkItem], hypothesis: Sequence[NetworkItem], rules: ScliteRules
+) -> list[Edit]:
     """The edits between two transcripts that have alternates, deletable words or fragments, or by their times."""
     networks = network(reference), network(hypothesis)
     if rules.characters:
@@ -116,17 +118,23 @@ def align_networks(reference: Sequence[Item], hypothesis: Sequence[Item], rules:
         if (kind == INSERTION or one.text == NULL) and (kind == DELETION or other.text == NULL):
             continue  # nothing beside nothing
         if kind == SUBSTITUTION:
-            edits.append(Edit(KINDS[HIT if same[r, h] else SUBSTITUTION], shown(one), shown(other)))
+            edits.append(Edit(EDIT_KINDS[HIT if same[r, h] else SUBSTITUTION], written_word(one), written_word(other)))
         elif kind == DELETION:
-            edits.append(Edit(KINDS[HIT], shown(one), "") if one.deletable else Edit(KINDS[kind], shown(one), None))
+            edits.append(
+                Edit(EDIT_KINDS[HIT], written_word(one), "")
+                if one.deletable
+                else Edit(EDIT_KINDS[kind], written_word(one), None)
+            )
         else:
             edits.append(
-                Edit(KINDS[HIT], "", shown(other)) if other.deletable else Edit(KINDS[kind], None, shown(other))
+                Edit(EDIT_KINDS[HIT], "", written_word(other))
+                if other.deletable
+                else Edit(EDIT_KINDS[kind], None, written_word(other))
             )
     return edits
 
 
-def shown(word: NetworkWord) -> str:
+def written_word(word: NetworkWord) -> str:
     """A word as it is written in transcripts."""
     return f"({word.text})" if word.deletable else word.text
 

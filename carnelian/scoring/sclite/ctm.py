@@ -7,7 +7,7 @@ from pathlib import Path
 
 from carnelian.errors import ScoringError
 from carnelian.files import written
-from carnelian.scoring.sclite.network import NULL, Item, NetworkWord, plain_word
+from carnelian.scoring.sclite.network import NULL, NetworkItem, NetworkWord, plain_word
 from carnelian.scoring.sclite.stm import numbered_lines
 
 ALTERNATES = re.compile(r"<ALT(_BEGIN|_END)?>", re.I)
@@ -80,14 +80,14 @@ def ctm_groups(words: Sequence[CtmWord]) -> list[list[CtmWord]]:
     return groups
 
 
-def ctm_items(groups: Iterable[Sequence[CtmWord]], folded) -> list[Item]:
+def ctm_items(groups: Iterable[Sequence[CtmWord]], folded) -> list[NetworkItem]:
     """The items of a network for such groups; `folded` is what case folding does to a word."""
-    items: list[Item] = []
+    items: list[NetworkItem] = []
     for group in groups:
         if not group[0].mark:
             items.append(timed(group[0], folded))
             continue
-        alternates: list[list[Item]] = []
+        alternates: list[list[NetworkItem]] = []
         for word in group:
             if word.mark in ("begin", "next"):
                 alternates.append([])

@@ -7,7 +7,7 @@ from carnelian.scoring.sclite.alignment import PLAIN_RULES, ScliteRules, align_i
 from carnelian.scoring.sclite.ctm import CtmWord, ctm_groups, ctm_items
 from carnelian.scoring.sclite.scorer import ScoredSegment, by_channel, refuse_unexpected
 
-PIECE = 50  # words, at least, in a piece
+PIECE_WORDS = 50  # words, at least, in a piece
 
 
 def score_ctm(
@@ -30,7 +30,7 @@ def common_pieces(
 ) -> Iterator[tuple[Sequence[CtmWord], Sequence[CtmWord]]]:
     """The words of a channel in pieces that end where both are silent."""
     while reference or words:
-        most = PIECE
+        most = PIECE_WORDS
         while (taken := CommonPause(reference, words).within(most)) is None:
             most *= 2
         yield reference[: taken[0]], words[: taken[1]]

@@ -35,7 +35,7 @@ class NetworkWord:
     fragment: bool = False
 
 
-Item: TypeAlias = "NetworkWord | list[list[Item]]"
+NetworkItem: TypeAlias = "NetworkWord | list[list[NetworkItem]]"
 """A word, or alternates: sequences of items of which any one may have been spoken."""
 
 
@@ -113,14 +113,14 @@ class WordNetwork:
         return arcs
 
 
-def network(items: Sequence[Item]) -> WordNetwork:
+def network(items: Sequence[NetworkItem]) -> WordNetwork:
     """The network of a transcript's items."""
     start, stop = Node(), Node()
     connect(start, stop if items else start, items)
     return WordNetwork(start, stop if items else start)
 
 
-def connect(source: Node, target: Node, items: Sequence[Item]) -> None:
+def connect(source: Node, target: Node, items: Sequence[NetworkItem]) -> None:
     """Adds arcs for the items between two nodes; where there are no items, the nodes must be one."""
     nodes = [source, *(Node() for _ in items[1:]), target]
     for item, left, right in zip(items, nodes, nodes[1:]):
@@ -133,12 +133,12 @@ def connect(source: Node, target: Node, items: Sequence[Item]) -> None:
                 connect(left, right, alternate)
 
 
-def parse_transcript(text: str) -> list[Item]:
+def parse_transcript(text: str) -> list[NetworkItem]:
     """The items of a transcript; alternates are written `{ a / b c / @ }`, tags behind a semicolon (`word;tag`) dropped.
 
     A word's last character, where it is an asterisk, is dropped as well (sclite's mark of mispronounced words).
     """
-    items: list[Item] = []
+    items: list[NetworkItem] = []
     position = 0
     while found := OUTSIDE.search(text, position):
         if found[0] == "{":
@@ -151,9 +151,9 @@ def parse_transcript(text: str) -> list[Item]:
     return items
 
 
-def parse_alternates(text: str, position: int) -> tuple[list[list[Item]], int]:
+def parse_alternates(text: str, position: int) -> tuple[list[list[NetworkItem]], int]:
     """The alternates after an opening brace, and the place behind the closing one."""
-    alternates: list[list[Item]] = [[]]
+    alternates: list[list[NetworkItem]] = [[]]
     while found := IN_ALTERNATES.search(text, position):
         position = found.end()
         if found[0] == "}":
@@ -179,7 +179,7 @@ def plain_word(token: str, start: float = 0.0, end: float = 0.0) -> NetworkWord:
     return NetworkWord(text, start, end)
 
 
-def first_reading(items: Iterable[Item]) -> list[NetworkWord]:
+def first_reading(items: Iterable[NetworkItem]) -> list[NetworkWord]:
     """The words of a transcript with the first of all alternates."""
     words: list[NetworkWord] = []
     for item in items:
