@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from carnelian.errors import RecipeError
+from carnelian.ranges import Range
 
 Recipe = dict[str, Any]
+#: numbers of a recipe are smaller, so that they fit wherever they go
+LARGEST_NUMBER = 2**53
 RECIPES = Path(__file__).parent / "recipes"
 
 #: keys of version 0.1 with their names of today, by table ("" is the top of the file); old recipes and checkpoints load through it
@@ -75,78 +78,144 @@ def set_key(recipe: Recipe, override: str) -> None:
             raise RecipeError(f"--set {override}: {table} is a value, not a table")
     try:
         recipe[key] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        recipe[key] = value.strip()
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
+        recipe[key] = value  # as given, with its spaces: an alphabet may begin with one
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the nearest known one, and all of them."""
+    """Returns the end of an error about an unknown name: the nearest known one, and all of them."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
     return (f" Did you mean '{near[0]}'?" if near else "") + f" Known: {', '.join(known)}."
 
 
-def choose(functions: Mapping[str, Callable], table: Mapping[str, Any], *, where: str, **given: Any) -> Any:
-    """What the function named by the table's `name` gives for the table's other keys and what is `given` besides."""
-    settings = dict(table)
+def choose(functions: Mapping[str, Callable], table: Any, *, where: str, **given: Any) -> Any:
+    """Returns the result of the function named by the table's `name`, called with the table's other keys and with `given`."""
+    return call(*chosen(functions, table, where=where), where=where, **given)
+
+
+def chosen(functions: Mapping[str, Callable], table: Any, *, where: str) -> tuple[Callable, dict[str, Any]]:
+    """Returns the function named by the table's `name`, and the table's other keys. Raises RecipeError for an unknown name."""
+    settings = as_table(table, where=where)
     name = settings.pop("name", None)
     if name is None:
         raise RecipeError(f"[{where}] has no 'name'. Known: {', '.join(sorted(functions))}.")
-    if name not in functions:
-        raise RecipeError(f"[{where}] name: no {where} is called '{name}'.{did_you_mean(str(name), functions)}")
-    return call(functions[name], settings, where=where, name=name, **given)
+    if not isinstance(name, str) or name not in functions:
+        raise RecipeError(
+            f"[{where}] name = {in_short(name)}: no {where} has this name.{did_you_mean(str(name), functions)}"
+        )
+    return functions[name], settings
 
 
-def call(function: Callable, table: Mapping[str, Any], *, where: str, name: str = "", **given: Any) -> Any:
-    """What a function gives for a table's keys, checked against its signature, and what is `given` besides."""
-    check_keys(function, table, where=where, name=name or function.__name__, given=given)
+def as_table(value: Any, *, where: str) -> dict[str, Any]:
+    """Returns a copy of a table of a recipe. Raises RecipeError for a value that is no table."""
+    if not isinstance(value, Mapping):
+        raise RecipeError(f"[{where}] is {in_short(value)}, expected a table of settings")
+    return dict(value)
+
+
+def call(function: Callable, table: Any, *, where: str, **given: Any) -> Any:
+    """Returns the result of a function called with a table's keys, checked against its signature, and with `given`."""
+    settings = as_table(table, where=where)
+    check_keys(function, settings, where=where, given=given)
     parameters = inspect.signature(function).parameters
-    return function(**{key: value for key, value in given.items() if key in parameters}, **table)
+    return function(**{key: value for key, value in given.items() if key in parameters}, **settings)
 
 
-def check_keys(
-    function: Callable, table: Mapping[str, Any], *, where: str, name: str, given: Iterable[str] = ()
-) -> None:
-    """Raises RecipeError for a key that the function has not, lacks, or that is of another type than it says."""
-    hints = typing.get_type_hints(function)
-    parameters = {key: value for key, value in inspect.signature(function).parameters.items() if key not in set(given)}
+def settings_of(function: Callable, given: Iterable[str] = ()) -> dict[str, tuple[Any, inspect.Parameter]]:
+    """Returns the type and parameter of each setting of a function by its name, without those that the program gives."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    hidden = {"return", *given}
+    return {
+        key: (hints.get(key, Any), parameter)
+        for key, parameter in inspect.signature(function).parameters.items()
+        if key not in hidden
+    }
+
+
+def check_keys(function: Callable, table: Mapping[str, Any], *, where: str, given: Iterable[str] = ()) -> None:
+    """Raises RecipeError for a key that the function does not have or that is missing, and for a value outside its type or range."""
+    settings = settings_of(function, given)
     for key, value in table.items():
-        if key not in parameters:
-            raise RecipeError(f"[{where}] {name}: no setting is called '{key}'.{did_you_mean(key, parameters)}")
-        if key in hints and not matches_type(value, hints[key]):
-            raise RecipeError(f"[{where}] {key} = {json.dumps(value)}: expected {type_in_words(hints[key])}.")
-    for key, parameter in parameters.items():
+        if key not in settings:
+            raise RecipeError(
+                f"[{where}] {function.__name__}: no setting is called '{key}'.{did_you_mean(key, settings)}"
+            )
+        check_value(value, settings[key][0], where=where, key=key)
+    for key, (_, parameter) in settings.items():
         if parameter.default is parameter.empty and key not in table and parameter.kind != parameter.VAR_KEYWORD:
-            raise RecipeError(f"[{where}] {name}: the setting '{key}' is missing.{did_you_mean(key, parameters)}")
+            raise RecipeError(f"[{where}] {function.__name__}: the setting '{key}' is missing.")
+
+
+def check_value(value: Any, hint: Any, *, where: str, key: str) -> None:
+    """Raises RecipeError for a value that is not of a type, or outside the range that the type is annotated with."""
+    if matches_type(value, hint):
+        return
+    kind = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+    if typing.get_origin(kind) is typing.Literal and isinstance(value, str):
+        raise RecipeError(
+            f'[{where}] {key} = "{value}": no such choice.{did_you_mean(value, map(str, typing.get_args(kind)))}'
+        )
+    raise RecipeError(f"[{where}] {key} = {in_short(value)}: expected {type_in_words(hint)}.")
 
 
 def matches_type(value: Any, hint: Any) -> bool:
-    """Whether a TOML value can stand for a type: whole numbers for floats, lists for tuples and sequences."""
+    """Returns whether a value of TOML is of a type: integers count as floats, lists as tuples; numbers are finite and in their range."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return True
+    if origin is typing.Annotated:
+        return matches_type(value, arguments[0]) and all(
+            value in extra for extra in arguments[1:] if isinstance(extra, Range)
+        )
     if origin in (typing.Union, types.UnionType):
         return any(matches_type(value, argument) for argument in arguments)
     if origin is typing.Literal:
-        return value in arguments
-    if origin is tuple or origin is list or (isinstance(origin, type) and issubclass(origin, Sequence)):
+        return any(type(value) is type(argument) and value == argument for argument in arguments)
+    if origin is tuple and arguments and Ellipsis not in arguments:
+        return (
+            isinstance(value, list | tuple)
+            and len(value) == len(arguments)
+            and all(map(matches_type, value, arguments))
+        )
+    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, Sequence)):
         return isinstance(value, list | tuple) and all(matches_type(item, arguments[0]) for item in value if arguments)
-    if origin is not None:
-        return isinstance(value, origin)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, Mapping) and all(
+            matches_type(key, arguments[0]) and matches_type(item, arguments[1])
+            for key, item in value.items()
+            if arguments
+        )
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
     return not isinstance(hint, type) or isinstance(value, hint)
 
 
 def type_in_words(hint: Any) -> str:
-    """A type in a word or two."""
-    words = {
-        int: "a whole number",
-        float: "a number",
-        str: "a string",
-        bool: "true or false",
-        tuple[int, int]: "two whole numbers",
-    }
-    return words.get(hint) or str(hint).replace("typing.", "").replace("collections.abc.", "")
+    """Returns a type, and its range, in a few words."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        ranges = [str(extra) for extra in arguments[1:] if isinstance(extra, Range)]
+        return " ".join([type_in_words(arguments[0]), *ranges])
+    if origin is typing.Literal:
+        return "one of " + ", ".join(json.dumps(argument) for argument in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(type_in_words(argument) for argument in arguments)
+    if origin is tuple and arguments and Ellipsis not in arguments:
+        numbers = ("no", "one", "two", "three", "four")
+        count = numbers[len(arguments)] if len(arguments) < len(numbers) else str(len(arguments))
+        return f"{count} values, each {type_in_words(arguments[0])}"
+    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, Sequence)):
+        return "a list" + (f", each {type_in_words(arguments[0])}" if arguments else "")
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        return "a table" + (f", each value {type_in_words(arguments[1])}" if arguments else "")
+    if isinstance(hint, type) and issubclass(hint, Mapping):
+        return "a table"
+    words = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+    return words.get(hint) or str(getattr(hint, "__name__", hint))
+
+
+def in_short(value: Any) -> str:
+    """Returns a value as TOML would write it, in at most 60 characters."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

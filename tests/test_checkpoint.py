@@ -150,11 +150,11 @@ def test_models_that_differ_have_no_average(tmp_path):
 @pytest.mark.parametrize(
     ("encoder", "finding"),
     [
-        ({"blocks": [{"channels": 4, "kernle": 1}]}, "blocks: no setting is called 'kernle'"),
-        ({"blocks": [{"channels": 4}]}, "blocks: the setting 'kernel' is missing"),
-        ({"blocks": [3]}, "blocks: 3 is no table"),
-        ({"blocks": [], "conv2d": [{"channels": 4, "kernel": 3}]}, "kernel = 3: expected two whole numbers"),
-        ({"blocks": [], "conv2d": [{"channels": 4, "kernel": [3, "a"]}]}, "kernel = .*: expected two whole numbers"),
+        ({"blocks": [{"channels": 4, "kernle": 1}]}, r"blocks\] BlockSpec: no setting is called 'kernle'"),
+        ({"blocks": [{"channels": 4}]}, r"blocks\] BlockSpec: the setting 'kernel' is missing"),
+        ({"blocks": [3]}, r"blocks = \[3\]: expected a list, each a table"),
+        ({"blocks": [], "conv2d": [{"channels": 4, "kernel": 3}]}, "kernel = 3: expected two values"),
+        ({"blocks": [], "conv2d": [{"channels": 4, "kernel": [3, "a"]}]}, "kernel = .*: expected two values"),
     ],
 )
 def test_tables_of_an_encoder_are_checked(encoder, finding):

@@ -1,21 +1,30 @@
 """Augmentations: functions (audio, rng) -> audio, made by factories whose keyword arguments are a recipe's keys; and speeds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from inspect import signature
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from carnelian.data.audio import load_audio, resample
 from carnelian.data.utterance import Manifest
 from carnelian.errors import RecipeError
+from carnelian.ranges import Fraction, between
+from carnelian.recipe import as_table, check_keys, did_you_mean, settings_of
 
+SpeedFactor = Annotated[float, between(0.25, 4)]
+Decibels = Annotated[float, between(-200, 200)]
+Seconds = Annotated[float, between(-10, 10)]
 Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Speeds = Callable[[int, np.random.Generator], np.ndarray]
 
 
-def speed(low: float = 0.9, high: float = 1.1, factors: Sequence[float] = (), probability: float = 1.0) -> Speeds:
+def speed(
+    low: SpeedFactor = 0.9,
+    high: SpeedFactor = 1.1,
+    factors: Sequence[SpeedFactor] = (),
+    probability: Fraction = 1.0,
+) -> Speeds:
     """How fast each of so many utterances is played: one of `factors`, or any between low and high (Ko et al. 2015).
 
     Drawn for a whole epoch before it is cut into batches, so that these hold what is of like length when it is heard.
@@ -33,7 +42,7 @@ def at_speed(audio: np.ndarray, factor: float) -> np.ndarray:
     return audio if factor == 1 else resample(audio, float(factor), 1.0, quality="MQ")
 
 
-def gain(low: float = -10.0, high: float = 10.0, probability: float = 1.0) -> Augmentation:
+def gain(low: Decibels = -10.0, high: Decibels = 10.0, probability: Fraction = 1.0) -> Augmentation:
     """Louder or softer by low to high decibels."""
 
     def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -42,7 +51,7 @@ def gain(low: float = -10.0, high: float = 10.0, probability: float = 1.0) -> Au
     return sometimes(probability, apply)
 
 
-def white_noise(low: float = -90.0, high: float = -46.0, probability: float = 1.0) -> Augmentation:
+def white_noise(low: Decibels = -90.0, high: Decibels = -46.0, probability: Fraction = 1.0) -> Augmentation:
     """Adds white noise of low to high decibels below full scale."""
 
     def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -53,7 +62,7 @@ def white_noise(low: float = -90.0, high: float = -46.0, probability: float = 1.
 
 
 def noise(
-    manifest: str, low: float = 0.0, high: float = 30.0, probability: float = 1.0, sample_rate: int = 16000
+    manifest: str, low: Decibels = 0.0, high: Decibels = 30.0, probability: Fraction = 1.0, sample_rate: int = 16000
 ) -> Augmentation:
     """Adds a recording from a manifest of noises, at a signal-to-noise ratio of low to high decibels.
 
@@ -73,7 +82,7 @@ def noise(
     return sometimes(probability, apply)
 
 
-def impulse(manifest: str, probability: float = 1.0, sample_rate: int = 16000) -> Augmentation:
+def impulse(manifest: str, probability: Fraction = 1.0, sample_rate: int = 16000) -> Augmentation:
     """Puts the speech into a room: convolves with an impulse response from a manifest of them.
 
     The response is moved so that its peak comes at once and scaled so that loudness stays.
@@ -95,7 +104,9 @@ def impulse(manifest: str, probability: float = 1.0, sample_rate: int = 16000) -
     return sometimes(probability, apply)
 
 
-def shift(low: float = -0.005, high: float = 0.005, probability: float = 1.0, sample_rate: int = 16000) -> Augmentation:
+def shift(
+    low: Seconds = -0.005, high: Seconds = 0.005, probability: Fraction = 1.0, sample_rate: int = 16000
+) -> Augmentation:
     """Moves the speech by low to high seconds inside its stretch; what is laid bare is silence."""
 
     def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -106,7 +117,7 @@ def shift(low: float = -0.005, high: float = 0.005, probability: float = 1.0, sa
     return sometimes(probability, apply)
 
 
-def telephone(probability: float = 1.0, sample_rate: int = 16000) -> Augmentation:
+def telephone(probability: Fraction = 1.0, sample_rate: int = 16000) -> Augmentation:
     """Sends the speech through a telephone line: 8 kHz, and mu-law in 8 bits (ITU-T G.711's curve)."""
 
     def apply(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -159,27 +170,20 @@ class Chain:
         return audio
 
 
-def chain(augmentations: Mapping[str, Mapping[str, Any]], sample_rate: int = 16000) -> Chain:
-    """The augmentations of a recipe's tables, in their order: `{"speed": {"low": 0.9}, "gain": {}}`."""
+def chain(augmentations: Any, sample_rate: int = 16000) -> Chain:
+    """Returns the augmentations of a recipe's tables, in their order: `{"speed": {"low": 0.9}, "gain": {}}`. Raises RecipeError."""
     made: dict[str, Any] = {}
-    for name, settings in augmentations.items():
+    for name, table in as_table(augmentations, where="augment").items():
         if name not in AUGMENTATIONS:
-            raise RecipeError(f"[augment.{name}]: no such augmentation. Known are: {', '.join(AUGMENTATIONS)}")
-        known = signature(AUGMENTATIONS[name]).parameters
-        for key in settings:
-            if key not in known:
-                raise RecipeError(f'[augment.{name}]: unknown key "{key}". Known are: {", ".join(known)}')
-        low, high = (settings.get(key, known[key].default if key in known else 0) for key in ("low", "high"))
-        if (
-            not all(isinstance(value, int | float) for value in (low, high))
-            or low > high
-            or (name == "speed" and low <= 0)
-        ):
-            raise RecipeError(f"[augment.{name}] low = {low}, high = {high}: give two numbers, the lower first")
-        rate = {"sample_rate": sample_rate} if "sample_rate" in known else {}
-        try:
-            made[name] = AUGMENTATIONS[name](**rate | dict(settings))
-        except TypeError as error:
-            raise RecipeError(f"[augment.{name}]: {error}. Known keys are: {', '.join(known)}") from None
+            raise RecipeError(f"[augment.{name}]: no such augmentation.{did_you_mean(name, AUGMENTATIONS)}")
+        where = f"augment.{name}"
+        settings = as_table(table, where=where)
+        known = {key: parameter.default for key, (_, parameter) in settings_of(AUGMENTATIONS[name]).items()}
+        check_keys(AUGMENTATIONS[name], settings, where=where, given=["sample_rate"])
+        values = known | settings
+        if "low" in values and values["low"] > values["high"]:
+            raise RecipeError(f"[{where}] low = {values['low']}, high = {values['high']}: give the lower first")
+        given = {"sample_rate": sample_rate} if "sample_rate" in known else {}
+        made[name] = AUGMENTATIONS[name](**given, **settings)
     speeds = made.pop("speed", None)
     return Chain(tuple(made.values()), speeds)

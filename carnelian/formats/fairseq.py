@@ -56,7 +56,7 @@ def fairseq_names(encoder: int, aggregator: int) -> Iterator[tuple[str, str]]:
                 yield f"{ours}.{layer}.norm.{leaf}", f"{theirs}.conv_layers.{layer}.{first + 2}.{leaf}"
 
 
-def settings_of(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+def model_settings(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     """The model's settings: `args` of old checkpoints, `cfg.model` of newer ones."""
     for found in (plain(content.get("args")), (plain(content.get("cfg")) or {}).get("model")):
         if isinstance(found, dict) and "conv_feature_layers" in found:
@@ -71,7 +71,7 @@ def settings_of(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_fairseq(path: Path, content: Mapping[str, Any]) -> ForeignModel:
     """The front end of a wav2vec checkpoint; it writes no text until an encoder is trained upon it."""
-    settings = settings_of(path, content)
+    settings = model_settings(path, content)
     encoder, aggregator = (layers(path, settings[f"conv_{part}_layers"]) for part in ("feature", "aggregator"))
     skip = bool(settings.get("skip_connections_agg", False))
     expected = {

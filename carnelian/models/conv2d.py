@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from carnelian.errors import RecipeError
 from carnelian.models.masking import masked, masked_relu
 from carnelian.models.norms import batch_norm
+from carnelian.ranges import PositiveInt
 
 
 @dataclass(frozen=True)
 class Conv2dLayer:
     """A convolution over both axes, norm and ReLU; kernel (odd) and stride over bands, then over frames."""
 
-    channels: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
+    channels: PositiveInt
+    kernel: tuple[PositiveInt, PositiveInt]
+    stride: tuple[PositiveInt, PositiveInt] = (1, 1)
 
 
 class Conv2dFrontEnd(nn.Module):

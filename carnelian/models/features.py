@@ -6,13 +6,17 @@ step by step; where its versions differ, there is a setting.
 
 import math
 from collections.abc import Callable
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carnelian.errors import RecipeError
+from carnelian.ranges import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, between
 
+Normalization = Literal["per_feature", "all_features", "none"]
+SampleRate = Annotated[int, between(1000, 384_000)]
 FRAME_COUNTS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "floor": lambda samples, hop: samples // hop,  # NeMo since 2.5
     "floor+1": lambda samples, hop: samples // hop + 1,  # NeMo 1.0 to 2.4
@@ -150,18 +154,18 @@ class _Bands(nn.Module):
 
 def log_mel(
     *,
-    features: int = 64,
-    sample_rate: int = 16_000,
-    window: float = 0.02,
-    hop: float = 0.01,
-    fft: int = 512,
-    preemphasis: float = 0.97,
-    dither: float = 1e-5,
-    log_guard: float = 2.0**-24,
-    normalize: str = "per_feature",
-    frame_count: str = "floor",
-    edge: str = "zeros",
-    pad_to: int = 16,
+    features: PositiveInt = 64,
+    sample_rate: SampleRate = 16_000,
+    window: PositiveFloat = 0.02,
+    hop: PositiveFloat = 0.01,
+    fft: PositiveInt = 512,
+    preemphasis: Fraction = 0.97,
+    dither: NonNegativeFloat = 1e-5,
+    log_guard: PositiveFloat = 2.0**-24,
+    normalize: Normalization = "per_feature",
+    frame_count: Literal["floor", "ceil"] = "floor",
+    edge: Literal["zeros", "reflect"] = "zeros",
+    pad_to: NonNegativeInt = 16,
 ) -> SpectralFeatures:
     """Logarithms of mel-band energies, normalised per band; times in seconds, `dither` only while training.
 
@@ -186,12 +190,12 @@ def log_mel(
 
 def mfcc(
     *,
-    features: int = 26,
-    bands: int = 64,
-    sample_rate: int = 16_000,
-    window: float = 0.02,
-    hop: float = 0.01,
-    normalize: str = "per_feature",
+    features: PositiveInt = 26,
+    bands: PositiveInt = 64,
+    sample_rate: SampleRate = 16_000,
+    window: PositiveFloat = 0.02,
+    hop: PositiveFloat = 0.01,
+    normalize: Normalization = "per_feature",
 ) -> SpectralFeatures:
     """Mel-frequency cepstral coefficients: the first `features` of the orthonormal cosine transform of log-mel energies."""
     angles = math.pi / bands * torch.outer(torch.arange(features), torch.arange(bands) + 0.5)
@@ -203,11 +207,11 @@ def mfcc(
 
 def spectrogram(
     *,
-    features: int = 160,
-    sample_rate: int = 16_000,
-    window: float = 0.02,
-    hop: float = 0.01,
-    normalize: str = "all_features",
+    features: PositiveInt = 160,
+    sample_rate: SampleRate = 16_000,
+    window: PositiveFloat = 0.02,
+    hop: PositiveFloat = 0.01,
+    normalize: Normalization = "all_features",
 ) -> SpectralFeatures:
     """Logarithms of the power in the first `features` bins of a Fourier transform as long as the window (DeepSpeech2's input)."""
     fft = int(sample_rate * window)

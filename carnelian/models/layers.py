@@ -7,7 +7,7 @@ plain matrix products. What that layout makes slow (the gradients of a depthwise
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,8 @@ from torch.nn.utils.parametrizations import weight_norm
 from carnelian.errors import RecipeError
 from carnelian.models.conv2d import Conv2dFrontEnd, Conv2dLayer
 from carnelian.models.masking import masked, masked_relu
-from carnelian.models.norms import MASKED_NORMS, NORMS
+from carnelian.models.norms import MASKED_NORMS, NORMS, Norm
+from carnelian.ranges import Fraction, NonNegativeInt, PositiveInt
 
 
 def interleave(encoded: Tensor, dilation: int) -> Tensor:
@@ -133,7 +134,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gau": gated_activation_unit,
 }
 GATED = ("glu", "gau")  # they halve the channels, so the convolution before them gives twice as many
-RESIDUALS = ("none", "plain", "dense", "densenet", "densernet")
+Residual = Literal["none", "plain", "dense", "densenet", "densernet"]
+Activation = Literal["relu", "clipped_relu", "leaky_relu", "swish", "glu", "gau"]
 
 
 @dataclass(frozen=True)
@@ -145,20 +147,20 @@ class BlockSpec:
     channels each, and a pointwise one goes back to `channels`; with the R, a plain residual is added.
     """
 
-    channels: int
-    kernel: int
-    repeat: int = 1
+    channels: PositiveInt
+    kernel: PositiveInt
+    repeat: PositiveInt = 1
     #: taken by the last convolution of the block
-    stride: int = 1
-    dilation: int = 1
-    dropout: float = 0.0
-    residual: str = "none"
+    stride: PositiveInt = 1
+    dilation: PositiveInt = 1
+    dropout: Fraction = 0.0
+    residual: Residual = "none"
     separable: bool = False
     #: of the pointwise convolution where separable, of the convolution where not; channels are shuffled after it
-    groups: int = 1
+    groups: PositiveInt = 1
     #: squeeze-and-excitation: by how much its middle is narrower than the channels; 0 is none
-    excitation: int = 0
-    growth: int = 0
+    excitation: NonNegativeInt = 0
+    growth: NonNegativeInt = 0
 
 
 class Excitation(nn.Module):
@@ -199,7 +201,7 @@ class Normalized(nn.Module):
         dilation: int = 1,
         separable: bool = False,
         groups: int = 1,
-        norm: str = "batch",
+        norm: Norm = "batch",
     ):
         super().__init__()
         self.groups, self.masked = groups, norm in MASKED_NORMS
@@ -229,7 +231,7 @@ class Normalized(nn.Module):
 class Block(nn.Module):
     """The block of convolutions that a `BlockSpec` describes. Input and output are zero past each row's length."""
 
-    def __init__(self, inputs: Sequence[int], spec: BlockSpec, activation: str, norm: str):
+    def __init__(self, inputs: Sequence[int], spec: BlockSpec, activation: Activation, norm: Norm):
         """`inputs`: channels of the previous block's output; for a dense residual also those of all residual inputs before it."""
         super().__init__()
         self.activation, self.dropout = ACTIVATIONS[activation], nn.Dropout(spec.dropout)
@@ -289,8 +291,8 @@ class ConvolutionalEncoder(nn.Module):
         blocks: Sequence[BlockSpec],
         *,
         conv2d: Sequence[Conv2dLayer] = (),
-        activation: str = "relu",
-        norm: str = "batch",
+        activation: Activation = "relu",
+        norm: Norm = "batch",
         mask: bool = True,
     ):
         """`conv2d` layers come before the blocks; `activation` is one of ACTIVATIONS, `norm` one of NORMS; without `mask` the padding of
@@ -311,9 +313,9 @@ class ConvolutionalEncoder(nn.Module):
         self.receptive_field: float = self.front.receptive_field
         inputs, modules = [self.front.channels], []
         for spec in blocks:
-            if spec.residual not in RESIDUALS:
+            if spec.residual not in get_args(Residual):
                 raise RecipeError(
-                    f'[encoder] residual = "{spec.residual}": no such choice. Known: {", ".join(RESIDUALS)}'
+                    f'[encoder] residual = "{spec.residual}": no such choice. Known: {", ".join(get_args(Residual))}'
                 )
             modules.append(Block(inputs, spec, activation, norm))
             inputs = [*inputs, spec.channels] if spec.residual == "dense" else [spec.channels]

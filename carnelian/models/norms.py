@@ -1,6 +1,7 @@
 """What a convolution's output is brought to scale by, on (B, D, 1, T): the norms of Jasper's tables 2 and 3."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,7 @@ class Bias(nn.Module):
         return encoded + self.bias
 
 
+Norm = Literal["batch", "masked_batch", "layer", "weight"]
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": batch_norm,
     "masked_batch": MaskedBatchNorm,

@@ -3,7 +3,6 @@
 Each part is a function whose keyword arguments are the keys of the recipe's table.
 """
 
-import json
 from collections.abc import Callable, Sized
 
 from torch import nn
@@ -24,7 +23,7 @@ from carnelian.models.losses.asg import asg
 from carnelian.models.losses.ctc import ctc
 from carnelian.models.specaugment import Mask, spec_augment, spec_cutout, vocal_tract
 from carnelian.models.time_stretch import TIME_STRETCH_RANGE, in_range
-from carnelian.recipe import Recipe, choose, matches_type
+from carnelian.recipe import Recipe, as_table, choose, in_short, matches_type
 
 #: front ends: waveforms -> features, with `.channels`, `.hop` and `.sample_rate`
 FEATURES: dict[str, Callable[..., nn.Module]] = {
@@ -65,13 +64,22 @@ def build_model(recipe: Recipe, alphabet: Sized) -> AcousticModel:
 
     Raises RecipeError for a wrong name, key or value.
     """
+    features, encoder, criterion = (
+        recipe.get(key, {"name": name})
+        for key, name in (("features", "log_mel"), ("encoder", None), ("criterion", "ctc"))
+    )
     stretches = recipe.get("time_stretches", [1.0])
     if not stretches or not matches_type(stretches, list[float]) or not in_range(stretches):
-        raise RecipeError(f"time_stretches = {json.dumps(stretches)}: expected a list of {TIME_STRETCH_RANGE}")
-    features = choose(FEATURES, recipe.get("features", {"name": "log_mel"}), where="features")
-    encoder = choose(ENCODERS, recipe.get("encoder", {}), where="encoder", features=features.channels)
+        raise RecipeError(f"time_stretches = {in_short(stretches)}: expected a list of {TIME_STRETCH_RANGE}")
     masks = tuple(
-        choose(MASKS, {"name": name, **table}, where="masks") for name, table in recipe.get("masks", {}).items()
+        choose(MASKS, {**as_table(table, where=f"masks.{name}"), "name": name}, where=f"masks.{name}")
+        for name, table in as_table(recipe.get("masks", {}), where="masks").items()
     )
-    criterion = choose(CRITERIA, recipe.get("criterion", {"name": "ctc"}), where="criterion", symbols=len(alphabet))
-    return AcousticModel(features, encoder, len(alphabet), masks, criterion, stretches)
+    try:
+        front_end = choose(FEATURES, features, where="features")
+        network = choose(ENCODERS, encoder, where="encoder", features=front_end.channels)
+        loss = choose(CRITERIA, criterion, where="criterion", symbols=len(alphabet))
+        return AcousticModel(front_end, network, len(alphabet), masks, loss, stretches)
+    except (RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        first_line = str(error).partition("\n")[0][:200]
+        raise RecipeError(f"[features], [encoder]: no model can be built from these settings ({first_line})") from None

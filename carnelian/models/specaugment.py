@@ -5,7 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from carnelian.errors import RecipeError
 from carnelian.models.time_stretch import interpolate
+from carnelian.ranges import Fraction, NonNegativeInt, PositiveFloat
 
 Mask = Callable[[Tensor, Tensor], Tensor]
 
@@ -22,9 +24,13 @@ def _draw(limit: Tensor) -> Tensor:
 
 
 def spec_augment(
-    *, frequency_masks: int = 2, frequency_width: int = 20, time_masks: int = 2, time_width: int | float = 75
+    *,
+    frequency_masks: NonNegativeInt = 2,
+    frequency_width: NonNegativeInt = 20,
+    time_masks: NonNegativeInt = 2,
+    time_width: NonNegativeInt | Fraction = 75,
 ) -> Mask:
-    """Bands and time_stretches of features set to zero; widths drawn from 0 to the given bins and frames (a float: share of the row)."""
+    """Returns a mask that sets bands and spans of frames to zero; widths are drawn from 0 to the given bins and frames (a float: share of the row)."""
 
     def mask(features: Tensor, frames: Tensor) -> Tensor:
         batch, bands, length = features.shape
@@ -39,7 +45,9 @@ def spec_augment(
     return mask
 
 
-def spec_cutout(*, masks: int = 5, frequency_width: int = 50, time_width: int = 120) -> Mask:
+def spec_cutout(
+    *, masks: NonNegativeInt = 5, frequency_width: NonNegativeInt = 50, time_width: NonNegativeInt = 120
+) -> Mask:
     """Rectangles of features set to zero; sides drawn from 0 to the given bins and frames."""
 
     def mask(features: Tensor, frames: Tensor) -> Tensor:
@@ -55,8 +63,11 @@ def spec_cutout(*, masks: int = 5, frequency_width: int = 50, time_width: int = 
     return mask
 
 
-def vocal_tract(*, low: float = 0.85, high: float = 1.15) -> Mask:
+def vocal_tract(*, low: PositiveFloat = 0.85, high: PositiveFloat = 1.15) -> Mask:
     """Features stretched along their bands by a factor between low and high: speakers of other sizes (Jaitly and Hinton, 2013)."""
+
+    if low > high:
+        raise RecipeError(f"[masks.vocal_tract] low = {low}, high = {high}: give the lower first")
 
     def warp(features: Tensor, frames: Tensor) -> Tensor:
         batch, bands, _ = features.shape

@@ -11,6 +11,7 @@ from carnelian import console
 from carnelian.checkpoint import Checkpoint, load_checkpoint, load_weights
 from carnelian.data.alphabet import Alphabet, make_alphabet
 from carnelian.errors import CheckpointError, RecipeError
+from carnelian.ranges import NonNegativeFloat, NonNegativeInt
 from carnelian.recipe import Recipe, call, did_you_mean
 
 PARTS = ("features", "encoder", "head", "criterion")
@@ -28,22 +29,19 @@ class Initialization:
     checkpoint: str = ""
     parts: list[str] = field(default_factory=lambda: list(PARTS))
     freeze: list[str] = field(default_factory=list)
-    unfreeze: int = 0
-    rates: dict[str, float] = field(default_factory=dict)
+    unfreeze: NonNegativeInt = 0
+    rates: dict[str, NonNegativeFloat] = field(default_factory=dict)
     copy_shared_symbols: bool = True
     other_features: bool = False
 
 
 def read_initialization(recipe: Recipe) -> tuple[Initialization, Checkpoint | None, Recipe]:
     """The table [initialize], the checkpoint it names, and the recipe with the tables it leaves to that checkpoint."""
-    config = call(Initialization, recipe.get("initialize", {}), where="initialize", name="initialize")
+    config = call(Initialization, recipe.get("initialize", {}), where="initialize")
     for key, names in (("parts", config.parts), ("freeze", config.freeze), ("rates", config.rates)):
         for name in names:
             if name not in PARTS:
                 raise RecipeError(f"[initialize] {key}: no part is called '{name}'.{did_you_mean(name, PARTS)}")
-    for name, rate in config.rates.items():
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or rate < 0:
-            raise RecipeError(f"[initialize] rates: {name} = {rate}. Expected a number, 0 or above")
     if config.unfreeze and not config.freeze:
         raise RecipeError(
             '[initialize] unfreeze: there is nothing to unfreeze. Name parts in freeze, such as ["encoder"]'

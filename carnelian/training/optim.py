@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from carnelian.errors import RecipeError
+from carnelian.ranges import Fraction, FractionBelowOne, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from carnelian.training.distributed import divided_like, full_tensor, local_part
 
 
@@ -127,9 +128,9 @@ class Muon(AdamW):
 def novograd(
     parameters: Iterable,
     *,
-    betas: tuple[float, float] = (0.95, 0.5),
-    eps: float = 1e-8,
-    weight_decay: float = 0.001,
+    betas: tuple[FractionBelowOne, FractionBelowOne] = (0.95, 0.5),
+    eps: PositiveFloat = 1e-8,
+    weight_decay: NonNegativeFloat = 0.001,
     averaging: bool = False,
 ) -> Optimizer:
     """NovoGrad; with a learning rate around 0.01."""
@@ -137,7 +138,11 @@ def novograd(
 
 
 def adamw(
-    parameters: Iterable, *, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-8, weight_decay: float = 0.01
+    parameters: Iterable,
+    *,
+    betas: tuple[FractionBelowOne, FractionBelowOne] = (0.9, 0.98),
+    eps: PositiveFloat = 1e-8,
+    weight_decay: NonNegativeFloat = 0.01,
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
     return AdamW(parameters, lr=1.0, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay)
@@ -146,23 +151,33 @@ def adamw(
 def muon(
     parameters: Iterable,
     *,
-    momentum: float = 0.95,
-    betas: tuple[float, float] = (0.9, 0.98),
-    eps: float = 1e-8,
-    weight_decay: float = 0.01,
+    momentum: FractionBelowOne = 0.95,
+    betas: tuple[FractionBelowOne, FractionBelowOne] = (0.9, 0.98),
+    eps: PositiveFloat = 1e-8,
+    weight_decay: NonNegativeFloat = 0.01,
 ) -> Optimizer:
     """Muon, with AdamW's learning rates; `betas` and `eps` are those of AdamW for the weights that are not Muon's."""
     return Muon(parameters, momentum=momentum, lr=1.0, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay)
 
 
 def adam(
-    parameters: Iterable, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0
+    parameters: Iterable,
+    *,
+    betas: tuple[FractionBelowOne, FractionBelowOne] = (0.9, 0.999),
+    eps: PositiveFloat = 1e-8,
+    weight_decay: NonNegativeFloat = 0.0,
 ) -> Optimizer:
     """Adam (Kingma and Ba, 2015), weight decay as L2."""
     return torch.optim.Adam(parameters, lr=1.0, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay)
 
 
-def sgd(parameters: Iterable, *, momentum: float = 0.9, weight_decay: float = 0.0, nesterov: bool = False) -> Optimizer:
+def sgd(
+    parameters: Iterable,
+    *,
+    momentum: FractionBelowOne = 0.9,
+    weight_decay: NonNegativeFloat = 0.0,
+    nesterov: bool = False,
+) -> Optimizer:
     """Stochastic gradient descent with momentum."""
     return SGD(parameters, lr=1.0, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
 
@@ -193,58 +208,83 @@ def scale_by_larc(optimizer: Optimizer, *, trust: float = 0.001, clip: bool = Tr
 Schedule = Callable[[int], float]
 
 
-def constant(*, steps: int, peak: float, warmup: int = 0, hold: int = 0) -> Schedule:
+def constant(
+    *, steps: PositiveInt, peak: NonNegativeFloat, warmup: NonNegativeInt = 0, hold: NonNegativeInt = 0
+) -> Schedule:
     """The peak rate, after a linear warm-up; steps count from 0."""
     return lambda step: peak * min(1.0, (step + 1) / max(1, warmup))
 
 
-def _decaying(steps: int, peak: float, warmup: int, hold: int, decay: Callable[[float], float]) -> Schedule:
-    """Linear warm-up, hold, then `decay` of the share 0 to 1 of the steps that remain."""
+def _decaying(steps: int, peak: float, warmup: int, hold: int, decay: Callable[[int, int], float]) -> Schedule:
+    """Returns linear warm-up, hold, then `decay(done, left)` of the steps done and of all that follow the hold."""
     if warmup + hold > steps:
         raise RecipeError(f"[schedule] warmup {warmup} and hold {hold} are more than the {steps} steps of the training")
+    left = max(1, steps - warmup - hold)
 
     def rate(step: int) -> float:
         if step < warmup:
             return peak * (step + 1) / warmup
-        return decay(min(1.0, max(0, step - warmup - hold) / max(1, steps - warmup - hold)))
+        return decay(min(left, max(0, step - warmup - hold)), left)
 
     return rate
 
 
-def cosine(*, steps: int, peak: float, lowest: float = 0.0, warmup: int = 0, hold: int = 0) -> Schedule:
-    """Half a cosine from the peak to the lowest rate."""
-    return _decaying(
-        steps, peak, warmup, hold, lambda share: lowest + (peak - lowest) * (1 + math.cos(math.pi * share)) / 2
-    )
+def check_lowest(peak: float, lowest: float) -> None:
+    """Raises RecipeError for a lowest rate above the peak."""
+    if lowest > peak:
+        raise RecipeError(f"[schedule] lowest = {lowest}: above the peak {peak}. Give a lower rate")
+
+
+def cosine(
+    *,
+    steps: PositiveInt,
+    peak: NonNegativeFloat,
+    lowest: NonNegativeFloat = 0.0,
+    warmup: NonNegativeInt = 0,
+    hold: NonNegativeInt = 0,
+) -> Schedule:
+    """Returns half a cosine from the peak to the lowest rate."""
+    check_lowest(peak, lowest)
+
+    def decay(done: int, left: int) -> float:
+        return lowest + (peak - lowest) * (1 + math.cos(math.pi * (done / left))) / 2
+
+    return _decaying(steps, peak, warmup, hold, decay)
 
 
 def polynomial(
-    *, steps: int, peak: float, power: float = 2.0, lowest: float = 0.0, warmup: int = 0, hold: int = 0
+    *,
+    steps: PositiveInt,
+    peak: NonNegativeFloat,
+    power: PositiveFloat = 2.0,
+    lowest: NonNegativeFloat = 0.0,
+    warmup: NonNegativeInt = 0,
+    hold: NonNegativeInt = 0,
 ) -> Schedule:
-    """(1 - share)^power of the way from the lowest rate to the peak."""
-    return _decaying(steps, peak, warmup, hold, lambda share: lowest + (peak - lowest) * (1 - share) ** power)
+    """Returns lowest + (peak - lowest) (1 - share)^power, where the share of the steps runs from 0 to 1."""
+    check_lowest(peak, lowest)
+    return _decaying(
+        steps, peak, warmup, hold, lambda done, left: lowest + (peak - lowest) * (1 - done / left) ** power
+    )
 
 
 def exponential(
     *,
-    steps: int,
-    peak: float,
-    lowest: float = 1e-5,
-    warmup: int = 0,
-    hold: int = 0,
-    factor: float = 0.0,
-    every: int = 0,
+    steps: PositiveInt,
+    peak: NonNegativeFloat,
+    lowest: PositiveFloat = 1e-5,
+    warmup: NonNegativeInt = 0,
+    hold: NonNegativeInt = 0,
+    factor: Fraction = 0.0,
+    every: NonNegativeInt = 0,
 ) -> Schedule:
-    """An exponential from the peak to the lowest rate at the last step; or times `factor` each `every` steps, not below it."""
+    """Returns an exponential from the peak to the lowest rate at the last step; or times `factor` each `every` steps, not below it."""
+    check_lowest(peak, lowest)
     if every:
         return _decaying(
-            steps,
-            peak,
-            warmup,
-            hold,
-            lambda share: max(lowest, peak * factor ** (share * (steps - warmup - hold) // every)),
+            steps, peak, warmup, hold, lambda done, left: max(lowest, peak * factor ** float(done // every))
         )
-    return _decaying(steps, peak, warmup, hold, lambda share: peak * (lowest / peak) ** share)
+    return _decaying(steps, peak, warmup, hold, lambda done, left: peak * (lowest / peak) ** (done / left))
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {

@@ -1,26 +1,30 @@
 """What a recipe for an acoustic model may say, and the check of it before anything is done."""
 
 from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from carnelian.errors import RecipeError
-from carnelian.recipe import Recipe, call, did_you_mean
-from carnelian.training.fit import PRECISIONS
-
-TABLES = (
-    "task",
-    "alphabet",
-    "seed",
-    "time_stretches",
-    "train",
-    "features",
-    "masks",
-    "augment",
-    "encoder",
-    "criterion",
-    "optimizer",
-    "schedule",
-    "initialize",
+from carnelian.ranges import (
+    Fraction,
+    FractionBelowOne,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    between,
 )
+from carnelian.recipe import Recipe, call, check_value, did_you_mean
+
+#: what stands at the top of a recipe for an acoustic model, with its type
+TOP_LEVEL: dict[str, Any] = {
+    "task": str,
+    "alphabet": str | list[str],
+    "seed": Annotated[int, between(0, 2**31 - 1)],
+    "time_stretches": list[float],
+    **dict.fromkeys(
+        ("train", "features", "masks", "augment", "encoder", "criterion", "optimizer", "schedule", "initialize"), dict
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -36,66 +40,61 @@ class TrainingConfig:
     """
 
     manifests: list[str]
-    steps: int = 0
-    epochs: int = 0
+    unknown_characters: Fraction = 0.05
+    steps: NonNegativeInt = 0
+    epochs: NonNegativeInt = 0
     validation: list[str] = field(default_factory=list)
-    batch_size: int = 0
-    batch_seconds: float = 0.0
-    min_duration: float = 0.1
-    max_duration: float = 16.7
+    batch_size: NonNegativeInt = 0
+    batch_seconds: NonNegativeFloat = 0.0
+    min_duration: NonNegativeFloat = 0.1
+    max_duration: PositiveFloat = 16.7
     sorted_first_epoch: bool = False
-    padding: float = 0.05
-    precision: str = "fp32"
+    padding: Fraction = 0.05
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: str = ""
-    workers: int = 2
-    accumulate: int = 1
-    clip: float = 0.0
-    larc: float = 0.0
-    average: float = 0.0
-    consistency: float = 0.0
-    nonfinite: str = "skip"
+    workers: NonNegativeInt = 2
+    accumulate: PositiveInt = 1
+    clip: NonNegativeFloat = 0.0
+    larc: NonNegativeFloat = 0.0
+    average: FractionBelowOne = 0.0
+    consistency: NonNegativeFloat = 0.0
+    nonfinite: Literal["skip", "stop"] = "skip"
     compile: bool = False
     checkpoint_activations: bool = False
     sync_norm: bool = False
     sharded: bool = False
-    validate_every: int = 0
-    patience: int = 0
-    save_every: int = 0
-    save_minutes: float = 10.0
-    keep_last: int = 2
-    keep_best: int = 1
+    validate_every: NonNegativeInt = 0
+    patience: NonNegativeInt = 0
+    save_every: NonNegativeInt = 0
+    save_minutes: PositiveFloat = 10.0
+    keep_last: PositiveInt = 2
+    keep_best: NonNegativeInt = 1
 
 
 def check_recipe(recipe: Recipe) -> TrainingConfig:
     """The table [train] of an acoustic recipe; RecipeError for what no part of the training knows."""
     for table in recipe:
-        if table not in TABLES:
-            raise RecipeError(f"[{table}]: a recipe has no such table.{did_you_mean(table, TABLES)}")
+        if table not in TOP_LEVEL:
+            raise RecipeError(f"[{table}]: a recipe has no such table.{did_you_mean(table, TOP_LEVEL)}")
+        check_value(recipe[table], TOP_LEVEL[table], where="recipe", key=table)
     if recipe.get("task", "acoustic") != "acoustic":
         raise RecipeError(f'task = "{recipe["task"]}": this recipe is not for an acoustic model')
     for table in ("train", "encoder", "optimizer", "schedule", "alphabet"):
         if table not in recipe:
             raise RecipeError(f"[{table}] is missing in the recipe. See recipes/ for whole ones")
-    settings = call(TrainingConfig, recipe["train"], where="train", name="train")
+    settings = call(TrainingConfig, recipe["train"], where="train")
     if (settings.batch_size > 0) == (settings.batch_seconds > 0):
         raise RecipeError("[train] batch_size, batch_seconds: give one of them, above 0")
     if (settings.steps > 0) == (settings.epochs > 0):
         raise RecipeError("[train] steps, epochs: give one of them, above 0")
-    for key, known in (("precision", PRECISIONS), ("nonfinite", ("skip", "stop"))):
-        value = getattr(settings, key)
-        if value not in known:
-            raise RecipeError(f'[train] {key} = "{value}": no such choice.{did_you_mean(value, known)}')
-    for key in ("accumulate", "keep_last"):
-        if getattr(settings, key) < 1:
-            raise RecipeError(f"[train] {key} = {getattr(settings, key)}: expected 1 or more")
     if recipe.get("criterion", {}).get("name", "ctc") != "ctc":
         if settings.sharded:
             raise RecipeError(
-                "[train] sharded: a criterion that learns cannot be divided. Take the key away, or train with CTC"
+                "[train] sharded: a criterion that learns cannot be divided. Remove the key, or train with CTC"
             )
         if settings.consistency:
             raise RecipeError(
-                "[train] consistency compares the probabilities of CTC. Take the key away, or train with CTC"
+                "[train] consistency compares the probabilities of CTC. Remove the key, or train with CTC"
             )
     if settings.larc and settings.clip:
         raise RecipeError("[train] larc, clip: both scale the gradient. Give one of them")

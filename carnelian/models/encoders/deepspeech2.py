@@ -3,14 +3,15 @@
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from carnelian.errors import RecipeError
 from carnelian.models.conv2d import Conv2dFrontEnd, Conv2dLayer
 from carnelian.models.masking import masked
+from carnelian.ranges import Fraction, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,17 @@ class DeepSpeech2(nn.Module):
         return self.dropout(encoded), steps
 
 
-def deepspeech2(features: int = 160, *, size: str = "large", width: float = 1.0, dropout: float = 0.5) -> DeepSpeech2:
+def deepspeech2(
+    features: PositiveInt = 160,
+    *,
+    size: Literal["large", "medium", "small"] = "large",
+    width: PositiveFloat = 1.0,
+    dropout: Fraction = 0.5,
+) -> DeepSpeech2:
     """Deep Speech 2 of `size` "large", "medium" (only forwards, with a row convolution) or "small"; `width` scales the units.
 
     The published ones take spectrograms: 160 bins for large and medium, 96 for small.
     """
-    if size not in DEEPSPEECH2_SIZES:
-        raise RecipeError(f'[encoder] size = "{size}": no such size. Known: {", ".join(DEEPSPEECH2_SIZES)}')
     chosen = DEEPSPEECH2_SIZES[size]
     scaled = Size(
         tuple((max(1, int(channels * width)), kernel) for channels, kernel in chosen.convolutions),

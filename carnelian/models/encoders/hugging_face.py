@@ -5,13 +5,15 @@ The door to transformers.
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carnelian.errors import MissingExtraError, RecipeError
+from carnelian.models.features import SampleRate
+from carnelian.ranges import PositiveInt
 
 #: kind of model: (its class with a CTC head, the attribute that holds its encoder)
 ARCHITECTURES = {"wav2vec2": ("Wav2Vec2ForCTC", "wav2vec2"), "parakeet_ctc": ("ParakeetForCTC", "encoder")}
@@ -47,7 +49,7 @@ class Waveform(nn.Module):
         return audio.unsqueeze(1), audio_lengths
 
 
-def waveform(*, sample_rate: int = 16_000, normalize: bool = True) -> Waveform:
+def waveform(*, sample_rate: SampleRate = 16_000, normalize: bool = True) -> Waveform:
     """The sound itself as one feature, for encoders with a front end of their own; at mean 0 and deviation 1 where `normalize`."""
     return Waveform(sample_rate, normalize)
 
@@ -104,11 +106,9 @@ class Parakeet(nn.Module):
         return found.last_hidden_state.transpose(1, 2), found.attention_mask.sum(-1).long()
 
 
-def hugging_face(features: int = 1, *, kind: str, config: dict) -> nn.Module:
+def hugging_face(features: PositiveInt = 1, *, kind: Literal["wav2vec2", "parakeet_ctc"], config: dict) -> nn.Module:
     """An encoder as transformers build it from a configuration; `kind` is "wav2vec2" or "parakeet_ctc"."""
     encoders = {"wav2vec2": Wav2Vec2, "parakeet_ctc": Parakeet}
-    if kind not in encoders:
-        raise RecipeError(f'[encoder] hugging_face: kind = "{kind}": no such kind. Known: {", ".join(encoders)}')
     return encoders[kind](config, features)
 
 

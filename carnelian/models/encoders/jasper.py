@@ -1,7 +1,11 @@
 """Jasper (Li, Lavrukhin, Ginsburg et al., 2019, arXiv 1904.03288): deep convolutions with residuals, and its tables' variants."""
 
+from typing import Annotated
+
 from carnelian.errors import RecipeError
-from carnelian.models.layers import BlockSpec, ConvolutionalEncoder
+from carnelian.models.layers import Activation, BlockSpec, ConvolutionalEncoder, Residual
+from carnelian.models.norms import Norm
+from carnelian.ranges import Fraction, PositiveFloat, PositiveInt, between
 
 #: what a convolution adds in a DenseNet row, as a share of the row's channels. The paper does not print it; these give the
 #: parameters that it does print (table 4: 205 and 211 million)
@@ -9,16 +13,16 @@ GROWTH = {"densenet": 0.63, "densernet": 0.638}
 
 
 def jasper(
-    features: int = 64,
+    features: PositiveInt = 64,
     *,
-    blocks: int = 10,
-    repeat: int = 5,
-    residual: str = "dense",
-    activation: str = "relu",
-    norm: str = "batch",
+    blocks: PositiveInt = 10,
+    repeat: PositiveInt = 5,
+    residual: Residual = "dense",
+    activation: Activation = "relu",
+    norm: Norm = "batch",
     mask: bool = True,
-    dropout: float = 1.0,
-    width: float = 1.0,
+    dropout: Annotated[float, between(0, 2)] = 1.0,
+    width: PositiveFloat = 1.0,
 ) -> ConvolutionalEncoder:
     """Jasper `blocks` x `repeat` of table 1: (B, F, T) features and (B,) frames -> (B, 1024, O) and (B,) steps.
 
@@ -58,7 +62,7 @@ def jasper(
 
 
 def jasper_mini(
-    features: int = 64, *, repeat: int = 3, dropout: float = 0.0, width: float = 1.0
+    features: PositiveInt = 64, *, repeat: PositiveInt = 3, dropout: Fraction = 0.0, width: PositiveFloat = 1.0
 ) -> ConvolutionalEncoder:
     """Jasper-Mini of OpenSeq2Seq, for small machines: ten separable rows of 256 and 512 channels, residuals around each."""
     narrow, wide, last = (int(channels * width) for channels in (256, 512, 1024))

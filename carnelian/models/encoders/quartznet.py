@@ -1,20 +1,21 @@
 """QuartzNet (Kriman, Beliaev, Ginsburg et al., 2019, arXiv 1910.10261): Jasper with separable convolutions."""
 
-from typing import Any
+from typing import Any, Literal
 
 from carnelian.errors import RecipeError
 from carnelian.models.layers import BlockSpec, ConvolutionalEncoder
+from carnelian.ranges import Fraction, PositiveFloat, PositiveInt
 
 
 def quartznet(
-    features: int = 64,
+    features: PositiveInt = 64,
     *,
-    blocks: int = 15,
-    repeat: int = 5,
-    dropout: float = 0.0,
-    groups: int = 1,
-    width: float = 1.0,
-    stride: int = 2,
+    blocks: PositiveInt = 15,
+    repeat: PositiveInt = 5,
+    dropout: Fraction = 0.0,
+    groups: PositiveInt = 1,
+    width: PositiveFloat = 1.0,
+    stride: Literal[2, 4] = 2,
 ) -> ConvolutionalEncoder:
     """QuartzNet `blocks` x `repeat` of table 1: (B, F, T) features and (B,) frames -> (B, 1024, O) and (B,) steps.
 
@@ -25,8 +26,6 @@ def quartznet(
     times, rest = divmod(blocks, 5)
     if rest or times < 1:
         raise RecipeError(f"quartznet: {blocks} blocks. The five blocks of the paper are repeated: give 5, 10, 15, ...")
-    if stride not in (2, 4):
-        raise RecipeError(f"quartznet: stride {stride}. Give 2, as the paper, or 4")
     narrow, wide, last = (int(channels * width) for channels in (256, 512, 1024))
     table = [(narrow, 33), (narrow, 39), (wide, 51), (wide, 63), (wide, 75)]
     shared: dict[str, Any] = {"dropout": dropout, "separable": True}
@@ -47,7 +46,7 @@ def quartznet(
 
 
 def quartznet_wsj(
-    features: int = 64, *, repeat: int = 3, dropout: float = 0.2, width: float = 1.0
+    features: PositiveInt = 64, *, repeat: PositiveInt = 3, dropout: Fraction = 0.2, width: PositiveFloat = 1.0
 ) -> ConvolutionalEncoder:
     """The 5x3 variant for the Wall Street Journal (NeMo's quartznet5x3): 6.4 million parameters with 28 letters."""
     narrow, wide, last = (int(channels * width) for channels in (256, 512, 1024))

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from carnelian.errors import RecipeError
 from carnelian.models.masking import masked
+from carnelian.ranges import PositiveFloat, PositiveInt, between
 
 #: (channels before the gate, which halves them; kernel; dropout) of each layer, the last a linear one
 WAV2LETTER_SIZES = {
@@ -73,13 +74,15 @@ class GatedConvolutions(nn.Module):
 
 
 def wav2letter(
-    features: int = 40, *, size: str = "librispeech", width: float = 1.0, dropout: float = 1.0
+    features: PositiveInt = 40,
+    *,
+    size: Literal["librispeech", "wsj"] = "librispeech",
+    width: PositiveFloat = 1.0,
+    dropout: Annotated[float, between(0, 2)] = 1.0,
 ) -> GatedConvolutions:
     """wav2letter's conv-GLU of `size` "librispeech" or "wsj"; `width` scales the channels, `dropout` the rates.
 
     The published systems take 40 log-mel bands and train with the ASG criterion; every step is one frame of 10 ms.
     """
-    if size not in WAV2LETTER_SIZES:
-        raise RecipeError(f'[encoder] size = "{size}": no such size. Known: {", ".join(WAV2LETTER_SIZES)}')
     layers = [(int(channels * width), kernel, rate * dropout) for channels, kernel, rate in WAV2LETTER_SIZES[size]]
     return GatedConvolutions(features, layers)

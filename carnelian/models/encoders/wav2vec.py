@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from carnelian.errors import RecipeError
 from carnelian.models.norms import MaskedLayerNorm
+from carnelian.ranges import PositiveInt
 
 
 class NormalizedConvolution(nn.Module):
@@ -77,10 +78,10 @@ class Wav2Vec(nn.Module):
 
 def wav2vec(
     *,
-    kernels: Sequence[int] = (10, 8, 4, 4, 4, 1, 1),
-    strides: Sequence[int] = (5, 4, 2, 2, 2, 1, 1),
-    context: Sequence[int] = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13),
-    channels: int = 512,
+    kernels: Sequence[PositiveInt] = (10, 8, 4, 4, 4, 1, 1),
+    strides: Sequence[PositiveInt] = (5, 4, 2, 2, 2, 1, 1),
+    context: Sequence[PositiveInt] = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13),
+    channels: PositiveInt = 512,
     skip: bool = True,
 ) -> Wav2Vec:
     """wav2vec large, at 16 kHz, one vector of 512 every 10 ms; the encoder's kernels and strides, the aggregator's kernels.

@@ -1,10 +1,18 @@
 """Wave2Letter+ (OpenSeq2Seq, Kuchaiev, Ginsburg et al., 2018, arXiv 1805.10387, after Collobert et al., 2016, arXiv 1609.03193)."""
 
+from typing import Annotated, Literal
+
 from carnelian.models.layers import BlockSpec, ConvolutionalEncoder
+from carnelian.ranges import PositiveFloat, PositiveInt, between
 
 
 def wave2letter(
-    features: int = 64, *, repeat: int = 3, dropout: float = 1.0, width: float = 1.0, stride: int = 2
+    features: PositiveInt = 64,
+    *,
+    repeat: PositiveInt = 3,
+    dropout: Annotated[float, between(0, 2)] = 1.0,
+    width: PositiveFloat = 1.0,
+    stride: Literal[1, 2] = 2,
 ) -> ConvolutionalEncoder:
     """Wave2Letter+: (B, F, T) features and (B,) frames -> (B, 1024, O) and (B,) steps, with ReLU clipped at 20.
 

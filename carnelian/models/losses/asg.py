@@ -6,10 +6,13 @@ The scores of a step need not be normalised: a constant added to all of one step
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+
+from carnelian.ranges import between
 
 IMPOSSIBLE = -1e30  # instead of -inf, whose differences have no gradient
 
@@ -78,7 +81,7 @@ def aligned_score(
 class ASG(nn.Module):
     """The criterion with its transitions; V symbols, of which the last `repeats` are replabels."""
 
-    def __init__(self, symbols: int, *, repeats: int = 2, stay: float = 4.0):
+    def __init__(self, symbols: int, *, repeats: Annotated[int, between(0, 16)] = 2, stay: float = 4.0):
         """`stay` starts the score of remaining in a symbol (wav2letter's transdiag); other transitions start at 0."""
         super().__init__()
         self.repeats = self.extra = repeats  # outputs besides the alphabet's symbols
@@ -126,6 +129,6 @@ class ASG(nn.Module):
         return [path[: int(count)] for path, count in zip(backward, steps)]
 
 
-def asg(symbols: int, *, repeats: int = 2, stay: float = 4.0) -> ASG:
+def asg(symbols: int, *, repeats: Annotated[int, between(0, 16)] = 2, stay: float = 4.0) -> ASG:
     """The criterion of an alphabet of so many symbols, with `repeats` replabels; `stay` as in `ASG`."""
     return ASG(symbols + repeats, repeats=repeats, stay=stay)
