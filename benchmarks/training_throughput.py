@@ -1,6 +1,6 @@
 """Utterances a second that a recipe's model trains on, how near that is to the device's matrix products, and what takes the time.
 
-    python benchmarks/training_throughput.py carnelian/recipes/librispeech/jasper10x5dr.toml carnelian/recipes/librispeech/quartznet15x5.toml
+    python benchmarks/training_throughput.py ...librispeech/jasper10x5dr.toml ...librispeech/quartznet15x5.toml
 
 On a GPU by default 64 clips of 16.7 s in bf16; for a CPU give small ones: --batch 2 --seconds 4 --steps 3 --precision fp32.
 Published for 1 A100 in mixed precision: Jasper 10x5 DR 75.6 utterances a second at batch 64, QuartzNet 15x5 89.7 at batch 48.

@@ -134,7 +134,7 @@ def test_an_empty_manifest_of_noises_is_one_line(tmp_path):
 def test_unknown_names_and_keys_are_one_line():
     with pytest.raises(RecipeError, match=r"\[augment.sped\]: no such augmentation. Did you mean 'speed'"):
         chain({"sped": {}})
-    with pytest.raises(RecipeError, match=r'\[augment.speed\]: speed: no setting is called 'lo''):
+    with pytest.raises(RecipeError, match=r"augment.speed. speed: no setting is called 'lo'"):
         chain({"speed": {"lo": 0.9}})
     with pytest.raises(RecipeError, match=r"\[augment.noise\]: .*'manifest'"):
         chain({"noise": {"low": 5}})
