@@ -27,6 +27,7 @@ VERBS = {
     "recipes": ("recipes", "List the recipes that come with the package, or copy one."),
     "train": ("train", "Train a model as a recipe says."),
     "transcribe": ("transcribe", "Write down what recordings say."),
+    "serve": ("serve", "Serve a recognizer: OpenAI's API, live recognition and a page."),
     "evaluate": ("evaluate", "Measure word and character error rates."),
     "compare": ("compare", "Say whether one of two recognizers is really better."),
     "tune": ("tune", "Find the best weights of a language model."),

@@ -24,6 +24,7 @@ AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph", ".aif", ".ai
 HINT_CONVERT = 'Give WAV, FLAC, OGG, MP3 or SPHERE, or convert it ("ffmpeg -i FILE out.wav")'
 HINT_COPY = "Copy it again from its origin, or leave it out"
 HINT_CHECK = 'Fix the manifest with "carnelian check"'
+BLOCK_SAMPLES = 1 << 23  # of all channels together, in a block that is decoded at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +89,28 @@ def as_waveform(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
 
 def read_frames(file: soundfile.SoundFile, first: int, frames: int, name: str) -> np.ndarray:
     """`frames` samples (S, channels) float32 from the sample `first` of an open recording."""
+    if first:
+        file.seek(first)
+    audio = decode_frames(file, frames, name)
+    refuse_cut(first + len(audio), first + frames, file, name)
+    return audio
+
+
+def decode_frames(file: soundfile.SoundFile, frames: int, name: str) -> np.ndarray:
+    """The next `frames` samples (S, channels) float32 of an open recording, or as many as there are."""
     try:
-        if first:
-            file.seek(first)
-        audio = file.read(frames, dtype="float32", always_2d=True)
+        return file.read(frames, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, MemoryError) as error:
         raise AudioError(f"{name}: broken or cut off; decoding failed ({reason(error)}). {HINT_COPY}") from None
-    if much_less(len(audio), frames, file.samplerate):
-        found, promised = (first + len(audio)) / file.samplerate, file.frames / file.samplerate
-        raise AudioError(f"{name}: cut off at {found:.2f} s, its header promises {promised:.2f} s. {HINT_COPY}")
-    return audio
+
+
+def refuse_cut(found: int, promised: int, file: soundfile.SoundFile, name: str) -> None:
+    """Raises AudioError where far fewer samples were found than the recording's header promises."""
+    if much_less(found, promised, file.samplerate):
+        rate = file.samplerate
+        raise AudioError(
+            f"{name}: cut off at {found / rate:.2f} s, its header promises {file.frames / rate:.2f} s. {HINT_COPY}"
+        )
 
 
 def much_less(found: int, promised: int, rate: int) -> bool:
@@ -120,6 +133,35 @@ def mix_channels(audio: np.ndarray, channel: int | None, name: str) -> np.ndarra
 def resample(audio: np.ndarray, rate: float, new_rate: float, quality: str = "HQ") -> np.ndarray:
     """A waveform at another sample rate; quality as soxr names it (QQ, LQ, MQ, HQ, VHQ)."""
     return audio if rate == new_rate else soxr.resample(audio, rate, new_rate, quality=quality)
+
+
+class Resampler:
+    """Another sample rate for a waveform that arrives in blocks: `resampler(block)` is what is known so far of the result."""
+
+    def __init__(self, rate: float, new_rate: float, quality: str = "HQ"):
+        self.stream = None if rate == new_rate else soxr.ResampleStream(rate, new_rate, 1, quality=quality)
+
+    def __call__(self, block: np.ndarray, last: bool = False) -> np.ndarray:
+        """The next samples (float32) at the new rate; with `last` also those that waited for more input."""
+        return self.stream.resample_chunk(block, last=last) if self.stream else block
+
+
+def audio_blocks(source: Source, sample_rate: int, *, seconds: float = 20.0) -> Iterator[np.ndarray]:
+    """A recording as consecutive blocks (S,) float32, mono, at the asked rate, each of about so many seconds.
+
+    The whole is never held. Raises AudioError for what cannot be read, where it is cut off after its last block.
+    """
+    name = name_of(source)
+    with open_audio(source) as file:
+        frames = max(1, min(round(seconds * file.samplerate), BLOCK_SAMPLES // file.channels))
+        resampler = Resampler(file.samplerate, sample_rate)
+        for first in range(0, file.frames, frames):
+            wanted = min(frames, file.frames - first)
+            block = decode_frames(file, wanted, name)
+            last = len(block) < wanted or first + wanted == file.frames
+            yield resampler(mix(block, None, name), last)
+            if len(block) < wanted:
+                return refuse_cut(first + len(block), file.frames, file, name)
 
 
 def encode_flac(audio: np.ndarray, sample_rate: int) -> bytes:

@@ -1,0 +1,99 @@
+"""A recognizer as a service: `carnelian serve MODEL`."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from carnelian.commands.options import RecognizerOptions
+from carnelian.data.batch import padded
+from carnelian.data.transcript import Transcript, transcript
+from carnelian.decoding.beam import BeamSearch
+from carnelian.errors import CarnelianError
+from carnelian.inference.recognizer import Recognizer
+from carnelian.models.losses.asg import ASG
+from carnelian.serving.config import ServingConfig
+from carnelian.serving.service import ServedModel, Service
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+KEYS_VARIABLE = "CARNELIAN_API_KEYS"
+HOT_WORD_WEIGHT = 10.0  # of the words that a client expects
+
+
+def serve(
+    model: Annotated[Path, "the checkpoint"],
+    *,
+    host: Annotated[str, "address to listen on"] = "127.0.0.1",
+    port: Annotated[int, "port to listen on; 0: any that is free"] = 8000,
+    api_keys: Annotated[Path | None, f"a file with an API key on each line; or {KEYS_VARIABLE}=KEY,KEY"] = None,
+    without_keys: Annotated[bool, "let everybody in who reaches the address"] = False,
+    wyoming: Annotated[int | None, "port for the Wyoming protocol (Home Assistant expects 10300)"] = None,
+    name: Annotated[str, "name of the model to clients; by default that of the file"] = "",
+    language: Annotated[str, "language of the model, as clients are told"] = "en",
+    grace: Annotated[float, "seconds that accepted requests may still take after SIGTERM"] = 60.0,
+    log_transcripts: Annotated[bool, "write transcripts into the log"] = False,
+    options: RecognizerOptions = RecognizerOptions(),  # noqa: B008
+    config: ServingConfig = ServingConfig(),  # noqa: B008
+) -> None:
+    """Serve a recognizer: a page at /, OpenAI's transcription API, live recognition, health and metrics."""
+    keys = read_keys(api_keys)
+    if host not in LOOPBACK and not keys and not without_keys:
+        raise CarnelianError(
+            f"--host {host}: other machines could use the service, and there is no API key. "
+            f"Give --api-keys FILE or set {KEYS_VARIABLE}; or --without-keys, to let everybody in"
+        )
+    from carnelian.serving.app import make_app  # these two raise MissingExtraError
+    from carnelian.serving.server import run_server
+
+    served = served_model(options.load(model), options, name=name or model.stem, language=language)
+    service = Service(served, config)
+    app = make_app(service, keys=keys, log_transcripts=log_transcripts)
+    run_server(app, service, host=host, port=port, wyoming=wyoming, grace=grace)
+
+
+def read_keys(path: Path | None) -> tuple[str, ...]:
+    """Returns the API keys of a file, or of the environment where no file is given."""
+    if path is None:
+        return tuple(key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip())
+    try:
+        keys = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, ValueError) as error:
+        raise CarnelianError(f"--api-keys {path}: cannot be read ({error}). Give a file with a key on each line") from None
+    if not keys:
+        raise CarnelianError(f"--api-keys {path}: there is no key in it. Write a key on each line")
+    return keys
+
+
+def served_model(recognizer: Recognizer, options: RecognizerOptions, *, name: str, language: str = "en") -> ServedModel:
+    """Returns a recognizer in the form that the service takes."""
+    alphabet, decoder = recognizer.alphabet, recognizer.decoder
+    searches = not isinstance(recognizer.model.criterion, ASG)
+    search: list[BeamSearch] = [decoder] if isinstance(decoder, BeamSearch) else []  # made when it is first needed
+
+    def decode(log_probs: np.ndarray, words: tuple[str, ...]):
+        if not words:
+            return decoder(log_probs)
+        if not search:
+            search.append(BeamSearch(alphabet, beta=0.0, beam_width=options.config().beam_width))
+        return search[0](log_probs, options.hot_words | dict.fromkeys(words, HOT_WORD_WEIGHT))
+
+    def recognize(audio: Sequence[np.ndarray], hot_words: Sequence[tuple[str, ...]]) -> list[Transcript]:
+        return [
+            transcript(
+                decode(emissions.log_probs, words),
+                seconds_per_step=emissions.seconds_per_step,
+                duration=len(each) / recognizer.sample_rate,
+            )
+            for emissions, words, each in zip(recognizer.emissions(*padded(audio)), hot_words, audio)
+        ]
+
+    def known_words(phrases: list[str]) -> tuple[str, ...]:
+        spelled = (phrase if not alphabet.unknown(phrase) else phrase.lower() for phrase in phrases)
+        words = {word for phrase in spelled for word in phrase.split()}
+        return tuple(sorted(word for word in words if searches and not alphabet.unknown(word)))
+
+    return ServedModel(
+        name, recognizer.sample_rate, recognize, alphabet.encode, known_words, language, options.batch_seconds
+    )

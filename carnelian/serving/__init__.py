@@ -1,0 +1,1 @@
+"""The recognizer as a service: HTTP and WebSocket protocols over one queue that many clients share."""

@@ -1,0 +1,317 @@
+"""The web application: routes of every protocol behind the doors of `serving.doors`. The door to FastAPI and Starlette."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from importlib.resources import files
+from typing import Annotated, Any, Literal, TypeVar
+
+from carnelian import __version__
+from carnelian.data.transcript import Transcript
+from carnelian.errors import MissingExtraError
+from carnelian.serving.config import Refusal
+from carnelian.serving.doors import App, body_door, key_door, origin_door, request_door
+from carnelian.serving.protocols.messages import ClientLeft, Socket
+from carnelian.serving.protocols.openai_http import (
+    TranscriptionRequest,
+    model,
+    models,
+    transcription,
+    transcription_events,
+    translation_refused,
+)
+from carnelian.serving.protocols.realtime import realtime
+from carnelian.serving.protocols.stream import stream
+from carnelian.serving.service import Service
+
+try:
+    from fastapi import FastAPI, File, Form, Request, Response, UploadFile, WebSocket
+    from fastapi.exceptions import RequestValidationError
+    from pydantic import BaseModel
+    from starlette.exceptions import HTTPException
+    from starlette.formparsers import MultiPartParser
+    from starlette.requests import ClientDisconnect
+    from starlette.responses import JSONResponse, StreamingResponse
+    from starlette.websockets import WebSocketDisconnect
+except ImportError as error:
+    raise MissingExtraError(error.name or "fastapi", "serve", "Serving") from None
+
+T = TypeVar("T")
+PAGE = {"": "text/html", "page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+class ErrorFields(BaseModel):
+    """OpenAI's error object."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """What every refusal looks like."""
+
+    error: ErrorFields
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": description}
+    for status, description in {
+        400: "No recording, or fields that do not go together",
+        401: "No key, or a wrong one",
+        404: "No such model",
+        408: "The body did not come",
+        413: "The body is too large",
+        422: "A field is not of its kind",
+        429: "Too many requests of this client",
+        500: "The service failed",
+        503: "The service is busy, starting or stopping",
+    }.items()
+}
+
+
+def make_app(service: Service, *, keys: tuple[str, ...] = (), log_transcripts: bool = False) -> App:
+    """The ASGI application of a service, which it starts and closes with its own lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        await service.start()
+        yield
+        await service.close()
+
+    MultiPartParser.spool_max_size = service.config.max_upload_bytes + 1  # nothing of a client is written to a disk
+    app = FastAPI(
+        title="Carnelian",
+        version=__version__,
+        description="Speech recognition: OpenAI's transcription API, live recognition, health and metrics.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    add_refusals(app)
+    add_transcriptions(app, service, log_transcripts)
+    add_live(app, service)
+    add_operation(app, service)
+    add_page(app)
+    inner = key_door(app, keys)
+    return request_door(body_door(origin_door(inner), service.config), service.metrics)
+
+
+def add_refusals(app: FastAPI) -> None:
+    """Makes every kind of refusal one of OpenAI's error objects."""
+
+    async def refused(request: Request | WebSocket, error: Exception) -> Response:
+        if isinstance(error, RequestValidationError):
+            first = error.errors()[0]
+            place = ".".join(str(each) for each in first["loc"][1:])
+            error = Refusal(422, f"{place}: {first['msg']}", param=place, code="invalid_value")
+        elif isinstance(error, HTTPException):
+            error = Refusal(error.status_code, str(error.detail), code=CODES.get(error.status_code))
+        elif not isinstance(error, Refusal):
+            error = Refusal(500, "The service failed.", kind="server_error")
+        answer = JSONResponse(error.body, error.status, error.headers)
+        if isinstance(request, WebSocket):
+            await request.send_denial_response(answer)
+        return answer
+
+    async def left(request: Request, error: Exception) -> Response:
+        return Response(status_code=499)  # nobody reads it
+
+    for kind in (Refusal, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, refused)  # type: ignore[arg-type]
+    for kind in (ClientLeft, ClientDisconnect):
+        app.add_exception_handler(kind, left)
+
+
+def add_transcriptions(app: FastAPI, service: Service, log_transcripts: bool) -> None:
+    """OpenAI's API."""
+
+    def note(request: Request, transcript: Transcript) -> None:
+        notes = request.scope["state"]["notes"]
+        notes["audio_seconds"] = round(transcript.duration, 3)
+        if log_transcripts:
+            notes["text"] = transcript.text
+
+    @app.post("/v1/audio/transcriptions", responses=REFUSALS, tags=["openai"], response_model=None)
+    async def transcribe(
+        request: Request,
+        file: Annotated[UploadFile, File(description="the recording: WAV, FLAC, OGG, MP3, AIFF or SPHERE")],
+        model: Annotated[str, Form(description="the served model, or a name of OpenAI's")] = "",
+        response_format: Annotated[str, Form(description="json, text, srt, verbose_json or vtt")] = "json",
+        granularities: Annotated[
+            list[Literal["word", "segment"]], Form(alias="timestamp_granularities[]", description="of verbose_json")
+        ] = [],  # noqa: B006
+        include: Annotated[list[Literal["logprobs"]], Form(alias="include[]", description="of json")] = [],  # noqa: B006
+        keywords: Annotated[list[str], Form(alias="keywords[]", description="expected words, such as names")] = [],  # noqa: B006
+        stream: Annotated[bool, Form(description="answer with server-sent events")] = False,
+        language: Annotated[str, Form(max_length=40, description="given back; the model knows one language")] = "",
+        chunking_strategy: Annotated[str, Form(description="taken; recordings are always cut at pauses")] = "auto",
+        prompt: Annotated[str, Form(description="taken and not used; see keywords[]")] = "",
+        temperature: Annotated[float, Form(ge=0, le=1, description="taken and not used")] = 0.0,
+    ) -> Response:
+        """Transcribe a recording."""
+        wanted = TranscriptionRequest(
+            model,
+            response_format,
+            tuple(granularities),
+            tuple(include),
+            tuple(keywords),
+            chunking_strategy,
+            language,
+            temperature,
+        )
+        wanted.check(service)
+        recording = await file.read()
+        await file.close()
+        client = request.scope["state"].get("client") or (request.client.host if request.client else "")
+        if stream:
+            return await streamed(request, client, wanted, recording)
+        with service.admitted(client):
+            answer, transcript = await while_connected(request, transcription(service, wanted, recording))
+        note(request, transcript)
+        if isinstance(answer, dict):
+            return JSONResponse(answer)
+        kind = {"srt": "application/x-subrip", "vtt": "text/vtt"}.get(response_format, "text/plain")
+        return Response(answer, media_type=f"{kind}; charset=utf-8")
+
+    async def streamed(request: Request, client: str, wanted: TranscriptionRequest, recording: bytes) -> Response:
+        async def events() -> AsyncGenerator[str]:
+            with service.admitted(client):
+                found = transcription_events(service, wanted, recording, lambda whole: note(request, whole))
+                async with aclosing(found):
+                    async for each in found:
+                        yield each
+
+        rest = events()
+        first = await while_connected(request, anext(rest))
+
+        async def body() -> AsyncGenerator[str]:
+            async with aclosing(rest):
+                yield first
+                async for each in rest:
+                    yield each
+
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
+
+    @app.post("/v1/audio/translations", responses=REFUSALS, tags=["openai"], response_model=None)
+    async def translate() -> Response:
+        """Refused: the model transcribes only."""
+        raise translation_refused()
+
+    @app.get("/v1/models", responses=REFUSALS, tags=["openai"])
+    async def list_models() -> dict[str, Any]:
+        """The served model."""
+        return models(service)
+
+    @app.get("/v1/models/{name:path}", responses=REFUSALS, tags=["openai"])
+    async def get_model(name: str) -> dict[str, Any]:
+        """A model by its name."""
+        return model(service, name)
+
+
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
+    """The result of some work, which is cancelled where the client leaves before it is done."""
+
+    async def disconnected() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task, gone = asyncio.ensure_future(work), asyncio.create_task(disconnected())
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientLeft
+    finally:
+        for each in (task, gone):
+            each.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+class ServerSocket:
+    """A WebSocket of Starlette as the protocols see it."""
+
+    def __init__(self, websocket: WebSocket, seconds: float):
+        self.websocket, self.seconds = websocket, seconds
+
+    async def receive(self) -> str | bytes:
+        """The next message; raises ClientLeft at the end."""
+        message = await self.websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise ClientLeft
+        text = message.get("text")
+        return message.get("bytes") or b"" if text is None else text
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Sends an object as JSON; raises ClientLeft where nobody reads."""
+        try:
+            async with asyncio.timeout(self.seconds):
+                await self.websocket.send_text(json.dumps(message, ensure_ascii=False))
+        except (WebSocketDisconnect, RuntimeError, OSError, TimeoutError):
+            raise ClientLeft from None
+
+
+def add_live(app: FastAPI, service: Service) -> None:
+    """Live recognition over WebSockets."""
+
+    async def serve(websocket: WebSocket, protocol: Callable[[Service, Socket], Awaitable[None]]) -> None:
+        with service.admitted_live():
+            offered = websocket.scope.get("subprotocols", [])
+            await websocket.accept("realtime" if "realtime" in offered else None)
+            try:
+                await protocol(service, ServerSocket(websocket, service.config.idle_seconds))
+                await websocket.close(1012 if service.draining else 1000)
+            except (ClientLeft, RuntimeError, WebSocketDisconnect):
+                pass
+
+    @app.websocket("/v1/stream")
+    async def stream_(websocket: WebSocket) -> None:
+        await serve(websocket, stream)
+
+    @app.websocket("/v1/realtime")
+    async def realtime_(websocket: WebSocket) -> None:
+        await serve(websocket, realtime)
+
+    @app.websocket("/")
+    async def vosk(websocket: WebSocket) -> None:
+        await serve(websocket, lambda service, socket: stream(service, socket, vosk=True))
+
+
+def add_operation(app: FastAPI, service: Service) -> None:
+    """Health and metrics."""
+
+    @app.get("/health/live", tags=["operation"])
+    async def live() -> dict[str, str]:
+        """Whether the process answers."""
+        return {"status": "live"}
+
+    @app.get("/health/ready", responses={503: REFUSALS[503]}, tags=["operation"])
+    async def ready() -> dict[str, str]:
+        """Whether a recording goes through decoder and recognizer."""
+        if fault := await service.ready():
+            raise Refusal(503, f"Not ready: {fault}.", kind="server_error", code="not_ready", retry_after=2)
+        return {"status": "ready"}
+
+    @app.get("/metrics", responses={401: REFUSALS[401]}, tags=["operation"], response_class=Response)
+    async def metrics() -> Response:
+        """Measures in Prometheus' text form."""
+        return Response(service.metrics.text(), media_type=service.metrics.content_type)
+
+
+def add_page(app: FastAPI) -> None:
+    """The page and its files."""
+    folder = files("carnelian.serving") / "page"
+
+    def add(name: str, kind: str) -> None:
+        content = (folder / (name or "index.html")).read_bytes()
+
+        @app.get(f"/{name}", include_in_schema=False)
+        async def asset() -> Response:
+            return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
+
+    for name, kind in PAGE.items():
+        add(name, kind)

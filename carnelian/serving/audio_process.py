@@ -1,0 +1,112 @@
+"""Decodes the audio of strangers in processes of their own: one small server process forks a short-lived child for each recording.
+
+Run as `python -m carnelian.serving.audio_process FD`. FD is a Unix stream socket; each byte that arrives on it carries a connected
+socket, for which a child is forked. The child reads a request, decodes, answers in frames, and ends. A hostile recording can
+exhaust or crash only its own child, whose memory, processor time and files are limited before the first byte is read. The
+server process itself reads nothing that a client sent. This module imports no model: a fork stays small.
+
+Request: the header of `REQUEST`, then the recording. Answer: frames of one letter, a length (`FRAME`) and so many bytes:
+H (seconds the header promises, a float64), A (float32 samples), E (the end), X (an error, as text).
+"""
+
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+from io import BytesIO
+
+from carnelian.data.audio import audio_blocks, audio_info
+from carnelian.errors import AudioError
+
+REQUEST = struct.Struct(
+    "<QIdQI"
+)  # bytes of the recording, sample rate, seconds allowed, bytes of memory, seconds of processor time
+FRAME = struct.Struct("<cQ")
+
+
+def serve(door: socket.socket) -> None:
+    """Forks a child for every socket that arrives, until the other side closes."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that end are not waited for
+    while True:
+        letter, sockets, *_ = socket.recv_fds(door, 1, 1)
+        if not letter:
+            return
+        with socket.socket(fileno=sockets[0]) as client:
+            if os.fork() == 0:
+                door.close()
+                try:
+                    answer(client)
+                except (OSError, EOFError):  # nobody waits for the answer any more
+                    os._exit(1)
+                os._exit(0)
+
+
+def answer(client: socket.socket) -> None:
+    """Reads one request, decodes it within its limits and sends the frames of the answer."""
+    size, sample_rate, most, memory, cpu = REQUEST.unpack(receive(client, REQUEST.size))
+    limit(memory + size, cpu)
+
+    def send(kind: bytes, content: bytes = b"") -> None:
+        client.sendall(FRAME.pack(kind, len(content)))
+        client.sendall(content)
+
+    try:
+        recording = bytes(receive(client, size))
+        duration = audio_info(recording).duration
+        send(b"H", struct.pack("<d", duration))
+        if duration <= most:  # else the caller refuses it
+            sent = 0
+            for block in audio_blocks(recording, sample_rate):
+                sent += len(block)
+                if sent > most * sample_rate + sample_rate:  # the header promised less
+                    send(b"H", struct.pack("<d", sent / sample_rate))
+                    return
+                send(b"A", block.tobytes())
+        send(b"E")
+    except AudioError as error:
+        send(b"X", str(error).encode())
+    except MemoryError:
+        send(
+            b"X", f"audio: decoding it needs more than {memory >> 20} MB of memory. Convert it to 16 kHz mono".encode()
+        )
+
+
+def receive(client: socket.socket, size: int) -> bytearray:
+    """Exactly so many bytes."""
+    content = bytearray(size)
+    view = memoryview(content)
+    while view:
+        count = client.recv_into(view)
+        if not count:
+            raise EOFError
+        view = view[count:]
+    return content
+
+
+def limit(memory: int, cpu: int) -> None:
+    """Limits this process: so many more bytes of memory than it has now, seconds of processor time, no files, no core dump."""
+    if os.path.exists("/proc/self/statm"):  # elsewhere the size of the address space cannot be limited in a useful way
+        with open("/proc/self/statm") as file:
+            now = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + memory, now + memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+
+
+def warm_up() -> None:
+    """Decodes a tenth of a second, so that children inherit what libraries set up on first use."""
+    samples = struct.pack("<800h", *([0, 99] * 400))
+    head = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 36 + 1600, b"WAVEfmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", 1600)
+    list(audio_blocks(BytesIO(head + samples), 16_000))
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the service decides when this ends
+    warm_up()
+    with socket.socket(fileno=int(sys.argv[1])) as given:
+        given.setblocking(True)
+        serve(given)

@@ -1,0 +1,255 @@
+"""Live recognition: audio comes in blocks, partial results follow while one speaks, a final result after each pause.
+
+The words since the last pause are recognized anew with each partial result, in the queue that all clients share.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import numpy as np
+
+from carnelian.data.audio import Resampler
+from carnelian.data.transcript import Transcript, Word
+from carnelian.serving.scheduler import Turn
+from carnelian.serving.service import Service, quietest, shifted
+
+KEPT_SECONDS = 1.0  # of audio without words, so that the start of the first word is not lost
+SILENT_SECONDS = 3.0  # of audio without words, before all but the last second is given up
+LEAD_SECONDS = 0.3  # speech is said to start so long before its first word is sure
+LONGEST_SEGMENT = 15.0  # seconds; a speaker who makes no pause is cut at the quietest moment
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The first words of a segment were recognized; `at` in seconds since the session's start."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What a segment says so far; it may still change."""
+
+    transcript: Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """What a segment says; it ends at `at` seconds. `committed`: the client ended it, and it may be empty."""
+
+    transcript: Transcript
+    at: float
+    committed: bool = False
+
+
+LiveEvent = SpeechStarted | Partial | Final
+
+
+class LiveSession:
+    """One stream of audio; `feed` takes it, `events` gives what is recognized. Times count from the session's start.
+
+    silence: seconds without a word after which a segment is final; None: only `commit` and `finish` end segments.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        sample_rate: int,
+        *,
+        hot_words: tuple[str, ...] = (),
+        silence: float | None = 0.6,
+        partials: bool = True,
+    ):
+        self.service, self.hot_words, self.silence, self.partials = service, hot_words, silence, partials
+        self.rate = service.model.sample_rate
+        self.given_rate = sample_rate
+        self.resampler = Resampler(sample_rate, self.rate)
+        self.turn = Turn()
+        self.audio = np.zeros(0, np.float32)  # since the last final result
+        self.first = 0  # its first sample, counted from the session's start
+        self.seen = 0  # samples of it that were recognized at least once
+        self.commits: list[int] = []  # samples, from the session's start, at which the client ended a segment
+        self.finished = False
+        self.speaking = False
+        self.text = ""  # of the last partial result
+        self.news, self.progress = asyncio.Event(), asyncio.Event()
+
+    async def feed(self, block: np.ndarray) -> None:
+        """Takes audio (S,) float32 at the session's sample rate; waits while too much of it is not yet recognized."""
+        self._append(self.resampler(np.ascontiguousarray(block, np.float32)))
+        while self._unseen > self.service.config.max_backlog_seconds * self.rate and not self.finished:
+            self.progress.clear()
+            await self.progress.wait()
+
+    def commit(self) -> None:
+        """Ends the segment with what was fed so far."""
+        self._flush()
+        self.commits.append(self.first + len(self.audio))
+        self.news.set()
+
+    def finish(self) -> None:
+        """Ends the session: the events end after the final result of what was fed so far."""
+        if not self.finished:
+            self._flush()
+        self.finished = True
+        self.news.set()
+        self.progress.set()
+
+    def clear(self) -> None:
+        """Forgets the audio since the last final result."""
+        self.first += len(self.audio)
+        self.audio, self.seen, self.text, self.speaking = np.zeros(0, np.float32), 0, "", False
+        self.commits.clear()
+        self.progress.set()
+
+    async def events(self) -> AsyncGenerator[LiveEvent]:
+        """What is recognized, until the session is finished."""
+        interval = round(self.service.config.partial_seconds * self.rate)
+        while True:
+            while not (self.commits or self.finished or (self._unseen >= interval and self._decides)):
+                self.news.clear()
+                await self.news.wait()
+            ended, start = bool(self.commits) or self.finished, self.first
+            commit = self.commits.pop(0) if self.commits else None
+            size = (commit - self.first) if commit is not None else len(self.audio)
+            longest = round(LONGEST_SEGMENT * self.rate)
+            if size > longest:  # the rest waits for the next turn
+                ended = False
+                if commit is not None:
+                    self.commits.insert(0, commit)
+                size = longest
+            transcript = await self._recognize(size)
+            if self.first != start:  # cleared meanwhile
+                continue
+            for event in self._interpret(transcript, size, ended, size == longest):
+                yield event
+            self.progress.set()
+            if ended and self.finished and not self.commits and not len(self.audio):
+                return
+
+    async def _recognize(self, size: int) -> Transcript:
+        """The transcript of the segment's first `size` samples, with times since the session's start."""
+        if not size:
+            return Transcript("")
+        piece = await self.service.scheduler.submit(self.turn, self.audio[:size].copy(), self.hot_words)
+        self.seen = max(self.seen, size)
+        return shifted(piece, self.first / self.rate)
+
+    def _interpret(self, transcript: Transcript, size: int, ended: bool, full: bool) -> list[LiveEvent]:
+        """The events that a recognized segment causes; moves the start of the segment on."""
+        end = self.first + size
+        now = end / self.rate
+        events: list[LiveEvent] = []
+        *groups, words = self._groups(transcript.words)
+        for group, after in zip(
+            groups, [*groups[1:], words]
+        ):  # sent faster than spoken, audio may hold several segments
+            assert self.silence is not None
+            self._start(events, group)
+            pause = (group[-1].end + after[0].start) / 2
+            self._final(events, group, round(pause * self.rate), group[-1].end + self.silence)
+        self._start(events, words)
+        quiet = now - words[-1].end if words else 0.0
+        if ended:
+            self._final(events, words, end, now, committed=True)
+        elif self.silence is not None and words and quiet >= self.silence:
+            self._final(events, words, round((now - quiet / 2) * self.rate), now)
+        elif full and not groups:
+            cut = self.first + quietest(self.audio[:size], size // 2, self.rate)
+            before = tuple(word for word in words if word.start + word.end < 2 * cut / self.rate)
+            self._final(events, before, cut, cut / self.rate)
+        elif words:
+            text = " ".join(word.text for word in words)
+            if self.partials and text != self.text:
+                self.text = text
+                events.append(Partial(Transcript(text, words, (), now - self.first / self.rate)))
+        elif self.silence is not None and size > SILENT_SECONDS * self.rate:
+            self._drop(end - round(KEPT_SECONDS * self.rate))
+        return events
+
+    def _groups(self, words: tuple[Word, ...]) -> list[tuple[Word, ...]]:
+        """The words in segments, parted where a pause is long enough; at least one segment, which may be empty."""
+        groups: list[tuple[Word, ...]] = [()]
+        for word in words:
+            if self.silence is not None and groups[-1] and word.start - groups[-1][-1].end >= self.silence:
+                groups.append(())
+            groups[-1] += (word,)
+        return groups
+
+    def _start(self, events: list[LiveEvent], words: tuple[Word, ...]) -> None:
+        """Adds that speech has started, where these are a segment's first words."""
+        if words and not self.speaking:
+            self.speaking = True
+            events.append(SpeechStarted(max(self.first / self.rate, words[0].start - LEAD_SECONDS)))
+
+    def _final(
+        self, events: list[LiveEvent], words: tuple[Word, ...], end: int, at: float, committed: bool = False
+    ) -> None:
+        """Adds a final result and begins the next segment at the sample `end` of the session."""
+        seconds = (end - self.first) / self.rate
+        events.append(Final(Transcript(" ".join(word.text for word in words), words, (), seconds), at, committed))
+        self.service.metrics.audio.inc(seconds)
+        self._drop(end)
+        self.speaking, self.text = False, ""
+
+    def _drop(self, end: int) -> None:
+        """Lets go of the audio before the sample `end` of the session."""
+        size = end - self.first
+        self.audio, self.first, self.seen = self.audio[size:], end, max(0, self.seen - size)
+
+    def _append(self, block: np.ndarray) -> None:
+        self.audio = np.concatenate([self.audio, block])
+        self.news.set()
+
+    def _flush(self) -> None:
+        """Takes out what the resampler holds back, at the end of a segment or session."""
+        if self.given_rate != self.rate:
+            self._append(self.resampler(np.zeros(0, np.float32), last=True))
+            self.resampler = Resampler(self.given_rate, self.rate)
+
+    @property
+    def _decides(self) -> bool:
+        """Whether recognizing before a commit can lead to an event."""
+        return self.partials or self.silence is not None or len(self.audio) > LONGEST_SEGMENT * self.rate
+
+    @property
+    def _unseen(self) -> int:
+        return len(self.audio) - self.seen
+
+
+async def run_session(
+    session: LiveSession, read: Callable[[], Awaitable[None]], show: Callable[[LiveEvent], Awaitable[None]]
+):
+    """Reads a client's messages with `read`, which returns where the client has ended, and hands events to `show` meanwhile.
+
+    Where either fails, as when the client leaves, the other is cancelled and the session's work ends.
+    """
+
+    async def read_and_finish() -> None:
+        await read()
+        session.finish()
+
+    async def show_all() -> None:
+        async with aclosing(session.events()) as events:
+            async for event in events:
+                await show(event)
+
+    reading, showing = asyncio.create_task(read_and_finish()), asyncio.create_task(show_all())
+    session.service.sessions.add(session)
+    try:
+        await asyncio.wait((reading, showing), return_when=asyncio.FIRST_COMPLETED)
+        if reading.done():
+            reading.result()
+        await showing  # done already, where the service ended the session
+    finally:
+        session.service.sessions.discard(session)
+        for task in (reading, showing):
+            task.cancel()
+        await asyncio.gather(reading, showing, return_exceptions=True)
+
+
+def pcm16(content: bytes) -> np.ndarray:
+    """Samples (S,) float32 in [-1, 1] from 16-bit little-endian PCM; half a sample at the end is left out."""
+    return np.frombuffer(content[: len(content) // 2 * 2], "<i2").astype(np.float32) / 32768

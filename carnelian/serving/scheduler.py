@@ -1,0 +1,153 @@
+"""One queue for all clients: pieces of audio share batches, and whoever has been served least comes first."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from carnelian.data.transcript import Transcript
+
+#: the recognizer as the service sees it: waveforms (S,) and the hot words of each -> their transcripts
+Recognize = Callable[[Sequence[np.ndarray], Sequence[tuple[str, ...]]], list[Transcript]]
+#: called after each batch with pieces, seconds of audio, seconds of work, and the seconds that each piece waited
+Observe = Callable[[int, float, float, list[float]], None]
+PADDING = 1.25  # how many times as long as the shortest the longest piece of a batch may be
+SMOOTHING = 0.2  # of the measured speed, with each batch
+
+
+@dataclass(eq=False, slots=True)
+class Turn:
+    """A client's request, or its live session: `served` counts the seconds of its audio that were recognized."""
+
+    served: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class Piece:
+    """Audio that waits for recognition."""
+
+    turn: Turn
+    audio: np.ndarray
+    hot_words: tuple[str, ...]
+    done: "asyncio.Future[Transcript]"
+    arrived: float = field(default_factory=time.monotonic)
+
+
+class Scheduler:
+    """Recognizes pieces of audio in batches, in one thread beside the event loop.
+
+    The next batch begins with the piece whose request has been served least, so that a short recording does not wait for a long
+    one: it waits for the batch that is running. Pieces of similar length join it, as many as `work_seconds` of work
+    allow at the speed measured so far. A piece whose caller has gone is dropped.
+    """
+
+    def __init__(
+        self,
+        recognize: Recognize,
+        sample_rate: int,
+        *,
+        batch_seconds: float = 60.0,
+        work_seconds: float = 0.5,
+        observe: Observe | None = None,
+    ):
+        self.recognize, self.sample_rate = recognize, sample_rate
+        self.batch_seconds, self.work_seconds = batch_seconds, work_seconds
+        self.observe = observe or (lambda *measured: None)
+        self.speed = 0.0  # seconds of audio recognized in a second; 0: not known yet
+        self.waiting: list[Piece] = []
+        self.running: list[Piece] = []
+        self.arrival = asyncio.Event()
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="recognizer")
+        self.task: asyncio.Task | None = None
+
+    def start(self) -> None:
+        """Begins to recognize."""
+        self.task = asyncio.create_task(self._run(), name="scheduler")
+
+    async def close(self) -> None:
+        """Ends; pieces that still wait are cancelled."""
+        if self.task:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+        for piece in self.waiting:
+            piece.done.cancel()
+        self.thread.shutdown(wait=False, cancel_futures=True)
+
+    async def submit(self, turn: Turn, audio: np.ndarray, hot_words: tuple[str, ...] = ()) -> Transcript:
+        """The transcript of a piece of audio (S,), in its turn. Cancelling the call gives the place up."""
+        piece = Piece(turn, audio, hot_words, asyncio.get_running_loop().create_future())
+        self.waiting.append(piece)
+        self.arrival.set()
+        return await piece.done
+
+    @property
+    def backlog_seconds(self) -> float:
+        """Seconds of audio that wait or are being recognized."""
+        return sum(len(piece.audio) for piece in (*self.waiting, *self.running)) / self.sample_rate
+
+    @property
+    def expected_wait(self) -> float:
+        """Seconds until what waits now is recognized, at the speed measured so far."""
+        return self.backlog_seconds / self.speed if self.speed else 1.0
+
+    async def _run(self) -> None:
+        while True:
+            await self.arrival.wait()
+            self.arrival.clear()
+            while batch := self._next_batch():
+                await self._recognize(batch)
+
+    def _next_batch(self) -> list[Piece]:
+        """Takes the pieces of the next batch out of the queue."""
+        self.waiting = [piece for piece in self.waiting if not piece.done.done()]
+        if not self.waiting:
+            return []
+        ordered = sorted(self.waiting, key=lambda piece: (piece.turn.served, piece.arrived))
+        budget = min(self.batch_seconds, self.work_seconds * self.speed) * self.sample_rate
+        batch: list[Piece] = []
+        shortest = longest = max(1, len(ordered[0].audio))
+        for piece in ordered:
+            low, high = min(shortest, max(1, len(piece.audio))), max(longest, len(piece.audio))
+            if batch and (high > PADDING * low or high * (len(batch) + 1) > budget):
+                continue
+            batch.append(piece)
+            shortest, longest = low, high
+        taken = set(map(id, batch))
+        self.waiting = [piece for piece in self.waiting if id(piece) not in taken]
+        return batch
+
+    async def _recognize(self, batch: list[Piece]) -> None:
+        """Recognizes a batch and hands each piece its transcript; where the batch fails, its pieces are tried one by one."""
+        started = time.monotonic()
+        self.running = batch
+        try:
+            transcripts: list[Transcript | Exception] = list(await self._call(batch))
+        except Exception as error:
+            transcripts = [error if len(batch) == 1 else await self._alone(piece) for piece in batch]
+        finally:
+            self.running = []
+        seconds = sum(len(piece.audio) for piece in batch) / self.sample_rate
+        work = max(time.monotonic() - started, 1e-6)
+        self.speed = seconds / work if not self.speed else self.speed + SMOOTHING * (seconds / work - self.speed)
+        self.observe(len(batch), seconds, work, [started - piece.arrived for piece in batch])
+        for piece, transcript in zip(batch, transcripts):
+            piece.turn.served += len(piece.audio) / self.sample_rate
+            if piece.done.done():  # its caller has gone
+                continue
+            if isinstance(transcript, Exception):
+                piece.done.set_exception(transcript)
+            else:
+                piece.done.set_result(transcript)
+
+    async def _call(self, batch: list[Piece]) -> list[Transcript]:
+        audio, hot_words = [piece.audio for piece in batch], [piece.hot_words for piece in batch]
+        return await asyncio.get_running_loop().run_in_executor(self.thread, self.recognize, audio, hot_words)
+
+    async def _alone(self, piece: Piece) -> Transcript | Exception:
+        try:
+            return (await self._call([piece]))[0]
+        except Exception as error:
+            return error
