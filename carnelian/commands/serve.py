@@ -60,7 +60,9 @@ def read_keys(path: Path | None) -> tuple[str, ...]:
     try:
         keys = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     except (OSError, ValueError) as error:
-        raise CarnelianError(f"--api-keys {path}: cannot be read ({error}). Give a file with a key on each line") from None
+        raise CarnelianError(
+            f"--api-keys {path}: cannot be read ({error}). Give a file with a key on each line"
+        ) from None
     if not keys:
         raise CarnelianError(f"--api-keys {path}: there is no key in it. Write a key on each line")
     return keys

@@ -159,7 +159,7 @@ def audio_blocks(source: Source, sample_rate: int, *, seconds: float = 20.0) -> 
             wanted = min(frames, file.frames - first)
             block = decode_frames(file, wanted, name)
             last = len(block) < wanted or first + wanted == file.frames
-            yield resampler(mix(block, None, name), last)
+            yield resampler(mix_channels(block, None, name), last)
             if len(block) < wanted:
                 return refuse_cut(first + len(block), file.frames, file, name)
 

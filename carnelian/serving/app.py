@@ -14,6 +14,7 @@ from carnelian.serving.config import Refusal
 from carnelian.serving.doors import App, body_door, key_door, origin_door, request_door
 from carnelian.serving.protocols.messages import ClientLeft, Socket
 from carnelian.serving.protocols.openai_http import (
+    RESPONSE_FORMATS,
     TranscriptionRequest,
     model,
     models,
@@ -39,7 +40,7 @@ except ImportError as error:
 
 T = TypeVar("T")
 PAGE = {"": "text/html", "page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
-CODES = {404: "not_found", 405: "method_not_allowed"}
+STATUS_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 class ErrorFields(BaseModel):
@@ -93,6 +94,7 @@ def make_app(service: Service, *, keys: tuple[str, ...] = (), log_transcripts: b
     )
     add_refusals(app)
     add_transcriptions(app, service, log_transcripts)
+    add_models(app, service)
     add_live(app, service)
     add_operation(app, service)
     add_page(app)
@@ -109,7 +111,7 @@ def add_refusals(app: FastAPI) -> None:
             place = ".".join(str(each) for each in first["loc"][1:])
             error = Refusal(422, f"{place}: {first['msg']}", param=place, code="invalid_value")
         elif isinstance(error, HTTPException):
-            error = Refusal(error.status_code, str(error.detail), code=CODES.get(error.status_code))
+            error = Refusal(error.status_code, str(error.detail), code=STATUS_CODES.get(error.status_code))
         elif not isinstance(error, Refusal):
             error = Refusal(500, "The service failed.", kind="server_error")
         answer = JSONResponse(error.body, error.status, error.headers)
@@ -127,7 +129,7 @@ def add_refusals(app: FastAPI) -> None:
 
 
 def add_transcriptions(app: FastAPI, service: Service, log_transcripts: bool) -> None:
-    """OpenAI's API."""
+    """OpenAI's transcription route."""
 
     def note(request: Request, transcript: Transcript) -> None:
         notes = request.scope["state"]["notes"]
@@ -140,7 +142,7 @@ def add_transcriptions(app: FastAPI, service: Service, log_transcripts: bool) ->
         request: Request,
         file: Annotated[UploadFile, File(description="the recording: WAV, FLAC, OGG, MP3, AIFF or SPHERE")],
         model: Annotated[str, Form(description="the served model, or a name of OpenAI's")] = "",
-        response_format: Annotated[str, Form(description="json, text, srt, verbose_json or vtt")] = "json",
+        response_format: Annotated[str, Form(description=", ".join(RESPONSE_FORMATS))] = "json",
         granularities: Annotated[
             list[Literal["word", "segment"]], Form(alias="timestamp_granularities[]", description="of verbose_json")
         ] = [],  # noqa: B006
@@ -153,49 +155,62 @@ def add_transcriptions(app: FastAPI, service: Service, log_transcripts: bool) ->
         temperature: Annotated[float, Form(ge=0, le=1, description="taken and not used")] = 0.0,
     ) -> Response:
         """Transcribe a recording."""
-        wanted = TranscriptionRequest(
-            model,
-            response_format,
-            tuple(granularities),
-            tuple(include),
-            tuple(keywords),
-            chunking_strategy,
-            language,
-            temperature,
-        )
+        sets = (tuple(granularities), tuple(include), tuple(keywords))
+        wanted = TranscriptionRequest(model, response_format, *sets, chunking_strategy, language, temperature)
         wanted.check(service)
         recording = await file.read()
         await file.close()
-        client = request.scope["state"].get("client") or (request.client.host if request.client else "")
-        if stream:
-            return await streamed(request, client, wanted, recording)
-        with service.admitted(client):
-            answer, transcript = await while_connected(request, transcription(service, wanted, recording))
-        note(request, transcript)
-        if isinstance(answer, dict):
-            return JSONResponse(answer)
-        kind = {"srt": "application/x-subrip", "vtt": "text/vtt"}.get(response_format, "text/plain")
-        return Response(answer, media_type=f"{kind}; charset=utf-8")
+        answer = streamed_answer if stream else whole_answer
+        return await answer(request, service, wanted, recording, lambda whole: note(request, whole))
 
-    async def streamed(request: Request, client: str, wanted: TranscriptionRequest, recording: bytes) -> Response:
-        async def events() -> AsyncGenerator[str]:
-            with service.admitted(client):
-                found = transcription_events(service, wanted, recording, lambda whole: note(request, whole))
-                async with aclosing(found):
-                    async for each in found:
-                        yield each
 
-        rest = events()
-        first = await while_connected(request, anext(rest))
+Finished = Callable[[Transcript], None]
 
-        async def body() -> AsyncGenerator[str]:
-            async with aclosing(rest):
-                yield first
-                async for each in rest:
+
+def client_of(request: Request) -> str:
+    """Whose request it is, for limits by client: its key, or else its address."""
+    return request.scope["state"].get("client") or (request.client.host if request.client else "")
+
+
+async def whole_answer(
+    request: Request, service: Service, wanted: TranscriptionRequest, recording: bytes, finished: Finished
+) -> Response:
+    """The answer once everything is recognized."""
+    with service.admitted(client_of(request)):
+        answer, transcript = await while_connected(request, transcription(service, wanted, recording))
+    finished(transcript)
+    if isinstance(answer, dict):
+        return JSONResponse(answer)
+    kind = {"srt": "application/x-subrip", "vtt": "text/vtt"}.get(wanted.response_format, "text/plain")
+    return Response(answer, media_type=f"{kind}; charset=utf-8")
+
+
+async def streamed_answer(
+    request: Request, service: Service, wanted: TranscriptionRequest, recording: bytes, finished: Finished
+) -> Response:
+    """An answer of events, once the first is there: what is no recording is refused before an answer begins."""
+
+    async def events() -> AsyncGenerator[str]:
+        with service.admitted(client_of(request)):
+            async with aclosing(transcription_events(service, wanted, recording, finished)) as found:
+                async for each in found:
                     yield each
 
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
+    rest = events()
+    first = await while_connected(request, anext(rest))
+
+    async def body() -> AsyncGenerator[str]:
+        async with aclosing(rest):
+            yield first
+            async for each in rest:
+                yield each
+
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
+
+
+def add_models(app: FastAPI, service: Service) -> None:
+    """OpenAI's other routes."""
 
     @app.post("/v1/audio/translations", responses=REFUSALS, tags=["openai"], response_model=None)
     async def translate() -> Response:

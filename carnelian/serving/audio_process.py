@@ -26,7 +26,7 @@ REQUEST = struct.Struct(
 FRAME = struct.Struct("<cQ")
 
 
-def serve(door: socket.socket) -> None:
+def fork_decoders(door: socket.socket) -> None:
     """Forks a child for every socket that arrives, until the other side closes."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that end are not waited for
     while True:
@@ -37,15 +37,15 @@ def serve(door: socket.socket) -> None:
             if os.fork() == 0:
                 door.close()
                 try:
-                    answer(client)
+                    decode_recording(client)
                 except (OSError, EOFError):  # nobody waits for the answer any more
                     os._exit(1)
                 os._exit(0)
 
 
-def answer(client: socket.socket) -> None:
+def decode_recording(client: socket.socket) -> None:
     """Reads one request, decodes it within its limits and sends the frames of the answer."""
-    size, sample_rate, most, memory, cpu = REQUEST.unpack(receive(client, REQUEST.size))
+    size, sample_rate, most, memory, cpu = REQUEST.unpack(receive_bytes(client, REQUEST.size))
     limit(memory + size, cpu)
 
     def send(kind: bytes, content: bytes = b"") -> None:
@@ -53,7 +53,7 @@ def answer(client: socket.socket) -> None:
         client.sendall(content)
 
     try:
-        recording = bytes(receive(client, size))
+        recording = bytes(receive_bytes(client, size))
         duration = audio_info(recording).duration
         send(b"H", struct.pack("<d", duration))
         if duration <= most:  # else the caller refuses it
@@ -73,7 +73,7 @@ def answer(client: socket.socket) -> None:
         )
 
 
-def receive(client: socket.socket, size: int) -> bytearray:
+def receive_bytes(client: socket.socket, size: int) -> bytearray:
     """Exactly so many bytes."""
     content = bytearray(size)
     view = memoryview(content)
@@ -109,4 +109,4 @@ if __name__ == "__main__":
     warm_up()
     with socket.socket(fileno=int(sys.argv[1])) as given:
         given.setblocking(True)
-        serve(given)
+        fork_decoders(given)

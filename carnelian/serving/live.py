@@ -29,14 +29,14 @@ class SpeechStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class Partial:
+class PartialResult:
     """What a segment says so far; it may still change."""
 
     transcript: Transcript
 
 
 @dataclass(frozen=True, slots=True)
-class Final:
+class FinalResult:
     """What a segment says; it ends at `at` seconds. `committed`: the client ended it, and it may be empty."""
 
     transcript: Transcript
@@ -44,7 +44,7 @@ class Final:
     committed: bool = False
 
 
-LiveEvent = SpeechStarted | Partial | Final
+LiveEvent = SpeechStarted | PartialResult | FinalResult
 
 
 class LiveSession:
@@ -133,9 +133,11 @@ class LiveSession:
         """The transcript of the segment's first `size` samples, with times since the session's start."""
         if not size:
             return Transcript("")
+        start = self.first
         piece = await self.service.scheduler.submit(self.turn, self.audio[:size].copy(), self.hot_words)
-        self.seen = max(self.seen, size)
-        return shifted(piece, self.first / self.rate)
+        if self.first == start:  # else it was cleared meanwhile
+            self.seen = max(self.seen, size)
+        return shifted(piece, start / self.rate)
 
     def _interpret(self, transcript: Transcript, size: int, ended: bool, full: bool) -> list[LiveEvent]:
         """The events that a recognized segment causes; moves the start of the segment on."""
@@ -164,7 +166,7 @@ class LiveSession:
             text = " ".join(word.text for word in words)
             if self.partials and text != self.text:
                 self.text = text
-                events.append(Partial(Transcript(text, words, (), now - self.first / self.rate)))
+                events.append(PartialResult(Transcript(text, words, (), now - self.first / self.rate)))
         elif self.silence is not None and size > SILENT_SECONDS * self.rate:
             self._drop(end - round(KEPT_SECONDS * self.rate))
         return events
@@ -189,7 +191,7 @@ class LiveSession:
     ) -> None:
         """Adds a final result and begins the next segment at the sample `end` of the session."""
         seconds = (end - self.first) / self.rate
-        events.append(Final(Transcript(" ".join(word.text for word in words), words, (), seconds), at, committed))
+        events.append(FinalResult(Transcript(" ".join(word.text for word in words), words, (), seconds), at, committed))
         self.service.metrics.audio.inc(seconds)
         self._drop(end)
         self.speaking, self.text = False, ""

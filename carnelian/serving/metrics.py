@@ -4,9 +4,9 @@ from typing import Any
 
 from carnelian.errors import MissingExtraError
 
-SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
-FACTORS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
-BATCHES = (1, 2, 4, 8, 16, 32, 64)
+LATENCY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
+FACTOR_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
@@ -24,20 +24,30 @@ class Metrics:
             "carnelian_requests", "Answers by route and status", ["route", "status"], registry=registry
         )
         self.latency = prometheus.Histogram(
-            "carnelian_request_seconds", "From request to end of answer", ["route"], buckets=SECONDS, registry=registry
+            "carnelian_request_seconds",
+            "From request to end of answer",
+            ["route"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
         )
         self.errors = prometheus.Counter(
             "carnelian_errors", "Refusals and failures by kind", ["kind"], registry=registry
         )
         self.audio = prometheus.Counter("carnelian_audio_seconds", "Audio transcribed", registry=registry)
         self.factor = prometheus.Histogram(
-            "carnelian_real_time_factor", "Seconds of waiting per second of audio", buckets=FACTORS, registry=registry
+            "carnelian_real_time_factor",
+            "Seconds of waiting per second of audio",
+            buckets=FACTOR_BUCKETS,
+            registry=registry,
         )
         self.wait = prometheus.Histogram(
-            "carnelian_queue_wait_seconds", "Of a piece of audio, for its batch", buckets=SECONDS, registry=registry
+            "carnelian_queue_wait_seconds",
+            "Of a piece of audio, for its batch",
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
         )
         self.batch = prometheus.Histogram(
-            "carnelian_batch_pieces", "Pieces of audio in a batch", buckets=BATCHES, registry=registry
+            "carnelian_batch_pieces", "Pieces of audio in a batch", buckets=BATCH_BUCKETS, registry=registry
         )
         self.work = prometheus.Counter("carnelian_recognition_seconds", "Work of the recognizer", registry=registry)
 

@@ -17,7 +17,7 @@ from carnelian.serving.config import Refusal, ServingConfig, overloaded
 from carnelian.serving.metrics import Metrics
 from carnelian.serving.scheduler import Recognize, Scheduler, Turn
 
-AHEAD = 2  # pieces of one recording that are in the queue at once, so that reading and recognizing overlap
+PIECES_AHEAD = 2  # pieces of one recording that are in the queue at once, so that reading and recognizing overlap
 QUIET_FRAME = 0.05  # seconds over which loudness is measured where a recording is cut
 READY_SECONDS = 5.0  # the readiness check waits so long for an answer
 
@@ -127,7 +127,7 @@ class Service:
                 async for start, audio in pieces:
                     seconds = start + len(audio) / self.model.sample_rate
                     waiting.append((start, asyncio.create_task(self.scheduler.submit(turn, audio, hot_words))))
-                    if len(waiting) > AHEAD:
+                    if len(waiting) > PIECES_AHEAD:
                         offset, task = waiting.popleft()
                         yield shifted(await task, offset)
             while waiting:

@@ -3,7 +3,7 @@
 import json
 import math
 import zlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -81,10 +81,10 @@ async def transcription(
     hot_words = service.model.hot_words(list(request.keywords))
     async with aclosing(service.transcribe(recording, hot_words)) as pieces:
         whole = joined([piece async for piece in pieces])
-    return answer(service, request, whole), whole
+    return make_answer(service, request, whole), whole
 
 
-def answer(service: Service, request: TranscriptionRequest, transcript: Transcript) -> dict[str, Any] | str:
+def make_answer(service: Service, request: TranscriptionRequest, transcript: Transcript) -> dict[str, Any] | str:
     """A transcript in the form that a request asks for."""
     if request.response_format == "text":
         return transcript.text + "\n"
@@ -103,7 +103,7 @@ def answer(service: Service, request: TranscriptionRequest, transcript: Transcri
     if "word" in request.granularities:
         verbose["words"] = [{"word": each.text, "start": each.start, "end": each.end} for each in transcript.words]
     if "segment" in request.granularities or not request.granularities:
-        verbose["segments"] = list(segments(service, transcript, request.temperature))
+        verbose["segments"] = list(verbose_segments(service, transcript, request.temperature))
     return verbose | {"usage": usage}
 
 
@@ -121,7 +121,7 @@ def log_confidence(word: Word) -> float:
     return round(math.log(max(word.confidence, 1e-10)), 6)
 
 
-def segments(service: Service, transcript: Transcript, temperature: float) -> Iterator[dict[str, Any]]:
+def verbose_segments(service: Service, transcript: Transcript, temperature: float) -> Iterator[dict[str, Any]]:
     """The transcript's captions with the figures that Whisper gives of its segments."""
     first = 0
     for index, caption in enumerate(captions(transcript)):
@@ -144,7 +144,7 @@ def segments(service: Service, transcript: Transcript, temperature: float) -> It
 
 
 async def transcription_events(
-    service: Service, request: TranscriptionRequest, recording: bytes, finished: Any = None
+    service: Service, request: TranscriptionRequest, recording: bytes, finished: Callable[[Transcript], None]
 ) -> AsyncGenerator[str]:
     """Server-sent events: a delta and its segments for each piece of the recording, then the whole text.
 
@@ -175,8 +175,7 @@ async def transcription_events(
     done = {"type": "transcript.text.done", "text": whole.text}
     tokens = {"input_tokens": round(10 * whole.duration), "output_tokens": len(service.model.encode(whole.text))}
     usage = {"type": "tokens", **tokens, "total_tokens": sum(tokens.values())}
-    if finished:
-        finished(whole)
+    finished(whole)
     yield event(done | ({"logprobs": logprobs(whole.words)} if wanted else {}) | {"usage": usage})
     yield STREAM_END
 

@@ -15,14 +15,16 @@ import numpy as np
 from carnelian.data.sphere import MU_LAW
 from carnelian.data.transcript import Transcript
 from carnelian.serving.config import Refusal
-from carnelian.serving.live import Final, LiveEvent, LiveSession, SpeechStarted, pcm16, run_session
+from carnelian.serving.live import FinalResult, LiveEvent, LiveSession, SpeechStarted, pcm16, run_session
 from carnelian.serving.protocols.messages import Socket, next_message, read_object, read_rate, read_words
 from carnelian.serving.protocols.openai_http import logprobs
 from carnelian.serving.service import Service, joined
 
-CODES = np.arange(256) ^ 0x55
-MAGNITUDES = (((CODES & 15) << 4) + 8 + 0x100 * ((CODES >> 4 & 7) > 0)) << np.maximum((CODES >> 4 & 7) - 1, 0)
-A_LAW = np.where(CODES & 0x80, MAGNITUDES, -MAGNITUDES)
+A_LAW_CODES = np.arange(256) ^ 0x55
+MAGNITUDES = (((A_LAW_CODES & 15) << 4) + 8 + 0x100 * ((A_LAW_CODES >> 4 & 7) > 0)) << np.maximum(
+    (A_LAW_CODES >> 4 & 7) - 1, 0
+)
+A_LAW = np.where(A_LAW_CODES & 0x80, MAGNITUDES, -MAGNITUDES)
 """The 16-bit sample of each A-law byte (ITU-T G.711)."""
 LOGPROBS = "item.input_audio_transcription.logprobs"
 SESSION: dict[str, Any] = {
@@ -178,7 +180,7 @@ class RealtimeSession:
             await self.emit(
                 "input_audio_buffer.speech_started", audio_start_ms=round(1000 * event.at), item_id=self.item
             )
-        if not isinstance(event, Final):
+        if not isinstance(event, FinalResult):
             return
         self.pieces.append(event.transcript)
         if not event.committed and not detects:

@@ -12,7 +12,7 @@ from typing import Any
 
 from carnelian.data.transcript import Transcript
 from carnelian.serving.config import Refusal
-from carnelian.serving.live import Final, LiveEvent, LiveSession, Partial, SpeechStarted, pcm16, run_session
+from carnelian.serving.live import FinalResult, LiveEvent, LiveSession, PartialResult, SpeechStarted, pcm16, run_session
 from carnelian.serving.protocols.messages import Socket, next_message, read_object, read_rate, read_words
 from carnelian.serving.service import Service
 
@@ -64,7 +64,7 @@ async def serve_own(service: Service, socket: Socket, first: str | bytes, openin
     async def show(event: LiveEvent) -> None:
         if isinstance(event, SpeechStarted):
             await socket.send({"type": "speech_started", "at": round(event.at, 3)})
-        elif isinstance(event, Partial):
+        elif isinstance(event, PartialResult):
             await socket.send({"type": "partial", **result(event.transcript)})
         elif event.transcript.text or not session.finished:
             await socket.send({"type": "final", **result(event.transcript), "end": round(event.at, 3)})
@@ -104,9 +104,9 @@ async def serve_vosk(service: Service, socket: Socket, first: str | bytes, openi
 
     async def show(event: LiveEvent) -> None:
         nonlocal partial
-        if isinstance(event, Partial):
+        if isinstance(event, PartialResult):
             partial = event.transcript.text
-        elif isinstance(event, Final):
+        elif isinstance(event, FinalResult):
             partial = ""
             if event.transcript.text:
                 finals.append(event.transcript)

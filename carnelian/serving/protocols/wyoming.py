@@ -13,7 +13,7 @@ import numpy as np
 
 from carnelian import __version__
 from carnelian.serving.config import Refusal
-from carnelian.serving.live import Final, LiveEvent, LiveSession, run_session
+from carnelian.serving.live import FinalResult, LiveEvent, LiveSession, run_session
 from carnelian.serving.logs import log
 from carnelian.serving.protocols.messages import read_object, read_rate, read_words
 from carnelian.serving.service import Service
@@ -58,7 +58,7 @@ class WyomingClient:
         while True:
             kind, data, _ = await self.next_event()
             if kind == "describe":
-                await self.send("info", info(self.service))
+                await self.send("info", wyoming_info(self.service))
             elif kind == "ping":
                 await self.send("pong", {"text": data.get("text", "")})
             elif kind == "transcribe":
@@ -88,7 +88,7 @@ class WyomingClient:
                     await session.feed(samples(payload, width, channels))
 
         async def show(event: LiveEvent) -> None:
-            if isinstance(event, Final) and event.transcript.text:
+            if isinstance(event, FinalResult) and event.transcript.text:
                 finals.append(event.transcript.text)
 
         await run_session(session, read, show)
@@ -107,7 +107,7 @@ def samples(payload: bytes, width: int, channels: int) -> np.ndarray:
     return integers.mean(1, dtype=np.float32) / np.float32(1 << (8 * width - 1))
 
 
-def info(service: Service) -> dict[str, Any]:
+def wyoming_info(service: Service) -> dict[str, Any]:
     """What the service offers."""
     whose = {"attribution": {"name": "Carnelian", "url": ""}, "installed": True, "version": __version__}
     model = {"name": service.model.name, "description": "speech recognition with CTC", **whose}
