@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart install test test-fast check format clean
+.PHONY: quickstart install test test-fast check format clients clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/carnelian quickstart
@@ -36,5 +36,13 @@ $(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $@
 
+# Clients that the service is tested with, in an environment of their own: OpenAI's needs an older websockets.
+clients: .venv-clients/.installed
+
+.venv-clients/.installed:
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip install --quiet openai==3.57.0 "websockets<16" wyoming==1.10.2 schemathesis==4.32.5
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-clients build dist *.egg-info
