@@ -12,7 +12,9 @@ import numpy as np
 
 from carnelian import console
 from carnelian.data.alphabet import Alphabet
-from carnelian.data.text.normalize import NormalizationReport, TextNormalizer, normalize_text_file
+from carnelian.data.text.normalize import TextNormalizer
+from carnelian.data.text.report import NormalizationReport
+from carnelian.data.text.sentences import normalize_text_file
 from carnelian.data.text.text_files import read_lines
 from carnelian.decoding.search.lm_fusion import with_word_tree
 from carnelian.errors import LanguageModelError

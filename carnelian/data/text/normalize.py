@@ -1,195 +1,182 @@
-"""Running text to sentences of spoken words, as language models and references want them. The door to num2words."""
+"""Text as it is spoken: one normaliser for transcripts, language-model text, references and hypotheses."""
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import chain
-from pathlib import Path
+from collections.abc import Callable
 
 from carnelian.data.alphabet import Alphabet
-from carnelian.data.text.text_files import read_lines
-from carnelian.errors import LanguageModelError, MissingExtraError
+from carnelian.data.text.languages import LANGUAGE_RULES, LANGUAGE_RULES_VERSION, NUMBERS_ONLY
+from carnelian.data.text.numbers import SpokenNumbers
+from carnelian.data.text.report import EXAMPLES, NormalizationReport
 
-APOSTROPHES = str.maketrans("’‘ʼ`´", "'''''")
-GUTENBERG_START = re.compile(r"\*\*\* ?START OF (THE|THIS) PROJECT GUTENBERG|\*END\*? ?THE SMALL PRINT", re.I)
-GUTENBERG_END = re.compile(r"\*\*\* ?END OF (THE|THIS) PROJECT GUTENBERG|^End of (the )?Project Gutenberg", re.I)
-GUTENBERG_CREDITS = re.compile(r"(Produced|E-text prepared|Transcribed|This etext was) ", re.I)
-GUTENBERG_OPENING = 2000  # lines among which the mark that opens a book is looked for
-NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:(?:st|nd|rd|th)\b|[º°ª])?")
-POINT_DECIMALS = ("en", "zh", "ja", "ko", "th", "he")  # languages whose decimals follow a point
-LONGEST_NUMBER = 15  # digits; longer ones are read digit by digit
-SENTENCE_END = re.compile(r"(?<=[.?!…])[\"'»”’)\]]*\s+|\s*;\s+")
-
-
-@dataclass
-class NormalizationReport:
-    """What preparing a text did: sentences and words kept, numbers written out, letters changed, what was dropped."""
-
-    sentences: int = 0
-    words: int = 0
-    numbers: int = 0
-    frame_lines: int = 0
-    empty: int = 0
-    changed: Counter = field(default_factory=Counter)
-    unknown: Counter = field(default_factory=Counter)
-    dropped: int = 0
-
-    def rows(self) -> list[tuple[str, object]]:
-        """The report as lines of a table; most frequent letters first."""
-
-        def letters(counter: Counter) -> str:
-            return " ".join(f"{letter} {count}" for letter, count in counter.most_common(12))
-
-        rows = [
-            ("sentences", self.sentences),
-            ("words", self.words),
-            ("numbers written out", self.numbers),
-            ("lines of a Gutenberg frame dropped", self.frame_lines),
-            ("sentences without words dropped", self.empty),
-            ("sentences with unknown letters dropped", self.dropped),
-            ("letters that lost their marks", letters(self.changed)),
-            ("unknown letters", letters(self.unknown)),
-        ]
-        return [(name, value) for name, value in rows if value not in ("", 0) or name in ("sentences", "words")]
-
-
-def without_frame(lines: Iterable[str], report: NormalizationReport) -> Iterator[str]:
-    """The lines of a book without what Project Gutenberg puts before and after it; other texts whole."""
-    opening: list[str] = []
-    stream = iter(lines)
-    for line in stream:
-        opening.append(line)
-        if GUTENBERG_START.search(line):
-            report.frame_lines += len(opening)
-            break
-        if len(opening) == GUTENBERG_OPENING:
-            yield from opening
-            yield from stream
-            return
-    else:
-        yield from opening
-        return
-    credits = True  # who typed the book stands in a paragraph before it
-    for line in stream:
-        if credits and line.strip():
-            credits = bool(GUTENBERG_CREDITS.match(line))
-            while credits and line.strip():
-                report.frame_lines += 1
-                line = next(stream, "")
-            credits = False
-        if GUTENBERG_END.search(line):
-            report.frame_lines += 1 + sum(1 for _ in stream)
-            return
-        yield line
-
-
-def split_sentences(lines: Iterable[str]) -> Iterator[str]:
-    """Paragraphs (apart by empty lines) cut after . ? ! … and at semicolons."""
-    paragraph: list[str] = []
-    for line in chain(lines, [""]):
-        if line.strip():
-            paragraph.append(line.strip())
-            continue
-        yield from (sentence for sentence in SENTENCE_END.split(" ".join(paragraph)) if sentence)
-        paragraph = []
+APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´′ʹ＇‛ʻꞌ", "'"))
+INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+COMPATIBLE = re.compile("[\ufb00-\ufb06\uff01-\uff5e]")  # ligatures and full-width forms
+VULGAR = re.compile("[¼½¾⅐-⅞]")
+NOISE_TAG = re.compile(r"\[[^\[\]\n]{0,40}\]|<[^<>\n]{0,40}>")
+STROKES = {"ß": "ss", "ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}
+STROKES |= {letter.upper(): base.upper() for letter, base in STROKES.items() if letter not in "ßı"}
+AT_SENTENCE_ENDS = ("et cetera", "etcétera", "und so weiter", "incorporated", "limited", "corporation", "junior")
+ACRONYM = re.compile(r"\b(?:[^\W\d_]\.\s?){2,}(?:[^\W\d_]\b)?")
 
 
 class TextNormalizer:
-    """Sentences as a model's alphabet spells them.
+    """Sentences as they are spoken, in small letters without punctuation, words apart by single spaces.
 
-    language: of the numbers, such as "en" or "es"; without it digits count as unknown letters.
+    language: whose numbers, abbreviations and symbols are written out, such as "en" or "es". Without it, digits are
+    unknown letters, unless keep_numbers.
     alphabet: the judge of what can be spelled; without it all letters of all scripts can, and the apostrophe.
     keep_case: leave capitals; else small letters, or capitals where the alphabet knows only those.
+    keep_numbers: leave digits as they are.
+    drop_hesitations: leave out "uh" and the like; else each is spelled one way.
+    strip_accents: é becomes e; by default as the language has it.
     """
 
-    def __init__(self, *, language: str | None = None, alphabet: Alphabet | None = None, keep_case: bool = False):
-        self.language = language
-        self.alphabet = alphabet
+    def __init__(
+        self,
+        *,
+        language: str | None = None,
+        alphabet: Alphabet | None = None,
+        keep_case: bool = False,
+        keep_numbers: bool = False,
+        drop_hesitations: bool = False,
+        strip_accents: bool | None = None,
+    ):
+        self.language, self.alphabet, self.keep_numbers = language, alphabet, keep_numbers
+        self.drop_hesitations = drop_hesitations
         only_capitals = alphabet is not None and bool(alphabet.unknown("a")) and not alphabet.unknown("A")
-        self.fold = str if keep_case else str.upper if only_capitals else str.lower
+        self.fold: Callable[[str], str] = str if keep_case else str.upper if only_capitals else lowered(language)
         self.known: dict[str, str | None] = {}
-        if language is not None:
-            number_words("1", language)
+        self.numbers = SpokenNumbers(language) if language and not keep_numbers else None
+        rules = LANGUAGE_RULES.get((language or "")[:2], NUMBERS_ONLY)
+        self.strip_accents = rules.strip_accents if strip_accents is None else strip_accents
+        self.abbreviations = tuple(rules.abbreviations.values())
+        alternatives = "|".join(f"({pattern})" for pattern in rules.abbreviations) or "(?!)"
+        self.abbreviation = re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)", re.I)
+        self.symbols = rules.symbols
+        self.hesitations = tuple(rules.hesitations.values())
+        self.hesitation = re.compile("|".join(f"({pattern})" for pattern in rules.hesitations) or "(?!)", re.I)
+        self.openings = {letter for pattern in rules.hesitations for letter in pattern + pattern.upper()}
+        self.label = f"{language or 'basic'} {LANGUAGE_RULES_VERSION}"
 
-    def __call__(self, sentence: str, report: NormalizationReport) -> str | None:
-        """The sentence as words apart by single spaces, or None where it has none or letters the alphabet lacks."""
-        text = unicodedata.normalize("NFC", sentence).translate(APOSTROPHES)
-        if self.language is not None:
-            text, count = NUMBER.subn(lambda match: f" {number_words(match[0], self.language or '')} ", text)
-            report.numbers += count
+    def __call__(self, sentence: str, report: NormalizationReport | None = None) -> str | None:
+        """The sentence normalised, or None where it has no words or letters the alphabet lacks."""
+        report = NormalizationReport() if report is None else report
+        text = self._written_out(composed(sentence), report)
         text = unicodedata.normalize("NFC", self.fold(text))
-        for letter in set(text) - self.known.keys():
+        letters = set(text)
+        for letter in letters - self.known.keys():
             self.known[letter] = self._letter(letter)
-        report.changed.update(
-            letter for letter in text if letter.isalpha() and self.known[letter] not in (letter, None)
-        )
-        unknown = [letter for letter in text if self.known[letter] is None]
-        if unknown:
-            report.unknown.update(unknown)
-            report.dropped += 1
-            return None
-        words = "".join(self.known[letter] or "" for letter in text).split()
-        words = [word for word in (word.strip("'") for word in words) if word]
+        if odd := {letter for letter in letters if self.known[letter] != letter}:
+            self._count_letters(text, odd, report)
+            if any(self.known[letter] is None for letter in odd):
+                report.dropped += 1
+                return None
+        words = text.translate({ord(letter): self.known[letter] for letter in odd}).split()
+        words = self._without_hesitations([word for word in (word.strip("'") for word in words) if word], report)
         if not words:
             report.empty += 1
             return None
+        written = " ".join(words)
         report.sentences += 1
         report.words += len(words)
-        return " ".join(words)
+        if written != sentence:
+            report.altered += 1
+            if len(report.examples) < EXAMPLES:
+                report.examples.append((sentence, written))
+        return written
+
+    def _count_letters(self, text: str, odd: set[str], report: NormalizationReport) -> None:
+        """Adds letters that are unknown, lost their marks, or are removed to the report."""
+        for letter in odd:
+            kind = self.known[letter]
+            if kind is None:
+                report.unknown[letter] += text.count(letter)
+            elif letter.isalpha():
+                report.changed[letter] += text.count(letter)
+            elif not letter.isspace():
+                report.punctuation[letter] += text.count(letter)
+
+    def unfinished(self, piece: str) -> bool:
+        """Whether the full stop at the end of a piece of text is that of an abbreviation or of an initial."""
+        last = piece.rsplit(None, 1)[-1] if piece else ""
+        if re.fullmatch(r"[^\W\d_]\.", last):
+            return last[0].isupper()
+        found = self.abbreviation.match(f"{last} x") if last.endswith(".") else None
+        return bool(found and self.abbreviations[(found.lastindex or 1) - 1] not in AT_SENTENCE_ENDS)
+
+    def _written_out(self, text: str, report: NormalizationReport) -> str:
+        """Text with tags removed and abbreviations, numbers and symbols in words."""
+        if tags := NOISE_TAG.findall(text):
+            report.tags.update(tags)
+            text = NOISE_TAG.sub(" ", text)
+        if self.language:
+            text = self.abbreviation.sub(lambda match: self._abbreviation(match, report), text)
+            text = ACRONYM.sub(lambda match: " ".join(re.findall(r"[^\W\d_]", match[0])) + " ", text)
+        if self.numbers:
+            text, count = self.numbers(text)
+            report.numbers += count
+        for symbol, words in self.symbols.items():
+            if symbol in text:
+                report.symbols[symbol] += text.count(symbol)
+                text = text.replace(symbol, f" {words} ")
+        return text
+
+    def _abbreviation(self, match: re.Match, report: NormalizationReport) -> str:
+        """The words that an abbreviation stands for."""
+        report.abbreviations[match[0].lower()] += 1
+        return f" {self.abbreviations[(match.lastindex or 1) - 1]} "
+
+    def _without_hesitations(self, words: list[str], report: NormalizationReport) -> list[str]:
+        """The words with hesitations spelled one way, or without them."""
+        found = [word for word in words if word[0] in self.openings and self.hesitation.fullmatch(word)]
+        if not found:
+            return words
+        report.hesitations.update(found)
+        if self.drop_hesitations:
+            return [word for word in words if word not in found]
+        return [self.fold(self._hesitation(word)) if word in found else word for word in words]
+
+    def _hesitation(self, word: str) -> str:
+        """The one spelling of a hesitation."""
+        match = self.hesitation.fullmatch(word)
+        return self.hesitations[(match.lastindex or 1) - 1] if match else word
 
     def _letter(self, letter: str) -> str | None:
         """What stands for a letter: itself, its base, a space or nothing; None where the alphabet lacks it."""
         if letter.isspace():
             return " "
         in_words = letter.isalnum() or unicodedata.category(letter)[0] == "M"
+        base = without_marks(letter)
         if self.alphabet is None:
-            return letter if (in_words and not letter.isnumeric()) or letter == "'" else None if in_words else " "
+            if in_words and letter.isnumeric():
+                return letter if self.keep_numbers else None
+            if in_words and self.strip_accents and base.isascii():
+                return base
+            return letter if in_words or letter == "'" else " "
         if not self.alphabet.unknown(letter):
-            return letter
+            plain = self.strip_accents and in_words and base.isascii() and not self.alphabet.unknown(base)
+            return base if plain else letter
         if not in_words:
             return "" if letter == "'" else " "
-        base = "".join(part for part in unicodedata.normalize("NFKD", letter) if unicodedata.category(part)[0] != "M")
         return base if base != letter and not self.alphabet.unknown(base) else None
 
 
-def number_words(number: str, language: str) -> str:
-    """A number, with marks between thousands and before decimals as the language has them, or an ordinal, in words."""
-    try:
-        from num2words import num2words
-    except ImportError:
-        raise MissingExtraError("num2words", "text", "Writing numbers as words") from None
-    digits = number.rstrip("stndrhº°ª")
-    thousands, decimal = (",", ".") if language[:2] in POINT_DECIMALS else (".", ",")
-    if re.fullmatch(rf"\d{{1,3}}(\{thousands}\d{{3}})+(\{decimal}\d+)?", digits):
-        value = digits.replace(thousands, "").replace(decimal, ".")
-    else:
-        whole, _, decimals = digits.replace(",", ".").rpartition(".")
-        value = f"{whole.replace('.', '')}.{decimals}" if whole else digits
-    try:
-        if len(value) > LONGEST_NUMBER or re.match(r"0\d", value):
-            return " ".join(num2words(int(digit), lang=language) for digit in value if digit.isdigit())
-        if "." in value:
-            return num2words(float(value), lang=language)
-        return num2words(int(value), lang=language, to="ordinal" if digits != number else "cardinal")
-    except NotImplementedError:
-        raise LanguageModelError(
-            f'--language {language}: numbers cannot be written out in it. Give a code such as "en", "es" or "de"'
-        ) from None
+def without_marks(letter: str) -> str:
+    """The letter without accents and strokes."""
+    parts = unicodedata.normalize("NFKD", letter)
+    return "".join(STROKES.get(part, part) for part in parts if unicodedata.category(part)[0] != "M")
 
 
-def normalize_text_file(
-    path: str | Path,
-    spelling: TextNormalizer,
-    report: NormalizationReport,
-    *,
-    encoding: str = "utf-8",
-    lines: bool = False,
-) -> Iterator[str]:
-    """The prepared sentences of a text file; `report` is added to. lines: each line is one sentence already."""
-    text = without_frame(read_lines(path, encoding), report)
-    for sentence in text if lines else split_sentences(text):
-        written = spelling(sentence, report)
-        if written is not None:
-            yield written
+def composed(text: str) -> str:
+    """Text in one Unicode form: composed, with one apostrophe, without ligatures and invisible characters."""
+    text = unicodedata.normalize("NFC", INVISIBLE.sub("", text)).translate(APOSTROPHES)
+    text = COMPATIBLE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    return VULGAR.sub(lambda match: f" {unicodedata.normalize('NFKC', match[0])} ", text)
+
+
+def lowered(language: str | None) -> Callable[[str], str]:
+    """What puts text of a language in small letters; Turkish and Azerbaijani have an i without a dot."""
+    if (language or "")[:2] in ("tr", "az"):
+        return lambda text: text.replace("İ", "i").replace("I", "ı").lower()
+    return str.lower

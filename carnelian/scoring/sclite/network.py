@@ -18,7 +18,7 @@ NULL = "@"
 """The word for "nothing" among alternates; it may be passed without an error."""
 IN_ALTERNATES = re.compile(r"[{}/]|[^\s{}/]+")
 OUTSIDE = re.compile(r"\{|[^\s{]\S*")
-TAG = re.compile(r"(?<!\\);")
+WORD_TAG = re.compile(r"(?<!\\);")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def plain_word(token: str, start: float = 0.0, end: float = 0.0) -> NetworkWord:
     """A token without its tags, escapes and trailing asterisk."""
     text = token
     if ";" in text or "\\" in text:
-        text = re.sub(r"\\(.)", r"\1", TAG.split(text)[0])
+        text = re.sub(r"\\(.)", r"\1", WORD_TAG.split(text)[0])
     if len(text) > 1 and text.endswith("*"):
         text = text[:-1]
     return NetworkWord(text, start, end)

@@ -6,14 +6,10 @@ import json
 import pytest
 
 from carnelian.data.alphabet import ENGLISH, Alphabet
-from carnelian.data.text.normalize import (
-    NormalizationReport,
-    TextNormalizer,
-    normalize_text_file,
-    number_words,
-    split_sentences,
-    without_frame,
-)
+from carnelian.data.text.normalize import TextNormalizer
+from carnelian.data.text.numbers import number_words
+from carnelian.data.text.report import NormalizationReport
+from carnelian.data.text.sentences import normalize_text_file, split_sentences, without_frame
 from carnelian.data.text.text_files import read_chunks, read_lines
 from carnelian.errors import CarnelianError, LanguageModelError
 
@@ -40,7 +36,7 @@ def spelled(sentence, **settings):
         ("She is 21.", {"language": "en"}, "she is twenty one"),
         ("1,234.5 men", {"language": "en"}, "one thousand two hundred and thirty four point five men"),
         ("the 3rd of May", {"language": "en"}, "the third of may"),
-        ("Tiene 1.200 pesetas", {"language": "es"}, "tiene mil doscientos pesetas"),
+        ("Tiene 1.200 pesetas", {"language": "es"}, "tiene mil doscientas pesetas"),
         ("el 1º", {"language": "es"}, "el primero"),
         ("007", {"language": "en"}, "zero zero seven"),
         ("Привет, мир", {}, "привет мир"),
@@ -63,7 +59,7 @@ def test_what_cannot_be_spelled_is_dropped_and_counted():
 def test_numbers_are_limited():
     assert number_words("12345678901234567890", "en").startswith("one two three")
     assert number_words("3.141", "en") == "three point one four one"
-    assert number_words("3,5", "es") == "tres punto cinco"
+    assert number_words("3,5", "es") == "tres coma cinco"
     with pytest.raises(LanguageModelError, match="--language xx"):
         TextNormalizer(language="xx")
 
