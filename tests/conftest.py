@@ -1,8 +1,11 @@
 """The real recordings and reference outputs that tests use where they are at hand."""
 
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for what several tests use: hostile_server, shorten
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 

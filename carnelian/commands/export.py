@@ -1,10 +1,18 @@
-"""`carnelian export`: a checkpoint for another toolkit."""
+"""`carnelian export`: a checkpoint or a manifest for another toolkit."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import torch
+
 from carnelian import console
 from carnelian.checkpoint import load_model
+from carnelian.corpora.kaldi import write_directory, write_features
+from carnelian.data.audio import load_audio
+from carnelian.data.utterance import Utterance, read_manifest
+from carnelian.errors import CarnelianError
 from carnelian.formats.nemo_export import write_nemo
 
 
@@ -20,4 +28,33 @@ def nemo(
     print(out)
 
 
-EXPORT_VERBS = {"nemo": nemo}
+def kaldi_directory(
+    manifest: Annotated[Path, "the manifest"],
+    folder: Annotated[Path, "the data directory to write: wav.scp, text, utt2spk, spk2utt, ..."],
+    *,
+    features: Annotated[Path | None, "a checkpoint: write its features as well (feats.ark, feats.scp)"] = None,
+    overwrite: Annotated[bool, "replace the files if they exist"] = False,
+) -> None:
+    """Write a manifest as a Kaldi data directory that passes validate_data_dir.sh."""
+    if (folder / "wav.scp").exists() and not overwrite:
+        raise CarnelianError(f"{folder / 'wav.scp'}: exists. Give another folder, or --overwrite")
+    written = write_directory(folder, list(read_manifest(manifest)))
+    for reason, count in written.left_out.items():
+        console.note(f"{manifest}: {count} utterances are left out: {reason}")
+    if features:
+        write_features(folder, model_features(features, written.utterances))
+    print(folder)
+
+
+def model_features(checkpoint: Path, utterances: dict[str, Utterance]) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and features (T, F) of each utterance, as the model of a checkpoint computes them; sorted as Kaldi sorts."""
+    model, _ = load_model(checkpoint)
+    names = sorted(utterances, key=str.encode)
+    for name in console.track(names, "Computing features"):
+        audio = torch.from_numpy(load_audio(utterances[name], model.features.sample_rate))
+        with torch.inference_mode():
+            found, frames = model.eval().features(audio[None], torch.tensor([len(audio)]))
+        yield name, found[0, :, : int(frames[0])].T.numpy()
+
+
+EXPORT_VERBS = {"nemo": nemo, "kaldi": kaldi_directory}

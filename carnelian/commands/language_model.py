@@ -11,6 +11,7 @@ from typing import Annotated
 import numpy as np
 
 from carnelian import console
+from carnelian.corpora.openslr import LANGUAGE_MODELS, download_language_model
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.text.normalize import TextNormalizer
 from carnelian.data.text.report import NormalizationReport
@@ -285,6 +286,19 @@ def _alphabet(given: str | None) -> Alphabet | None:
     return load_checkpoint(given).alphabet
 
 
+def download_published(
+    source: Annotated[str, "openslr-11: the language models of LibriSpeech"],
+    name: Annotated[str, f"one of {', '.join(LANGUAGE_MODELS)}"],
+    *,
+    out: Annotated[Path, "the folder for the file"] = Path("."),
+    mirror: Annotated[list[str], "fetch from the folder at this address instead; may be given again"] = [],  # noqa: B006
+) -> None:
+    """Download a published language model, its vocabulary, lexicon or text; the words are folded to lower case."""
+    if source != "openslr-11":
+        raise LanguageModelError(f'"{source}": not known. Give openslr-11, and a name: {", ".join(LANGUAGE_MODELS)}')
+    print(download_language_model(name, out, mirror))
+
+
 LANGUAGE_MODEL_VERBS = {
     "build": build,
     "score": score_text,
@@ -292,4 +306,5 @@ LANGUAGE_MODEL_VERBS = {
     "mix": mix_models,
     "filter": filter_model,
     "prepare": prepare_text,
+    "download": download_published,
 }

@@ -1,25 +1,62 @@
 """Manifests from a corpus: `carnelian prepare an4 SOURCE OUT`."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
 from carnelian.console import note, table, track
 from carnelian.corpora.an4 import an4
+from carnelian.corpora.common_voice import common_voice
 from carnelian.corpora.folder import folder
-from carnelian.corpora.librispeech import librispeech
-from carnelian.data.audio import audio_info
+from carnelian.corpora.hugging_face import datasets_folder
+from carnelian.corpora.kaldi import kaldi
+from carnelian.corpora.ldc.fisher import fisher
+from carnelian.corpora.ldc.hub5 import HUB5_COUNTS, hub5, hub5_references
+from carnelian.corpora.ldc.switchboard import switchboard
+from carnelian.corpora.ldc.wsj import WSJ_COUNTS, wsj
+from carnelian.corpora.lhotse import lhotse
+from carnelian.corpora.librispeech import LIBRISPEECH_COUNTS, librispeech
+from carnelian.corpora.mls import mls
+from carnelian.corpora.tedlium import tedlium
+from carnelian.corpora.voxforge import voxforge
+from carnelian.data.audio import AudioInfo, audio_info
 from carnelian.data.parallel import in_parallel
 from carnelian.data.utterance import Utterance, write_manifest
 from carnelian.errors import AudioError, ManifestError
+from carnelian.files import written
 
-CORPORA: dict[str, Callable[[Path], dict[str, Iterator[Utterance]]]] = {
-    "an4": an4,
-    "librispeech": librispeech,
-    "folder": folder,
+SEGMENT_SLACK = 0.5  # seconds by which a segment may go beyond its recording and is cut to it; more is a fault
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusReader:
+    """How a corpus is read: its subsets, their published numbers of utterances, and references for scoring programs."""
+
+    read: Callable[..., dict[str, Iterator[Utterance]]]
+    counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    references: Callable[[Path], dict[str, str]] | None = None
+
+
+CORPORA = {
+    "an4": CorpusReader(an4),
+    "librispeech": CorpusReader(librispeech, LIBRISPEECH_COUNTS),
+    "wsj": CorpusReader(wsj, WSJ_COUNTS),
+    "hub5": CorpusReader(hub5, HUB5_COUNTS, hub5_references),
+    "switchboard": CorpusReader(switchboard),
+    "fisher": CorpusReader(fisher),
+    "common-voice": CorpusReader(common_voice),
+    "mls": CorpusReader(mls),
+    "voxforge": CorpusReader(voxforge),
+    "tedlium": CorpusReader(tedlium),
+    "kaldi": CorpusReader(kaldi),
+    "lhotse": CorpusReader(lhotse),
+    "hugging-face": CorpusReader(datasets_folder),
+    "folder": CorpusReader(folder),
 }
 
 
@@ -28,18 +65,27 @@ def prepare(
     source: Annotated[Path, "where it lies unpacked (folder: a tree of audio with .txt beside it, or a CSV or TSV)"],
     out: Annotated[Path, "the folder for the manifests, one SUBSET.jsonl each"],
     *,
+    download: Annotated[str, 'librispeech: the parts to fetch first, such as "dev-clean,test-clean", or "all"'] = "",
+    mirror: Annotated[list[str], "librispeech: fetch from the folder at this address instead; may be given again"] = [],  # noqa: B006
+    allow_pipes: Annotated[bool, "kaldi: run the commands in wav.scp"] = False,
+    channel: Annotated[
+        str, "folder: 1, 2, ..., mix (the average), or separate: an utterance for each channel, with its own text"
+    ] = "",
     hold_out: Annotated[int, "so many speakers of `train` (or `all`) go to `dev` instead, to choose settings by"] = 0,
 ) -> None:
     """Write a manifest for each subset of a corpus; the audio stays where it is."""
     if corpus not in CORPORA:
         raise ManifestError(f'corpus "{corpus}": not known. Take one of {", ".join(CORPORA)}')
+    options = {"download": download, "mirror": mirror, "allow_pipes": allow_pipes, "channel": channel}
     subsets, left_out = {}, {}
-    for subset, utterances in CORPORA[corpus](source).items():
+    for subset, utterances in read_corpus(corpus, source, out, options).items():
         kept, unreadable = measure_durations(list(utterances), subset)
         if not kept:
-            raise ManifestError(f"{source}: none of {len(unreadable)} recordings can be read; first: {unreadable[0]}")
+            first = f"; first: {unreadable[0]}" if unreadable else ", for none is listed"
+            raise ManifestError(f"{source}: {subset}: none of {len(unreadable)} recordings can be read{first}")
         if unreadable:
             note(f"{subset}: {len(unreadable)} recordings cannot be read and are left out; first: {unreadable[0]}")
+        note_count(subset, len(kept), CORPORA[corpus].counts.get(subset, ()))
         subsets[subset], left_out[subset] = kept, len(unreadable)
     if hold_out:
         whole = "train" if "train" in subsets else "all"
@@ -54,7 +100,32 @@ def prepare(
         write_manifest(out / f"{subset}.jsonl", kept)
         hours = sum(utterance.duration for utterance in kept) / 3600
         rows.append((f"{subset}.jsonl", len(kept), f"{hours:.2f}", left_out.get(subset, 0)))
+    if references := CORPORA[corpus].references:
+        for name, text in references(source).items():
+            with written(out / name) as file:
+                file.write(text)
+            note(f"{out / name}: for scoring")
     table(f"{corpus} in {out}", ("manifest", "utterances", "hours", "left out"), rows)
+
+
+def read_corpus(corpus: str, source: Path, out: Path, options: dict[str, Any]) -> dict[str, Iterator[Utterance]]:
+    """The subsets of a corpus, read with those options that were given; ManifestError for one that it does not have."""
+    read = CORPORA[corpus].read
+    known = inspect.signature(read).parameters
+    given = {name: value for name, value in options.items() if value}
+    for name in given:
+        if name not in known:
+            having = [each for each in CORPORA if name in inspect.signature(CORPORA[each].read).parameters]
+            raise ManifestError(f"--{name.replace('_', '-')}: not for {corpus}, only for {', '.join(having)}")
+    return read(source, **given, **({"out": out} if "out" in known else {}))
+
+
+def note_count(subset: str, found: int, published: Sequence[int]) -> None:
+    """Notes a number of utterances that is not the published one."""
+    if published and found not in published:
+        expected = " or ".join(f"{count:,}" for count in published)
+        less = f", {published[0] - found:,} are missing" if found < min(published) else ""
+        note(f"{subset}: {found:,} utterances, published are {expected}{less}")
 
 
 def without_speakers(utterances: list[Utterance], count: int) -> tuple[list[Utterance], list[Utterance]]:
@@ -71,17 +142,39 @@ def without_speakers(utterances: list[Utterance], count: int) -> tuple[list[Utte
 
 
 def measure_durations(utterances: list[Utterance], subset: str) -> tuple[list[Utterance], list[AudioError]]:
-    """The utterances with their recordings' durations, and what was wrong with those that cannot be read."""
+    """The utterances with their durations, and what was wrong with those that cannot be read.
 
-    def measured(utterance: Utterance) -> Utterance | AudioError:
+    An utterance without a duration lasts to the end of its recording; one with a duration is checked against it. Recordings
+    with several channels that will be averaged are counted in a note.
+    """
+
+    def measured(path: str) -> AudioInfo | AudioError:
         try:
-            info = audio_info(utterance.audio_filepath)
+            return audio_info(path)
         except AudioError as error:
             return error
-        if not info.frames:
-            return AudioError(f"{utterance.audio_filepath}: 0 s of sound")
-        return replace(utterance, duration=info.duration)
 
-    results = list(track(in_parallel(measured, utterances), f"Reading {subset}", len(utterances)))
+    paths = list(dict.fromkeys(utterance.audio_filepath for utterance in utterances))
+    infos = dict(zip(paths, track(in_parallel(measured, paths), f"Reading {subset}", len(paths))))
+    results = [place_in(utterance, infos[utterance.audio_filepath]) for utterance in utterances]
     kept = [result for result in results if isinstance(result, Utterance)]
+    mixed = Counter(infos[each.audio_filepath].channels for each in kept if "channel" not in each.more)  # type: ignore[union-attr]
+    several = sum(count for channels, count in mixed.items() if channels > 1)
+    if several:
+        note(f"{subset}: {several} recordings have several channels, which will be averaged. See --channel")
     return kept, [result for result in results if isinstance(result, AudioError)]
+
+
+def place_in(utterance: Utterance, info: AudioInfo | AudioError) -> Utterance | AudioError:
+    """The utterance with its duration inside the recording, or what is wrong with it."""
+    if isinstance(info, AudioError):
+        return info
+    name, left = utterance.audio_filepath, info.duration - utterance.offset
+    if not info.frames:
+        return AudioError(f"{name}: 0 s of sound")
+    if left <= 0 or utterance.duration > left + SEGMENT_SLACK:
+        end = utterance.offset + utterance.duration
+        return AudioError(f"{name}: {utterance.offset:.2f} to {end:.2f} s is not in it, it has {info.duration:.2f} s")
+    if (channel := utterance.more.get("channel")) is not None and channel >= info.channels:
+        return AudioError(f"{name}: channel {channel + 1} is not in it, it has {info.channels}")
+    return replace(utterance, duration=min(utterance.duration, left) if utterance.duration else left)

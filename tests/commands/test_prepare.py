@@ -36,8 +36,8 @@ def test_nothing_readable_writes_nothing(tmp_path):
 
 
 def test_unknown_corpus(tmp_path):
-    with pytest.raises(ManifestError, match="an4, librispeech, folder"):
-        prepare("switchboard", tmp_path, tmp_path)
+    with pytest.raises(ManifestError, match="an4, librispeech, wsj"):
+        prepare("timit", tmp_path, tmp_path)
 
 
 def test_real_an4(shared, tmp_path):

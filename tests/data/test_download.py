@@ -5,11 +5,10 @@ import io
 import tarfile
 import threading
 import time
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from hostile_server import serving
 
 from carnelian.data import download as module
 from carnelian.data.archive import unpack
@@ -25,70 +24,9 @@ def without_pauses(monkeypatch):
     monkeypatch.setattr(module, "PAUSE", 0.001)
 
 
-class Server:
-    """Serves CONTENT at any path; what it does wrong is set by its attributes."""
-
-    def __init__(self):
-        self.content, self.cut, self.ranges, self.wait, self.redirect = CONTENT, 0, True, 0.0, ""
-        self.statuses, self.tag, self.asked = [], '"one"', []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_):
-                pass
-
-            def do_GET(self):
-                server.asked.append((self.path, self.headers.get("Range", "")))
-                server.answer(self)
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/file"
-
-    def answer(self, handler):
-        if self.redirect and handler.path == "/file":
-            handler.send_response(302)
-            handler.send_header("Location", self.redirect)
-            handler.end_headers()
-            return
-        if self.statuses:
-            handler.send_error(self.statuses.pop(0))
-            return
-        asked = handler.headers.get("Range", "")
-        same = handler.headers.get("If-Range") in (None, self.tag)
-        first = int(asked[6:-1]) if asked and self.ranges and same else 0
-        if first and first >= len(self.content):
-            handler.send_error(416)
-            return
-        handler.send_response(206 if first else 200)
-        if first:
-            handler.send_header("Content-Range", f"bytes {first}-{len(self.content) - 1}/{len(self.content)}")
-        if self.tag:
-            handler.send_header("ETag", self.tag)
-        handler.send_header("Content-Length", str(len(self.content) - first))
-        handler.end_headers()
-        sent = self.content[first:][: self.cut or None]
-        half = len(sent) // 2
-        handler.wfile.write(sent[:half])
-        handler.wfile.flush()
-        time.sleep(self.wait)
-        handler.wfile.write(sent[half:])
-
-
-@contextmanager
-def serving():
-    server = Server()
-    thread = threading.Thread(target=server.http.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.http.shutdown()
-        server.http.server_close()
-
-
 @pytest.fixture
 def server():
-    with serving() as one:
+    with serving(CONTENT) as one:
         yield one
 
 
