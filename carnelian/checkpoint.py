@@ -111,6 +111,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str | Path) -> None:
     """Puts weights into a model; CheckpointError naming the first that is missing, left over or of another shape."""
+    check_weights(model, weights, where=where)
+    model.load_state_dict(dict(weights))
+
+
+def check_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str | Path) -> None:
+    """Raises CheckpointError naming the first weight that is missing, left over or of another shape than the model's."""
     own = model.state_dict()
     missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     if missing or extra:
@@ -121,7 +127,6 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str 
         if tensor.shape != weights[name].shape:
             found, expected = tuple(weights[name].shape), tuple(tensor.shape)
             raise CheckpointError(f"{where}: {name} is of shape {found}, the model expects {expected}")
-    model.load_state_dict(dict(weights))
 
 
 def load_model(path: str | Path) -> tuple[AcousticModel, Checkpoint]:

@@ -26,6 +26,7 @@ VERBS = {
     "shard": ("shard", "Pack a manifest's recordings into tar shards."),
     "recipes": ("recipes", "List the recipes that come with the package, or copy one."),
     "train": ("train", "Train a model as a recipe says."),
+    "models": ("pretrained", "List pretrained models, or download some."),
     "transcribe": ("transcribe", "Write down what recordings say."),
     "serve": ("serve", "Serve a recognizer: OpenAI's API, live recognition and a page."),
     "evaluate": ("evaluate", "Measure word and character error rates."),
@@ -71,7 +72,8 @@ def described(parameter: inspect.Parameter, hint: typing.Any) -> inspect.Paramet
     kind, *extras = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
     words = next((extra for extra in extras if isinstance(extra, str)), None)
     option = parameter.kind is parameter.KEYWORD_ONLY
-    info = typer.Option(help=words) if option else typer.Argument(help=words, show_default=False)
+    names = [f"--{parameter.name[:-1]}"] if parameter.name.endswith("_") else []  # `from_` stands for --from
+    info = typer.Option(*names, help=words) if option else typer.Argument(help=words, show_default=False)
     return parameter.replace(annotation=typing.Annotated[kind, info])
 
 

@@ -33,7 +33,7 @@ DOORS = {
     "kaldiio": "corpora/kaldi.py",
     "pyarrow": "corpora/hugging_face.py",
     "espeakng_loader": "corpora/synthetic.py",
-    "yaml": "formats/nemo.py",
+    "yaml": "formats/nemo_configuration.py",
     "transformers": "models/encoders/hugging_face.py",
     "fastapi": "serving/app.py",
     "starlette": "serving/app.py",

@@ -13,15 +13,16 @@ from carnelian.corpora.kaldi import write_directory, write_features
 from carnelian.data.audio import load_audio
 from carnelian.data.utterance import Utterance, read_manifest
 from carnelian.errors import CarnelianError
+from carnelian.formats.catalog import find_checkpoint
 from carnelian.formats.nemo_export import write_nemo
 
 
 def nemo(
-    checkpoint: Annotated[Path, "a checkpoint of Jasper, QuartzNet or their kin"],
+    checkpoint: Annotated[Path, "a checkpoint of Jasper, QuartzNet, Citrinet or a Conformer"],
     out: Annotated[Path, "the .nemo archive to write"],
 ) -> None:
     """Write a checkpoint as a .nemo archive that NeMo loads."""
-    model, found = load_model(checkpoint)
+    model, found = load_model(find_checkpoint(checkpoint))
     remarks = write_nemo(out, model, found.recipe, found.alphabet)
     for remark in remarks:
         console.note(f"{out}: {remark}")

@@ -4,10 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from carnelian import console
-from carnelian.checkpoint import Checkpoint, load_weights, save_checkpoint
-from carnelian.data.alphabet import WordPieces
-from carnelian.formats.detect import detect_and_read
-from carnelian.models.registry import build_model
+from carnelian.formats.detect import import_model
 
 
 def import_checkpoint(
@@ -22,14 +19,8 @@ def import_checkpoint(
     ] = "average",
 ) -> None:
     """Take another toolkit's checkpoint: NeMo, DeepLearningExamples, fairseq wav2vec, Hugging Face. Nothing in it is run."""
-    found = detect_and_read(file, config=config, weights=weights)
-    if "encoder" in found.recipe:
-        load_weights(build_model(found.recipe, found.alphabet), found.weights, where=file)
     out = out or file.with_name(f"{file.stem}.safetensors")
-    recipe = dict(found.recipe)
-    if not isinstance(found.alphabet, WordPieces):
-        recipe = {"alphabet": list(found.alphabet.symbols), **recipe}
-    save_checkpoint(out, Checkpoint(found.weights, found.alphabet, recipe, 0, {"imported": file.name}))
+    found = import_model(file, out, config=config, weights=weights)
     for remark in found.remarks:
         console.note(f"{file}: {remark}")
     size = f"{sum(tensor.numel() for tensor in found.weights.values()):,} numbers in {len(found.weights)} tensors"

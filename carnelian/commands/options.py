@@ -6,6 +6,7 @@ from typing import Annotated
 
 from carnelian.decoding.settings import DecodingConfig, read_decoding
 from carnelian.errors import CarnelianError, DecodingError
+from carnelian.formats.catalog import find_checkpoint
 from carnelian.inference.recognizer import Recognizer
 
 INFERENCE_PRECISIONS = ("fp32", "bf16")
@@ -32,6 +33,7 @@ class RecognizerOptions:
     device: Annotated[str, "cpu, cuda or cuda:N; by default a GPU where there is one"] = ""
     precision: Annotated[str, "fp32 or bf16"] = "fp32"
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0
+    from_: Annotated[str, "fetch a pretrained model from this address, not from where it was published"] = ""
 
     def __post_init__(self) -> None:
         if self.precision not in INFERENCE_PRECISIONS:
@@ -72,7 +74,7 @@ class RecognizerOptions:
     def load(self, model: Path) -> Recognizer:
         """Returns the recognizer of a checkpoint with these options."""
         return Recognizer.load(
-            model,
+            find_checkpoint(model, self.from_),
             decoding=self.config(),
             hot_words=self.hot_words or None,
             device=self.device,

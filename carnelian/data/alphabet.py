@@ -81,6 +81,33 @@ class WordPieces(Alphabet):
         return json.dumps({"sentencepiece": base64.b64encode(self.model).decode()})
 
 
+class GreedyPieces(Alphabet):
+    """Word pieces in BERT's form: a word is split into the longest pieces from its beginning on. "▁" begins a word, as above."""
+
+    separator = "▁"
+
+    def encode(self, text: str) -> list[int]:
+        found = []
+        for word in text.split():
+            rest = f"{self.separator}{word}"
+            while rest:
+                end = next((end for end in range(len(rest), 0, -1) if rest[:end] in self.index), 0)
+                if end:
+                    found.append(self.index[rest[:end]])
+                # a character without a piece is left out, but what follows it still belongs to the word
+                rest = rest[end:] if end else rest[2 if rest.startswith(self.separator) else 1 :]
+        return found
+
+    def decode(self, symbols: Sequence[int]) -> str:
+        return "".join(self.symbols[symbol] for symbol in symbols).replace(self.separator, " ").strip()
+
+    def unknown(self, text: str) -> set[str]:
+        return {letter for letter in set(text) - {" "} if not {letter, self.separator + letter} & self.index.keys()}
+
+    def saved(self) -> str:
+        return json.dumps({"pieces": self.symbols}, ensure_ascii=False)
+
+
 def learn_pieces(lines: Iterable[str], size: int, kind: str = "bpe") -> WordPieces:
     """So many word pieces, learnt from lines of text that are taken as they are; kind: "bpe" or "unigram".
 
@@ -121,7 +148,7 @@ def load_alphabet(saved: str) -> Alphabet:
     parts = json.loads(saved)
     if "sentencepiece" in parts:
         return WordPieces(base64.b64decode(parts["sentencepiece"]))
-    return Alphabet(parts["symbols"])
+    return GreedyPieces(parts["pieces"]) if "pieces" in parts else Alphabet(parts["symbols"])
 
 
 def make_alphabet(given: str | Sequence[str]) -> Alphabet:

@@ -1,4 +1,4 @@
-"""Which toolkit a file comes from, by what it holds."""
+"""Which toolkit a file comes from, by what it holds; and its model as a checkpoint of ours."""
 
 import tarfile
 from pathlib import Path
@@ -6,16 +6,34 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from carnelian.checkpoint import Checkpoint, load_weights, save_checkpoint
+from carnelian.data.alphabet import Alphabet
 from carnelian.errors import CheckpointError
 from carnelian.formats.deep_learning_examples import read_deep_learning_examples
-from carnelian.formats.nemo import read_configuration, read_lightning, read_nemo
+from carnelian.formats.nemo import read_lightning, read_nemo
+from carnelian.formats.nemo_configuration import read_configuration
 from carnelian.formats.nemo_pair import read_pair
 from carnelian.formats.safe_loading import ForeignModel, read_file, read_pickle
+from carnelian.models.registry import build_model
 
 CHECKPOINT_KINDS = (
     "NeMo .nemo archives, Lightning .ckpt and 0.x encoder/decoder pairs, DeepLearningExamples Jasper and QuartzNet .pt, "
     "fairseq wav2vec .pt, and Hugging Face folders"
 )
+
+
+def import_model(
+    path: Path, out: Path, *, config: Path | None = None, weights: Literal["average", "last"] = "average"
+) -> ForeignModel:
+    """Writes the model in another toolkit's file or folder as a checkpoint, all or nothing, and returns it."""
+    found = detect_and_read(path, config=config, weights=weights)
+    if "encoder" in found.recipe:
+        load_weights(build_model(found.recipe, found.alphabet), found.weights, where=path)
+    recipe = dict(found.recipe)
+    if type(found.alphabet) is Alphabet:
+        recipe = {"alphabet": list(found.alphabet.symbols), **recipe}
+    save_checkpoint(out, Checkpoint(found.weights, found.alphabet, recipe, 0, {"imported": path.name}))
+    return found
 
 
 def detect_and_read(

@@ -1,157 +1,30 @@
-"""NeMo's checkpoints, read without NeMo: `.nemo` archives, Lightning `.ckpt`, and the pairs of NeMo 0.x.
+"""NeMo's checkpoints, read without NeMo: `.nemo` archives and Lightning `.ckpt` with a CTC head."""
 
-The door to pyyaml.
-"""
-
-import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from carnelian.data.alphabet import Alphabet, WordPieces
-from carnelian.errors import CheckpointError, MissingExtraError
-from carnelian.formats.convolutional import encoder_weights, model_weights, standard_names
-from carnelian.formats.safe_loading import (
-    ForeignModel,
-    check_tensors,
-    first_line,
-    plain,
-    read_archive,
-    read_pickle,
+from torch import Tensor
+
+from carnelian.data.alphabet import Alphabet, GreedyPieces, WordPieces
+from carnelian.errors import CheckpointError
+from carnelian.formats.convolutional import encoder_weights, head_weights, model_weights, standard_names
+from carnelian.formats.nemo_configuration import (
+    Section,
+    features_table,
+    masks_table,
+    read_configuration,
+    resolved,
+    version_of,
 )
+from carnelian.formats.nemo_conformer import conformer_settings, conformer_weights
+from carnelian.formats.safe_loading import ForeignModel, check_tensors, plain, read_archive, read_file, read_pickle
 from carnelian.models.layers import BlockSpec
 
-YAML_BYTES = 2**22  # more than any configuration has
-LONGEST_WINDOW = 2**16  # samples of a window
 LAYERS = 1000  # more specs, and more repeats in one, than any network has
 CONFIGURATION, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
-
-
-def yaml_module() -> Any:
-    try:
-        import yaml
-    except ImportError:
-        raise MissingExtraError("pyyaml", "nemo", "Reading and writing NeMo's configurations") from None
-    return yaml
-
-
-def read_configuration(where: str | Path, data: bytes) -> dict[str, Any]:
-    """A YAML configuration as plain data."""
-    yaml = yaml_module()
-    if len(data) > YAML_BYTES:
-        raise CheckpointError(f"{where}: a configuration of {len(data)} bytes. Expected a few thousand: not read")
-    try:
-        configuration = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise CheckpointError(f"{where}: not a YAML configuration ({first_line(error)})") from None
-    if not isinstance(configuration, dict):
-        raise CheckpointError(f"{where}: not a configuration but {type(configuration).__name__}")
-    if "JasperEncoder" in configuration:  # NeMo 0.x named its tables by the modules
-        tables = {"encoder": "JasperEncoder", "preprocessor": "AudioToMelSpectrogramPreprocessor"}
-        found = {ours: configuration.get(theirs) for ours, theirs in tables.items()}
-        return {"nemo_version": "0.11", "decoder": {}, **configuration, **found}
-    inner = configuration.get("model")
-    return inner if isinstance(inner, dict) and "encoder" not in configuration else configuration
-
-
-def configuration_text(configuration: Mapping[str, Any]) -> bytes:
-    """A configuration as YAML."""
-    return yaml_module().safe_dump(dict(configuration), sort_keys=False, allow_unicode=True).encode()
-
-
-class Section:
-    """A table of a configuration, whose values are asked for by name and type."""
-
-    def __init__(self, where: str | Path, name: str, table: Any):
-        if not isinstance(table, dict):
-            raise CheckpointError(
-                f"{where}: its configuration has no table '{name}'. Is this a speech recognizer of NeMo?"
-            )
-        # NeMo 1.0's first versions kept the settings under `params`
-        self.where, self.name, self.table = where, name, {**table, **(table.get("params") or {})}
-        self.target = str(table.get("_target_") or table.get("cls") or "").rpartition(".")[2]
-
-    def get(self, key: str, kind: type, default: Any) -> Any:
-        """A value; a list of one counts as its element, and a number written as text as the number."""
-        value = self.table.get(key)
-        if value is None:
-            return default
-        if isinstance(value, list) and kind is not list and len(value) == 1:
-            value = value[0]
-        try:
-            if isinstance(value, kind) or kind in (int, float):
-                return kind(value)
-        except (TypeError, ValueError):
-            pass
-        raise CheckpointError(f"{self.where}: {self.name}.{key} is {reprlib.repr(value)}, expected {kind.__name__}")
-
-    def expect(self, **settings: Any) -> None:
-        """Raises CheckpointError for a setting whose value this package cannot follow."""
-        for key, expected in settings.items():
-            found = self.table.get(key)
-            if found is not None and found != expected:
-                raise CheckpointError(
-                    f"{self.where}: {self.name}.{key} is {reprlib.repr(found)}; only {expected!r} is supported here"
-                )
-
-
-def version_of(configuration: Mapping[str, Any]) -> tuple[int, int]:
-    """The (major, minor) version of NeMo that wrote an archive; 1.0 did not yet note it."""
-    numbers = re.findall(r"\d+", str(configuration.get("nemo_version", "1.0")))
-    return (int(numbers[0]), int(numbers[1])) if len(numbers) > 1 else (1, 0)
-
-
-def features_table(section: Section, sample_rate: int, version: tuple[int, int]) -> dict[str, Any]:
-    """The recipe's [features] from NeMo's preprocessor; how frames are counted and edges padded follows NeMo's version."""
-    section.expect(
-        window="hann",
-        frame_splicing=1,
-        exact_pad=False,
-        mag_power=2.0,
-        log=True,
-        log_zero_guard_type="add",
-        mel_norm="slaney",
-        pad_value=0,
-        lowfreq=0,
-    )
-    sample_rate = section.get("sample_rate", int, sample_rate)
-    window = section.get("window_size", float, 0.02)
-    hop = section.get("window_stride", float, 0.01)
-    if not (
-        1000 <= sample_rate <= 2**20
-        and int(sample_rate * hop) >= 1
-        and 2 <= int(sample_rate * window) <= LONGEST_WINDOW
-    ):
-        raise CheckpointError(
-            f"{section.where}: windows of {window} s every {hop} s at {sample_rate} Hz. Is the configuration whole?"
-        )
-    fft = section.get("n_fft", int, 2 ** (int(sample_rate * window) - 1).bit_length())
-    if not int(sample_rate * window) <= fft <= LONGEST_WINDOW:
-        raise CheckpointError(
-            f"{section.where}: {section.name}.n_fft is {fft} for windows of {int(sample_rate * window)} samples"
-        )
-    normalize = section.table.get("normalize", "per_feature")
-    pad_to = section.table.get("pad_to")
-    if section.table.get("highfreq") not in (None, sample_rate // 2):
-        section.expect(highfreq=sample_rate // 2)
-    recent = version >= (2, 5)
-    return {
-        "name": "log_mel",
-        "features": section.get("features", int, 64),
-        "sample_rate": sample_rate,
-        "window": window,
-        "hop": hop,
-        "fft": fft,
-        "preemphasis": section.get("preemph", float, 0.97),
-        "dither": section.get("dither", float, 1e-5),
-        "log_guard": section.get("log_zero_guard_value", float, 2.0**-24),
-        "normalize": normalize if normalize in ("per_feature", "all_features") else "none",
-        "frame_count": "floor" if recent else "ceil" if version < (1, 0) else "floor+1",
-        "edge": "zeros" if recent else "reflect",
-        "pad_to": pad_to if isinstance(pad_to, int) else 16,
-    }
 
 
 def block_spec(section: Section, residual_mode: str) -> BlockSpec:
@@ -189,8 +62,8 @@ def encoder_settings(section: Section) -> tuple[list[BlockSpec], dict[str, Any]]
     """(specs, the other settings of our encoder) of NeMo's ConvASREncoder."""
     if section.target not in ("ConvASREncoder", "JasperEncoder", ""):
         raise CheckpointError(
-            f'{section.where}: its encoder is "{section.target}", which is unknown here. '
-            "ConvASREncoder is read: Jasper, QuartzNet, Citrinet"
+            f'{section.where}: its encoder is "{section.target}", which is unknown here. Read are ConvASREncoder '
+            "(Jasper, QuartzNet, Citrinet) and ConformerEncoder (Conformer, Fast Conformer)"
         )
     section.expect(normalization_mode="batch", frame_splicing=1)
     activation = section.get("activation", str, "relu")
@@ -222,16 +95,10 @@ def block_tables(specs: Sequence[BlockSpec]) -> list[dict[str, Any]]:
 def nemo_alphabet(
     where: str | Path, configuration: dict[str, Any], decoder: Section, members: Mapping[str, bytes]
 ) -> Alphabet:
-    """The alphabet: the SentencePiece model of the archive, or the vocabulary of the decoder."""
+    """The alphabet: the word pieces of the archive's tokenizer, or the vocabulary of the decoder."""
     tokenizer = configuration.get("tokenizer")
     if isinstance(tokenizer, dict):
-        name = PurePosixPath(str(tokenizer.get("model_path") or "tokenizer.model").removeprefix("nemo:")).name
-        found = [data for member, data in members.items() if PurePosixPath(member).name == name]
-        if tokenizer.get("type", "bpe") != "bpe" or not found:
-            raise CheckpointError(
-                f'{where}: its word pieces come from "{tokenizer.get("type")}", {name}. Expected a SentencePiece model in the archive'
-            )
-        return WordPieces(found[0])
+        return tokenizer_of(where, tokenizer, members)
     symbols = decoder.table.get("vocabulary") or configuration.get("labels")
     if not isinstance(symbols, list) or not symbols or not all(isinstance(symbol, str | int) for symbol in symbols):
         raise CheckpointError(
@@ -241,48 +108,77 @@ def nemo_alphabet(
     return Alphabet([{True: "y", False: "n"}[s] if isinstance(s, bool) else str(s) for s in symbols])
 
 
-def resolved(configuration: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with `${labels}` and `${model.labels}` replaced by what they point at."""
-    done: dict[int, Any] = {}
+def tokenizer_of(where: str | Path, tokenizer: Mapping[str, Any], members: Mapping[str, bytes]) -> Alphabet:
+    """The word pieces of a SentencePiece model ("bpe"), or of a vocabulary in BERT's form ("wpe")."""
+    kind = str(tokenizer.get("type", "bpe")).lower()
+    key, usual = {"bpe": ("model_path", "tokenizer.model"), "wpe": ("vocab_path", "vocab.txt")}.get(kind, ("", ""))
+    if not key:
+        raise CheckpointError(
+            f'{where}: its tokenizer is of type "{kind}", which is not read. Read are "bpe" (SentencePiece) and "wpe" '
+            "(a vocabulary of word pieces)"
+        )
+    name = PurePosixPath(str(tokenizer.get(key) or usual).removeprefix("nemo:")).name
+    found = [data for member, data in members.items() if PurePosixPath(member).name == name]
+    if not found:
+        raise CheckpointError(
+            f"{where}: its tokenizer {name} is missing. Expected it in the archive, or beside a .ckpt"
+        )
+    if kind == "bpe":
+        return WordPieces(found[0])
+    return GreedyPieces(
+        [f"▁{piece}" if not piece.startswith("##") else piece[2:] for piece in lines_of(where, found[0])]
+    )
 
-    def value(found: Any, depth: int) -> Any:
-        if isinstance(found, str) and depth < 8 and (pointer := re.fullmatch(r"\$\{([\w.]+)\}", found)):
-            target: Any = configuration
-            for key in pointer[1].removeprefix("model.").split("."):
-                target = target.get(key) if isinstance(target, dict) else None
-            return value(target, depth + 1)
-        if not isinstance(found, dict | list) or depth > 8:
-            return found
-        if id(found) not in done:  # what YAML's aliases share stays shared
-            done[id(found)] = found
-            parts = found.items() if isinstance(found, dict) else enumerate(found)
-            inner = {key: value(part, depth + 1) for key, part in parts}
-            done[id(found)] = inner if isinstance(found, dict) else list(inner.values())
-        return done[id(found)]
 
-    return value(configuration, 0)
+def lines_of(where: str | Path, data: bytes) -> list[str]:
+    """The word pieces of a vocabulary, one a line."""
+    try:
+        return [line for line in data.decode("utf-8").split("\n") if line.strip()]
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{where}: the vocabulary of its tokenizer is not UTF-8. Is the archive whole?") from None
 
 
-def masks_table(where: str | Path, configuration: dict[str, Any]) -> dict[str, Any]:
-    """The recipe's [masks] from NeMo's spec_augment."""
-    table = configuration.get("spec_augment")
-    section = Section(where, "spec_augment", table if isinstance(table, dict) else {})
-    masks: dict[str, Any] = {}
-    if section.get("rect_masks", int, 0):
-        masks["spec_cutout"] = {
-            "masks": section.get("rect_masks", int, 0),
-            "frequency_width": section.get("rect_freq", int, 20),
-            "time_width": section.get("rect_time", int, 5),
-        }
-    if section.get("freq_masks", int, 0) or section.get("time_masks", int, 0):
-        width = section.table.get("time_width", 10)
-        masks["spec_augment"] = {
-            "frequency_masks": section.get("freq_masks", int, 0),
-            "frequency_width": section.get("freq_width", int, 10),
-            "time_masks": section.get("time_masks", int, 0),
-            "time_width": width if isinstance(width, int | float) else 10,
-        }
-    return masks
+def ctc_decoder(where: str | Path, configuration: Mapping[str, Any]) -> Section:
+    """The table of the CTC decoder; CheckpointError for a model that has none."""
+    target = str(configuration.get("target", "")).rpartition(".")[2]
+    if "MultiTask" in target:
+        raise CheckpointError(
+            f"{where}: a {target} (such as Canary), which writes what a prompt asks for with an attention decoder. "
+            "Models with a CTC decoder are read"
+        )
+    auxiliary = configuration.get("aux_ctc")
+    if isinstance(auxiliary, dict):
+        return Section(where, "aux_ctc.decoder", auxiliary.get("decoder"))
+    decoder = Section(where, "decoder", configuration.get("decoder"))
+    if decoder.target.startswith("RNNT") or "joint" in configuration:
+        raise CheckpointError(
+            f"{where}: a transducer ({target or decoder.target}) without a CTC decoder. Models with a CTC decoder are read, "
+            "also hybrid ones (EncDecHybridRNNTCTC...)"
+        )
+    return decoder
+
+
+def ctc_part(where: str | Path, weights: Mapping[str, Tensor], hybrid: bool) -> dict[str, Tensor]:
+    """The weights without the transducer of a hybrid model, whose CTC decoder is named as in other models."""
+    if any(name.startswith("prompt_kernel.") for name in weights):
+        raise CheckpointError(
+            f"{where}: its encoder is conditioned by prompts (a language), which is not supported here"
+        )
+    if not hybrid:
+        return dict(weights)
+    left_out = ("decoder.", "joint.", "ctc_wer", "ctc_loss")
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(left_out)}
+    return {name.removeprefix("ctc_") if name.startswith("ctc_decoder.") else name: kept[name] for name in kept}
+
+
+def refuse_classifier(where: str | Path, configuration: Mapping[str, Any], blocks: int) -> None:
+    """Raises CheckpointError for a convolutional classifier, whose encoder was read."""
+    labels = configuration.get("labels") or []
+    kind = "a voice activity detector" if "speech" in labels else "a classifier"
+    raise CheckpointError(
+        f"{where}: {kind} (labels {reprlib.repr(labels)}), no recognizer: it writes no text. "
+        f"Its encoder of {blocks} blocks is whole; give a model with a CTC decoder"
+    )
 
 
 def foreign_model(
@@ -290,19 +186,17 @@ def foreign_model(
 ) -> ForeignModel:
     """The model of a NeMo configuration and its weights."""
     configuration = resolved(configuration)
-    specs, settings = encoder_settings(Section(where, "encoder", configuration.get("encoder")))
+    decoder, encoder = ctc_decoder(where, configuration), Section(where, "encoder", configuration.get("encoder"))
     preprocessor = Section(where, "preprocessor", configuration.get("preprocessor"))
-    decoder = Section(where, "decoder", configuration.get("decoder"))
-    named = standard_names(where, check_tensors(str(where), weights))
-    inputs = Section(where, "encoder", configuration["encoder"]).get("feat_in", int, 64)
-    if decoder.target == "ConvASRDecoderClassification":
-        encoder_weights(where, named, inputs, specs)
-        labels = configuration.get("labels") or []
-        kind = "a voice activity detector" if "speech" in labels else "a classifier"
-        raise CheckpointError(
-            f"{where}: {kind} (labels {reprlib.repr(labels)}), no recognizer: it writes no text. "
-            f"Its encoder of {len(specs)} blocks is whole; give a model with a CTC decoder"
-        )
+    hybrid, conformer = decoder.name != "decoder", encoder.target == "ConformerEncoder"
+    tensors = ctc_part(where, check_tensors(str(where), weights), hybrid)
+    inputs = encoder.get("feat_in", int, 64)
+    if not conformer:
+        specs, settings = encoder_settings(encoder)
+        named = standard_names(where, tensors)
+        if decoder.target == "ConvASRDecoderClassification":
+            encoder_weights(where, named, inputs, specs)
+            refuse_classifier(where, configuration, len(specs))
     if decoder.target not in ("ConvASRDecoder", "JasperDecoderForCTC", ""):
         raise CheckpointError(
             f'{where}: its decoder is "{decoder.target}", which is unknown here. CTC decoders are read'
@@ -318,13 +212,38 @@ def foreign_model(
     )
     if features["features"] != inputs:
         raise CheckpointError(f"{where}: preprocessor.features is {features['features']}, encoder.feat_in is {inputs}")
-    recipe: dict[str, Any] = {
-        "features": features,
-        "encoder": {"name": "convolutional", **settings, "blocks": block_tables(specs)},
-        "masks": masks_table(where, configuration),
-    }
-    remark = f'frames are counted as NeMo {version[0]}.{version[1]} does ("{features["frame_count"]}")'
-    return ForeignModel(recipe, alphabet, model_weights(where, named, inputs, specs, len(alphabet)), (remark,))
+    if conformer:
+        table = conformer_settings(encoder, tensors)
+        ours = conformer_model(where, tensors, table, inputs, len(alphabet))
+    else:
+        table = {"name": "convolutional", **settings, "blocks": block_tables(specs)}
+        ours = model_weights(where, named, inputs, specs, len(alphabet))
+    recipe = {"features": features, "encoder": table, "masks": masks_table(where, configuration)}
+    remarks = [f'frames are counted as NeMo {version[0]}.{version[1]} does ("{features["frame_count"]}")']
+    if hybrid:
+        remarks.append("a hybrid model: its CTC decoder is taken, its transducer left out")
+    return ForeignModel(recipe, alphabet, ours, tuple(remarks))
+
+
+def conformer_model(
+    where: str | Path, tensors: Mapping[str, Tensor], table: Mapping[str, Any], features: int, symbols: int
+) -> dict[str, Tensor]:
+    """The weights of a Conformer with its head; CheckpointError for a module that is in no such model."""
+    left_out = ("preprocessor.", "spec_aug", "loss", "_wer", "wer")
+    head, encoder = {}, {}
+    for name, tensor in tensors.items():
+        if name.startswith("encoder."):
+            encoder[name] = tensor
+        elif name.startswith("decoder.decoder_layers.0."):
+            head[name.replace("decoder.decoder_layers.0", "head")] = tensor
+        elif not name.startswith(left_out):
+            raise CheckpointError(
+                f'{where}: holds "{name}", of a module that is unknown here. Conformers with a CTC decoder are read'
+            )
+    ours = conformer_weights(where, encoder, table, features)
+    channels = table.get("outputs") or table.get("channels", 176)
+    ours |= head_weights(where, head, channels, symbols)
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in ours.items()}
 
 
 def read_nemo(path: Path) -> ForeignModel:
@@ -350,4 +269,15 @@ def read_lightning(path: Path, content: dict[str, Any]) -> ForeignModel:
         raise CheckpointError(
             f"{path}: a Lightning checkpoint without NeMo's configuration in it. Save the model as .nemo"
         )
-    return foreign_model(path, configuration, content["state_dict"], {})
+    beside = {found.name: read_file(found) for found in tokenizer_files(path, configuration)}
+    return foreign_model(path, configuration, content["state_dict"], beside)
+
+
+def tokenizer_files(path: Path, configuration: Mapping[str, Any]) -> list[Path]:
+    """The files of a tokenizer that lie beside a Lightning checkpoint, which does not hold them."""
+    tokenizer = configuration.get("tokenizer")
+    paths = (
+        [str(value) for key, value in tokenizer.items() if key.endswith("_path")] if isinstance(tokenizer, dict) else []
+    )
+    names = {PurePosixPath(name.removeprefix("nemo:")).name for name in paths} | {"tokenizer.model", "vocab.txt"}
+    return [path.parent / name for name in sorted(names - {""}) if (path.parent / name).is_file()]

@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from carnelian.data.alphabet import Alphabet, WordPieces
+from carnelian.data.alphabet import Alphabet, GreedyPieces, WordPieces
 from carnelian.errors import CheckpointError
 from carnelian.formats.convolutional import weight_names
-from carnelian.formats.nemo import CONFIGURATION, WEIGHTS, configuration_text
+from carnelian.formats.nemo import CONFIGURATION, WEIGHTS
+from carnelian.formats.nemo_configuration import configuration_text
+from carnelian.formats.nemo_conformer import conformer_table, nemo_weights
 from carnelian.models.acoustic import AcousticModel
+from carnelian.models.encoders.conformer import Conformer
 from carnelian.models.features import log_mel
 from carnelian.models.layers import ACTIVATIONS, BlockSpec, ConvolutionalEncoder
 
@@ -23,8 +26,18 @@ from carnelian.models.layers import ACTIVATIONS, BlockSpec, ConvolutionalEncoder
 TOKENIZER = {"model_path": "tokenizer.model", "vocab_path": "vocab.txt", "spe_tokenizer_vocab": "tokenizer.vocab"}
 
 
+def tokenizer_table(alphabet: Alphabet) -> dict[str, Any]:
+    """NeMo's table of a tokenizer; empty for characters."""
+    if isinstance(alphabet, WordPieces):
+        return {"dir": None, "type": "bpe", **{key: f"nemo:{name}" for key, name in TOKENIZER.items()}}
+    return {"dir": None, "type": "wpe", "vocab_path": "nemo:vocab.txt"} if isinstance(alphabet, GreedyPieces) else {}
+
+
 def tokenizer_members(alphabet: Alphabet) -> dict[str, bytes]:
     """The files of a tokenizer by their names in the archive; none for characters."""
+    if isinstance(alphabet, GreedyPieces):
+        pieces = (symbol[1:] if symbol.startswith(alphabet.separator) else f"##{symbol}" for symbol in alphabet.symbols)
+        return {"vocab.txt": "".join(f"{piece}\n" for piece in pieces).encode()}
     if not isinstance(alphabet, WordPieces):
         return {}
     scores = [alphabet.processor.get_score(index) for index in range(len(alphabet))]
@@ -43,20 +56,20 @@ def feature_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {**defaults, **table}
 
 
-def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: Alphabet) -> dict[str, Any]:
-    """NeMo's configuration of one of our convolutional models; CheckpointError for what NeMo's ConvASREncoder cannot say."""
-    encoder = model.encoder
+def encoder_table(encoder: Any, recipe: Mapping[str, Any], features: int) -> dict[str, Any]:
+    """NeMo's table of one of our encoders; CheckpointError for one that NeMo does not have."""
+    if isinstance(encoder, Conformer):
+        settings = {key: value for key, value in recipe["encoder"].items() if key != "name"}
+        return conformer_table(settings, features)
     if not isinstance(encoder, ConvolutionalEncoder):
         raise CheckpointError(
-            f"export nemo: the encoder is a {type(encoder).__name__}; Jasper, QuartzNet and their kin can be exported"
+            f"export nemo: the encoder is a {type(encoder).__name__}; Jasper, QuartzNet, Citrinet, Conformer and their kin can be "
+            "exported"
         )
     if encoder.front.layers:
         raise CheckpointError(
             "export nemo: the encoder begins with 2-D convolutions, which NeMo's ConvASREncoder does not have"
         )
-    if recipe.get("criterion", {}).get("name", "ctc") != "ctc":
-        raise CheckpointError("export nemo: the model was trained by ASG; NeMo knows CTC. Train one with CTC")
-    features = feature_settings(recipe)
     block: Any = next(iter(encoder.blocks))
     activation = next(name for name, function in ACTIVATIONS.items() if function is block.activation)
     odd = {row.residual for row in encoder.specs} - {"none", "plain", "dense"}
@@ -65,15 +78,28 @@ def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: 
             "export nemo: NeMo's encoder has batch norm, the activations relu and swish, plain and dense residuals; this one has "
             f"{activation}, {type(block.convolutions[0].norm).__name__}, {', '.join(sorted(odd)) or 'no odd residuals'}"
         )
-    pieces = isinstance(alphabet, WordPieces)
-    symbols = list(alphabet.symbols)
-    kind = "ctc_bpe_models.EncDecCTCModelBPE" if pieces else "ctc_models.EncDecCTCModel"
-    tokenizer = {"dir": None, "type": "bpe", **{key: f"nemo:{name}" for key, name in TOKENIZER.items()}}
+    return {
+        "_target_": "nemo.collections.asr.modules.ConvASREncoder",
+        "feat_in": features,
+        "activation": activation,
+        "conv_mask": encoder.mask,
+        "jasper": [entry_of(r) for r in encoder.specs],
+    }
+
+
+def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: Alphabet) -> dict[str, Any]:
+    """NeMo's configuration of one of our models; CheckpointError for what NeMo does not have."""
+    if recipe.get("criterion", {}).get("name", "ctc") != "ctc":
+        raise CheckpointError("export nemo: the model was trained by ASG; NeMo knows CTC. Train one with CTC")
+    features = feature_settings(recipe)
+    table = encoder_table(model.encoder, recipe, features["features"])
+    tokenizer, symbols = tokenizer_table(alphabet), list(alphabet.symbols)
+    kind = "ctc_bpe_models.EncDecCTCModelBPE" if tokenizer else "ctc_models.EncDecCTCModel"
     return {
         "target": f"nemo.collections.asr.models.{kind}",
         "nemo_version": {"floor": "2.5.0", "floor+1": "1.0.0", "ceil": "0.11.0"}[features["frame_count"]],
         "sample_rate": features["sample_rate"],
-        **({"tokenizer": tokenizer} if pieces else {"labels": symbols}),
+        **({"tokenizer": tokenizer} if tokenizer else {"labels": symbols}),
         "preprocessor": {
             "_target_": "nemo.collections.asr.modules.AudioToMelSpectrogramPreprocessor",
             "sample_rate": features["sample_rate"],
@@ -89,16 +115,10 @@ def configuration_of(model: AcousticModel, recipe: Mapping[str, Any], alphabet: 
             "pad_to": features["pad_to"],
             "frame_splicing": 1,
         },
-        "encoder": {
-            "_target_": "nemo.collections.asr.modules.ConvASREncoder",
-            "feat_in": features["features"],
-            "activation": activation,
-            "conv_mask": encoder.mask,
-            "jasper": [entry_of(r) for r in encoder.specs],
-        },
+        "encoder": table,
         "decoder": {
             "_target_": "nemo.collections.asr.modules.ConvASRDecoder",
-            "feat_in": encoder.channels,
+            "feat_in": model.encoder.channels,
             "num_classes": len(symbols),
             "vocabulary": symbols,
         },
@@ -132,19 +152,28 @@ def weights_of(model: Any) -> dict[str, Tensor]:
         "preprocessor.featurizer.window": model.features.window,
         "preprocessor.featurizer.fb": model.features.to_features.bands[None],
     }
-    for name, standard in weight_names(model.encoder.specs):
+    if isinstance(model.encoder, Conformer):
+        weights |= nemo_weights(ours, len(model.encoder.layers))
+    else:
+        weights |= convolutional_weights(model.encoder, ours)
+    weights["decoder.decoder_layers.0.weight"] = model.head.weight[:, :, None]
+    weights["decoder.decoder_layers.0.bias"] = model.head.bias
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+
+
+def convolutional_weights(encoder: ConvolutionalEncoder, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A convolutional encoder's weights under NeMo's names and in its shapes."""
+    weights = {}
+    for name, standard in weight_names(encoder.specs):
         block, rest = standard.split(".", 1)
         tensor = ours[name]
         if tensor.ndim == 4:
             tensor = tensor.squeeze(2)
-            if model.encoder.mask:  # NeMo wraps convolutions in ones that mask
+            if encoder.mask:  # NeMo wraps convolutions in ones that mask
                 rest = rest.removesuffix("weight") + "conv.weight"
-        weights[
-            f"encoder.encoder.{block}.{rest.replace('conv.', 'mconv.', 1) if rest.startswith('conv.') else rest}"
-        ] = tensor
-    weights["decoder.decoder_layers.0.weight"] = model.head.weight[:, :, None]
-    weights["decoder.decoder_layers.0.bias"] = model.head.bias
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+        rest = rest.replace("conv.", "mconv.", 1) if rest.startswith("conv.") else rest
+        weights[f"encoder.encoder.{block}.{rest}"] = tensor
+    return weights
 
 
 def write_nemo(path: Path, model: AcousticModel, recipe: Mapping[str, Any], alphabet: Alphabet) -> list[str]:

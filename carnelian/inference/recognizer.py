@@ -17,6 +17,7 @@ from carnelian.data.transcript import Hypothesis, Transcript, transcript
 from carnelian.data.utterance import Utterance
 from carnelian.decoding.settings import DecodingConfig
 from carnelian.errors import CarnelianError
+from carnelian.formats.catalog import find_checkpoint
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.device import choose_device
 from carnelian.models.time_stretch import time_stretch
@@ -88,12 +89,12 @@ class Recognizer:
         device: str = "",
         precision: str = "fp32",
     ) -> "Recognizer":
-        """Returns the recognizer of a checkpoint, or of the last checkpoint in a run's folder.
+        """Returns the recognizer of a checkpoint, of the last checkpoint in a run's folder, or of a pretrained model by its name.
 
         decoding: how to decode (by default greedy). hot_words: expected words with their weights (natural logarithms). device: "cpu"
         or "cuda"; by default a GPU where there is one. precision: "fp32" or "bf16". Raises CarnelianError kinds.
         """
-        model, checkpoint = load_model(path)
+        model, checkpoint = load_model(find_checkpoint(path))
         decoding = decoding or DecodingConfig()
         decoder = decoding.decoder(checkpoint.alphabet, model.criterion, hot_words=hot_words)
         model = model.to(choose_device(device))

@@ -10,6 +10,7 @@ from torch import nn
 from carnelian.errors import RecipeError
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.encoders.citrinet import citrinet
+from carnelian.models.encoders.conformer import conformer
 from carnelian.models.encoders.convolutional import convolutional
 from carnelian.models.encoders.deepspeech2 import deepspeech2
 from carnelian.models.encoders.hugging_face import hugging_face, waveform
@@ -37,6 +38,7 @@ FEATURES: dict[str, Callable[..., nn.Module]] = {
 #: encoders: `name(features, *, ...)` with the features' channels -> a module with `.channels`, `.stride`, `.receptive_field`
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "citrinet": citrinet,
+    "conformer": conformer,
     "convolutional": convolutional,
     "deepspeech2": deepspeech2,
     "hugging_face": hugging_face,

@@ -11,6 +11,7 @@ from carnelian import console
 from carnelian.checkpoint import Checkpoint, load_checkpoint, load_weights
 from carnelian.data.alphabet import Alphabet, make_alphabet
 from carnelian.errors import CheckpointError, RecipeError
+from carnelian.formats.catalog import find_checkpoint
 from carnelian.ranges import NonNegativeFloat, NonNegativeInt
 from carnelian.recipe import Recipe, call, did_you_mean
 
@@ -50,7 +51,7 @@ def read_initialization(recipe: Recipe) -> tuple[Initialization, Checkpoint | No
         raise RecipeError("[initialize] freeze: encoder and head together leave nothing to train. Take one away")
     if not config.checkpoint:
         return config, None, recipe
-    checkpoint = load_checkpoint(config.checkpoint)
+    checkpoint = load_checkpoint(find_checkpoint(config.checkpoint))
     theirs: Recipe = {**checkpoint.recipe, "alphabet": list(checkpoint.alphabet.symbols)}
     taken: Recipe = {
         key: theirs[key]

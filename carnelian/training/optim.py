@@ -287,9 +287,32 @@ def exponential(
     return _decaying(steps, peak, warmup, hold, lambda done, left: peak * (lowest / peak) ** (done / left))
 
 
+def noam(
+    *,
+    steps: int,
+    factor: PositiveFloat,
+    channels: PositiveInt,
+    warmup: PositiveInt = 10_000,
+    lowest: NonNegativeFloat = 0.0,
+) -> Schedule:
+    """Rises linearly, then falls with the root of the step: factor channels^-0.5 min(step^-0.5, step warmup^-1.5).
+
+    (Vaswani et al., 2017, arXiv 1706.03762; as NeMo's NoamAnnealing.) `channels` are those of the encoder; `lowest` holds after the
+    warm-up.
+    """
+
+    def rate(step: int) -> float:
+        step = max(1, step)
+        found = factor * channels**-0.5 * min(step**-0.5, step * warmup**-1.5)
+        return max(found, lowest) if step > warmup else found
+
+    return rate
+
+
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "cosine": cosine,
     "polynomial": polynomial,
     "exponential": exponential,
+    "noam": noam,
 }

@@ -162,13 +162,13 @@ FAULTS = {
     "no decoder": ("weigh", lambda w: w.pop("decoder.decoder_layers.0.bias"), r"decoder's bias is missing"),
     "encoder kind": (
         "configure",
-        lambda c: c["encoder"].update(_target_="x.ConformerEncoder"),
-        r'"ConformerEncoder", which',
+        lambda c: c["encoder"].update(_target_="x.SqueezeformerEncoder"),
+        r'"SqueezeformerEncoder", which',
     ),
     "decoder kind": (
         "configure",
         lambda c: c["decoder"].update(_target_="x.RNNTDecoder"),
-        r'"RNNTDecoder", which is unknown',
+        r"a transducer .* without a CTC decoder",
     ),
     "setting": ("configure", lambda c: c["encoder"]["jasper"][1].update(heads=4), r"encoder\.jasper\.1\.heads is 4"),
     "type": (

@@ -9,7 +9,7 @@ from carnelian.errors import RecipeError
 from carnelian.training.optim import OPTIMIZERS, SCHEDULES, NovoGrad, orthogonal, scale_by_larc
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", sorted(SCHEDULES.keys() - {"noam"}))
 def test_warm_up_rises_to_the_peak(name):
     rate = SCHEDULES[name](steps=100, peak=0.5, warmup=10)
     assert [rate(step) for step in (0, 4, 9)] == pytest.approx([0.05, 0.25, 0.5])
@@ -122,3 +122,11 @@ def test_every_optimizer_comes_down_a_bowl(name):
         weight.square().sum().backward()
         optimizer.step()
     assert weight.detach().norm() < 1.5
+
+
+def test_noam_falls_with_the_root_of_the_step():
+    """The rates are those of NeMo 3.0.0's NoamAnnealing with a rate of 5, d_model 176, 20 warm-up steps, min_lr 0.03."""
+    rate = SCHEDULES["noam"](steps=400, factor=5.0, channels=176, warmup=20, lowest=0.03)
+    expected = {0: 0.00421374914, 1: 0.00421374914, 2: 0.00842749828, 10: 0.0421374914, 19: 0.0800612337,
+                20: 0.0842749828, 21: 0.0822439619, 100: 0.0376889181, 399: 0.03}  # fmt: skip
+    assert {step: rate(step) for step in expected} == pytest.approx(expected)

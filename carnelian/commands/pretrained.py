@@ -1,0 +1,48 @@
+"""`carnelian models`: the pretrained models that a name stands for, and their download."""
+
+import dataclasses
+import json
+from typing import Annotated
+
+from carnelian import console
+from carnelian.errors import CheckpointError
+from carnelian.formats.catalog import fetch_model, find_model, model_path, read_catalog
+from carnelian.recipe import did_you_mean
+
+
+def pretrained(
+    names: Annotated[list[str] | None, "models to download now, so that they work offline later"] = None,
+    *,
+    language: Annotated[str, "list only models of this language, such as en, es, de"] = "",
+    json_output: Annotated[bool, "print the list as JSON, with addresses and checksums"] = False,
+    from_: Annotated[str, "fetch from this address, not from where it was published"] = "",
+) -> None:
+    """List the pretrained models by name, or download some. Any command that takes a checkpoint also takes these names."""
+    date, known = read_catalog()
+    for name in names or []:
+        model = find_model(name)
+        if model is None:
+            raise CheckpointError(f"{name}: no pretrained model has this name.{did_you_mean(name, known)}")
+        if from_ and len(names or []) > 1:
+            raise CheckpointError(f"--from {from_}: one address for {len(names or [])} models. Give one name with it")
+        print(fetch_model(model, from_))
+    if names:
+        return
+    listed = [model for model in known.values() if language in ("", model.language)]
+    if not listed:
+        languages = ", ".join(sorted({model.language for model in known.values()}))
+        raise CheckpointError(f'--language "{language}": no pretrained model is of it. Known: {languages}')
+    if json_output:
+        print(
+            json.dumps(
+                [{**dataclasses.asdict(model), "kept": model_path(model).exists()} for model in listed], indent=1
+            )
+        )
+        return
+    width = max(len(model.name) for model in listed)  # lines, not a table: names must not be folded
+    print(f"{'name':{width}}  lang  million  licence     WER as published, greedy ({date})")
+    for model in listed:
+        size = f"{model.parameters:7g}" if model.parameters else " " * 7
+        kept = " [here]" if model_path(model).exists() else ""
+        print(f"{model.name:{width}}  {model.language:4}  {size}  {model.licence:10}  {model.wer}{kept}".rstrip())
+    console.note("try: carnelian transcribe NAME FILES")
