@@ -26,7 +26,7 @@ VERBS = {
     "shard": ("shard", "Pack a manifest's recordings into tar shards."),
     "recipes": ("recipes", "List the recipes that come with the package, or copy one."),
     "train": ("train", "Train a model as a recipe says."),
-    "models": ("pretrained", "List pretrained models, or download some."),
+    "models": ("pretrained_models", "List pretrained models, or download some."),
     "transcribe": ("transcribe", "Write down what recordings say."),
     "serve": ("serve", "Serve a recognizer: OpenAI's API, live recognition and a page."),
     "evaluate": ("evaluate", "Measure word and character error rates."),

@@ -10,7 +10,7 @@ from carnelian.formats.catalog import fetch_model, find_model, model_path, read_
 from carnelian.recipe import did_you_mean
 
 
-def pretrained(
+def pretrained_models(
     names: Annotated[list[str] | None, "models to download now, so that they work offline later"] = None,
     *,
     language: Annotated[str, "list only models of this language, such as en, es, de"] = "",
