@@ -1,7 +1,9 @@
 """What a training reads: the utterances of its manifests, planned into batches by epoch and loaded ahead."""
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +37,7 @@ class Corpus:
                 f"{settings.max_duration} s. Change [train] min_duration and max_duration"
             )
         self.durations = durations[self.kept]
+        self.check_texts()
 
     def speeds(self, epoch: int) -> np.ndarray | None:
         """How fast an epoch plays each utterance of the manifest; None: as recorded."""
@@ -88,31 +91,59 @@ class Corpus:
             f"{len(self.kept)} utterances, {self.durations.sum() / 3600:.2f} h, {100 * share:.1f} % padding"
             + (f"; {left} left out by their duration" if left else "")
         )
-        self.describe_unspelled()
         first = self.manifest[int(self.kept[0])]
         found = audio_info(first).sample_rate
         if found != self.sample_rate:
             console.note(
-                f"{first.audio_filepath} has {found} samples a second, the model hears {self.sample_rate}: resampled"
+                f"{first.audio_filepath} has {found} samples a second, the model takes {self.sample_rate}: recordings are resampled"
             )
 
-    def describe_unspelled(self) -> None:
-        """Notes the characters of the texts that the alphabet cannot spell, and that are therefore left out of the targets."""
-        if self.world.rank:
-            return
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns numbers that identify what is trained on: a run that goes on compares them."""
+        return {
+            "utterances": len(self.manifest),
+            "durations": zlib.crc32(np.ascontiguousarray(self.durations).tobytes()),
+        }
+
+    def check_texts(self) -> None:
+        """Notes characters of the transcripts that are outside the alphabet, which are left out of the targets.
+
+        Raises ManifestError if there are more than [train] unknown_characters allows, or if no utterance has a transcript.
+        """
         every = -(-len(self.kept) // TEXTS_COUNTED)
         found: Counter[str] = Counter()
         for index in self.kept[::every]:
             found.update(self.manifest[int(index)].text)
-        missing = Counter({character: found[character] for character in self.alphabet.unknown("".join(found))})
-        if missing:
-            named = " ".join(repr(character) for character, _ in missing.most_common(10))
-            console.note(
-                f"{missing.total():,} of {found.total():,} characters are not in the alphabet and left out: {named}"
-                + (" ..." if len(missing) > 10 else "")
-                + (f" (in every {every}th text)" if every > 1 else "")
-                + '; see "carnelian check"'
+        if not found:
+            raise ManifestError(
+                f"{', '.join(self.settings.manifests)}: no utterance has a transcript. "
+                'Give manifests whose lines have the key "text"'
             )
+        missing = Counter({character: found[character] for character in self.alphabet.unknown("".join(found))})
+        if not missing:
+            return
+        share = missing.total() / found.total()
+        named = " ".join(repr(character) for character, _ in missing.most_common(10))
+        words = (
+            f"{missing.total():,} of {found.total():,} characters are not in the alphabet: {named}"
+            + (" ..." if len(missing) > 10 else "")
+            + (f" (in every {every}th text)" if every > 1 else "")
+        )
+        if share > self.settings.unknown_characters:
+            lower = Counter(
+                {character: count for character, count in missing.items() if character.lower() in self.alphabet.symbols}
+            )
+            remedy = (
+                "The alphabet is lower case: normalize the transcripts"
+                if lower.total() > share * 0.5
+                else "Change the alphabet"
+            )
+            raise ManifestError(
+                f"{', '.join(self.settings.manifests)}: {words}. {remedy}, "
+                f"or allow it with --set train.unknown_characters={min(1.0, share + 0.01):.2f}"
+            )
+        if self.world.rank == 0:
+            console.note(f'{words}; they are left out of the targets. See "carnelian check"')
 
 
 def halves(batch: Batch) -> list[Batch]:

@@ -1,4 +1,4 @@
-"""Beginning from an earlier model, as a recipe's table [initialize] says: which parts are taken, held still, or moved more slowly."""
+"""Training that begins with an earlier model, as a recipe's table [initialize] describes: the parts taken, frozen, or moved more slowly."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from carnelian import console
 from carnelian.checkpoint import Checkpoint, load_checkpoint, load_weights
 from carnelian.data.alphabet import Alphabet, make_alphabet
 from carnelian.errors import CheckpointError, RecipeError
@@ -22,9 +21,9 @@ PARTS = ("features", "encoder", "head", "criterion")
 class Initialization:
     """The table [initialize].
 
-    `parts` are taken from the checkpoint. Those of `freeze` are held still, norms' statistics too, until step `unfreeze` (0: for
-    ever). `rates` are factors on the learning rate by part. With another alphabet, `copy_shared_symbols` keeps the head's weights of the symbols
-    that both have. `other_features` lets the front end differ from the one that the checkpoint was trained with.
+    checkpoint: the earlier model. parts: what is taken from it. freeze: parts that are not trained, their norms' statistics included,
+    until optimizer step `unfreeze` (0: never trained). rates: factors on the learning rate by part. copy_shared_symbols: with another
+    alphabet, take the head's weights for the symbols in both. other_features: allow a front end other than the checkpoint's.
     """
 
     checkpoint: str = ""
@@ -88,34 +87,38 @@ def check_features(config: Initialization, theirs: Mapping[str, Any], ours: Mapp
         )
 
 
-def load_parts(model: nn.Module, alphabet: Alphabet, checkpoint: Checkpoint, config: Initialization) -> None:
-    """Puts the parts of the checkpoint that are asked for into the model; CheckpointError where they do not fit."""
+def load_parts(model: nn.Module, alphabet: Alphabet, checkpoint: Checkpoint, config: Initialization) -> list[str]:
+    """Copies the parts of a checkpoint that the recipe names into the model, and returns what was taken, a line for each part.
+
+    Raises CheckpointError where a part does not fit.
+    """
+    lines = []
     for part in config.parts:
         module, prefix = getattr(model, part), f"{part}."
         weights = {
             name.removeprefix(prefix): tensor for name, tensor in checkpoint.weights.items() if name.startswith(prefix)
         }
         if part == "criterion" and alphabet != checkpoint.alphabet:
-            continue  # what it learnt is of their symbols
+            continue  # what it learnt is about their symbols
+        total, words = len(module.state_dict()), ""
         if part == "head" and alphabet != checkpoint.alphabet:
-            weights = copy_shared_symbols(module, weights, alphabet, checkpoint.alphabet, config)
+            weights, words = copy_shared_symbols(module, weights, alphabet, checkpoint.alphabet, config)
         load_weights(module, weights, where=f"{config.checkpoint} ({part})")
+        if total:
+            lines.append(f"{part}: {words or f'{len(weights)} of {total} tensors'} from {config.checkpoint}")
+    return lines
 
 
 @torch.no_grad()
 def copy_shared_symbols(
     head: nn.Module, weights: Mapping[str, Tensor], ours: Alphabet, theirs: Alphabet, config: Initialization
-) -> dict[str, Tensor]:
-    """The head's fresh weights, with the rows of the symbols in both alphabets, and the blank's, as they were in `weights`."""
+) -> tuple[dict[str, Tensor], str]:
+    """Returns the head's new weights, with the rows of the blank and of the symbols in both alphabets taken from `weights`, and a
+    description of that."""
     fresh = {name: tensor.clone() for name, tensor in head.state_dict().items()}
     shared = [(ours.index[symbol], theirs.index[symbol]) for symbol in ours.symbols if symbol in theirs.index]
-    carried = len(shared) if config.copy_shared_symbols else 0
-    console.note(
-        f"{config.checkpoint}: another alphabet of {len(theirs)} symbols; the head for {len(ours)} is fresh"
-        + (f", but for {carried} symbols of both and the blank" if carried else "")
-    )
     if not config.copy_shared_symbols:
-        return fresh
+        return fresh, f"new, for {len(ours)} symbols instead of the {len(theirs)}"
     mine, old = (torch.tensor(rows) for rows in zip(*shared, (ours.blank, theirs.blank)))
     for name, tensor in fresh.items():
         if name not in weights or weights[name].shape[1:] != tensor.shape[1:]:
@@ -123,7 +126,7 @@ def copy_shared_symbols(
                 f"{config.checkpoint}: its head does not fit the encoder. Leave it out of [initialize] parts"
             )
         tensor[mine] = weights[name][old]
-    return fresh
+    return fresh, f"the rows of the blank and {len(shared)} of {len(ours)} symbols"
 
 
 def parameter_groups(model: nn.Module, config: Initialization) -> list[dict[str, Any]]:

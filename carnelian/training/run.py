@@ -1,21 +1,26 @@
-"""A run in its folder: what it saves, scores, and finds again when it goes on."""
+"""A run in its folder: it trains, shows progress, validates, saves, and goes on where it was stopped.
+
+`step-N.safetensors` are the checkpoints to use, `step-N.state.safetensors` beside them is what the training needs to go on.
+"""
 
 import json
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
 
 from carnelian import console
-from carnelian.checkpoint import Checkpoint
+from carnelian.checkpoint import Checkpoint, load_tensors, save_checkpoint, save_tensors, saved_steps
 from carnelian.data.alphabet import Alphabet
-from carnelian.errors import CheckpointError
+from carnelian.errors import CheckpointError, RecipeError
 from carnelian.files import written
-from carnelian.models.acoustic import AcousticModel
-from carnelian.models.registry import build_model
 from carnelian.recipe import Recipe
-from carnelian.training.checkpoints import Checkpoints
 from carnelian.training.distributed import (
     World,
     full_tensor,
@@ -24,73 +29,207 @@ from carnelian.training.distributed import (
     is_sharded,
     share_buffers,
 )
-from carnelian.training.fit import Training
+from carnelian.training.fit import StepReport, Training
 from carnelian.training.log import Log
+from carnelian.training.settings import RunConfig
+from carnelian.training.signals import Stopped
+
+STATE_SUFFIX = ".state.safetensors"
+BROKEN_SUFFIX = ".broken"
+RECENT = 50  # steps over which the loss and the speed of the progress bar are averaged
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a validation gives: the rate to be low, and pairs of reference and hypothesis to look at."""
+    """The result of a validation: an error rate, lower is better, and pairs of reference and hypothesis to look at."""
 
     rate: float
     examples: list[tuple[str, str]]
 
 
-#: validate(model, alphabet, stop): the score, or None where `stop()` said to leave; alike on all processes
-Validate = Callable[[AcousticModel, Alphabet, Callable[[], int]], Score | None]
+#: validate(model, alphabet, stop): the score, or None where `stop()` returned a signal; the same on all processes
+Validate = Callable[[Any, Alphabet, Callable[[], int]], Score | None]
 
 
-@dataclass
+def state_path(folder: Path, step: int) -> Path:
+    """Returns the file of the training state that belongs to the checkpoint of a step."""
+    return folder / f"step-{step:08d}{STATE_SUFFIX}"
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Returns the file of the checkpoint of a step."""
+    return folder / f"step-{step:08d}.safetensors"
+
+
+def load_state(folder: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Returns the training state of a step: tensors by name, and numbers. Raises CheckpointError."""
+    tensors, metadata = load_tensors(state_path(folder, step))
+    try:
+        numbers = json.loads(metadata["state"])
+        return tensors, {**numbers, "step": int(numbers["step"])}
+    except (KeyError, ValueError, TypeError, RecursionError):
+        raise CheckpointError(f"{state_path(folder, step)}: not a training state") from None
+
+
 class Run:
-    """A training in a folder. The first of its processes alone writes there; all of them read."""
+    """A training in a folder. The first of its processes writes there; all of them read."""
 
-    folder: Path
-    recipe: Recipe
-    alphabet: Alphabet
-    training: Training
-    checkpoints: Checkpoints
-    log: Log
-    world: World
-    validate: Validate | None = None
-    saved: float = field(default_factory=time.monotonic)
-    scores: dict[int, float] = field(default_factory=dict)
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        alphabet: Alphabet,
+        training: Training,
+        config: RunConfig,
+        world: World,
+        *,
+        steps: int,
+        data: dict[str, Any],
+        build: Callable[[], nn.Module],
+        validate: Validate | None = None,
+    ):
+        """steps: of the whole training. data: identifies what is trained on. build: makes a model to gather a sharded one in."""
+        self.folder, self.recipe, self.alphabet, self.training = folder, recipe, alphabet, training
+        self.config, self.world, self.steps, self.data = config, world, steps, data
+        self.build, self.validate = build, validate
+        self.log = Log(folder if world.rank == 0 else None)
+        self.saved = time.monotonic()
+        self.scores: dict[int, float] = {}
+        self.writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self.writing: Future | None = None
 
     @property
     def step(self) -> int:
+        """The optimizer steps taken."""
         return self.training.position.step
 
-    def resume(self) -> None:
-        """Goes back to the last checkpoint, where there is one."""
-        last = max(self.checkpoints.steps(), default=-1)
-        last = int(highest_over_processes([last], self.world.device)[0])  # what one sees is there for all
-        if last >= 0:
-            self.training.restore(*self.checkpoints.state(last))
-        self.scores = {step: score for step, score in self.checkpoints.scores().items() if step <= self.step}
+    def resume(self) -> dict[str, Any]:
+        """Goes back to the last checkpoint whose files are whole, and returns the numbers of its state; {} where there is none."""
+        highest_over_processes(
+            [0], self.world.device
+        )  # wait for all: the first process may still be writing for an earlier run
+        steps = [step for step in saved_steps(self.folder) if state_path(self.folder, step).exists()]
+        if saved_steps(self.folder) and not steps:
+            raise CheckpointError(
+                f"{self.folder}: its checkpoints have no training state beside them ({STATE_SUFFIX}). "
+                "Start in another --out folder, with [initialize] checkpoint"
+            )
+        state, broken = None, []
+        for step in reversed(steps):
+            try:
+                state = load_state(self.folder, step)
+                load_tensors(checkpoint_path(self.folder, step))
+                break
+            except CheckpointError as error:
+                console.note(f"{error}. Going back to the checkpoint before it")
+                broken.append(step)
+                state = None
+        if broken and state is None:
+            names = ", ".join(f"step {step}" for step in broken)
+            raise CheckpointError(
+                f"{self.folder}: no checkpoint is whole ({names}). Remove the step-* files to train from the start"
+            )
+        found = -1 if state is None else state[1]["step"]
+        if int(highest_over_processes([found], self.world.device)[0]) != found:
+            raise CheckpointError(
+                f"{self.folder}: not all processes read the same checkpoint. Is the folder shared by all?"
+            )
+        if self.world.rank == 0:
+            for step in broken:  # their names are free for the same steps, taken again
+                for path in (checkpoint_path(self.folder, step), state_path(self.folder, step)):
+                    path.replace(path.with_name(path.name + BROKEN_SUFFIX))
+        if state is None:
+            return {}
+        self.training.restore(*state)
+        self.scores = {step: score for step, score in read_scores(self.folder).items() if step <= self.step}
+        return state[1]
+
+    def train(self, reports: Iterable[StepReport], stop: Callable[[], int]) -> None:
+        """Takes the steps of `reports`; between them it shows, validates and saves. Raises Stopped where `stop()` returns a signal."""
+        with self.progress() as show:
+            self.validate_if_due(stop)  # the run may have been stopped while validating
+            for report in reports:
+                show(report)
+                if not report.finite and self.config.nonfinite == "stop" and not self.training.scaler:
+                    found = describe_nonfinite(report)
+                    raise RecipeError(f"step {self.step}: {found} The run stops here ([train] nonfinite)")
+                scored = self.validate_if_due(stop)
+                signal, due = highest_over_processes([stop(), self.saving_is_due()], self.world.device)
+                if signal or due or scored:
+                    self.save()
+                if signal and self.step < self.steps:
+                    self.wait()
+                    raise Stopped(int(signal), self.folder, self.step)
+                if scored and self.has_stopped_improving():
+                    console.note(
+                        f"step {self.step}: {self.config.patience} validations in a row brought no better result; the run ends here"
+                    )
+                    return
+
+    def saving_is_due(self) -> bool:
+        """Returns whether a checkpoint is due after this step."""
+        late = time.monotonic() - self.saved > 60 * self.config.save_minutes
+        return late or bool(self.config.save_every and self.step % self.config.save_every == 0)
 
     def save(self) -> None:
-        """Starts writing a checkpoint, unless this step has one."""
+        """Starts writing a checkpoint in the background, unless this step has one."""
         self.saved = time.monotonic()
-        saved = self.step in self.checkpoints.steps()
-        if is_sharded(self.training.model):  # all gather what is saved, or none
-            saved = bool(highest_over_processes([saved], self.world.device)[0])
+        exists = self.step in saved_steps(self.folder)
+        if is_sharded(self.training.model):  # all processes gather the weights, or none
+            exists = bool(highest_over_processes([exists], self.world.device)[0])
         elif self.world.rank:
             return
-        if saved:
+        if exists:
             return
-        weights, state = gathered(self.training.averaged()), self.training.state()
+        weights = gathered(self.training.averaged())
+        tensors, numbers = self.training.state()
         if self.world.rank:
             return
+        numbers |= {"processes": self.world.ranks, "steps": self.steps, "data": self.data}
         score = self.scores.get(self.step)
         more = {} if score is None else {"validation_wer": score}
-        self.checkpoints.save(Checkpoint(weights, self.alphabet, self.recipe, self.step, more), *state)
+        self.wait()
+        checkpoint = Checkpoint(weights, self.alphabet, self.recipe, self.step, more)
+        self.writing = self.writer.submit(self.write, checkpoint, tensors, numbers)
+
+    def write(self, checkpoint: Checkpoint, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """Writes a checkpoint: the state first, so that where the weights are, the state is too."""
+        save_tensors(state_path(self.folder, checkpoint.step), tensors, {"state": json.dumps(numbers)})
+        save_checkpoint(checkpoint_path(self.folder, checkpoint.step), checkpoint)
+        self.tidy()
+
+    def wait(self) -> None:
+        """Waits until what is being written is on the disk. Raises CheckpointError if it could not be written."""
+        if self.writing is not None:
+            writing, self.writing = self.writing, None
+            writing.result()
+
+    def tidy(self) -> None:
+        """Removes all checkpoints but the last and the best; a state is kept for the last ones, so that a broken one costs little."""
+        steps, scores = list(saved_steps(self.folder)), read_scores(self.folder)
+        ranked = sorted((step for step in steps if step in scores), key=lambda step: (scores[step], -step))
+        for step in steps[: -self.config.keep_last]:
+            state_path(self.folder, step).unlink(missing_ok=True)
+            if step not in ranked[: self.config.keep_best]:
+                checkpoint_path(self.folder, step).unlink(missing_ok=True)
+        for path in self.folder.glob(".step-*"):  # half-written by a process that was killed
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Ends the writing and the log."""
+        try:
+            self.wait()
+        finally:
+            self.writer.shutdown()
+            self.log.close()
 
     @contextmanager
-    def published(self) -> Iterator[AcousticModel]:
-        """The model in evaluation mode with the weights that would be published; of a sharded one a whole copy."""
-        model: AcousticModel = self.training.model  # type: ignore[assignment]
+    def published(self) -> Iterator[nn.Module]:
+        """The model in evaluation mode with the weights that would be saved; for a sharded model a gathered copy."""
+        model = self.training.model
         weights = self.training.averaged()
         if is_sharded(model):
-            model = build_model(self.recipe, self.alphabet).to(self.world.device)
+            model = self.build().to(self.world.device)
             for name, tensor in model.state_dict().items():
                 tensor.copy_(full_tensor(weights[name]))
             share_buffers(model)
@@ -100,40 +239,121 @@ class Run:
         own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         model.load_state_dict(weights)
         share_buffers(model)
-        yield model.eval()
-        model.load_state_dict(own)
-        for module, mode in modes.items():
-            module.training = mode
+        try:
+            yield model.eval()
+        finally:  # also when validating fails: the averaged weights must not become those in training
+            model.load_state_dict(own)
+            for module, mode in modes.items():
+                module.training = mode
 
-    def score(self, stop: Callable[[], int]) -> bool:
-        """Validates the weights that would be published, and notes the score; False where told to stop before the end."""
-        assert self.validate
+    def validate_if_due(self, stop: Callable[[], int]) -> bool:
+        """Validates after every `validate_every` steps and at the end, and notes the score. Returns whether it did so to the end."""
+        every = self.config.validate_every
+        due = self.step == self.steps or bool(every and self.step and self.step % every == 0)
+        if not self.validate or not due or self.step in self.scores:
+            return False
         with self.published() as model:
             result = self.validate(model, self.alphabet, stop)
         if result is None:
             return False
         self.scores[self.step] = result.rate
         if self.world.rank == 0:
-            self.checkpoints.note_scores(self.scores)
+            with written(self.folder / "scores.json") as file:
+                json.dump(self.scores, file)
         self.log.write(self.step, validation_wer=result.rate, examples=result.examples)
         console.note(f"step {self.step}: validation WER {100 * result.rate:.2f} %")
         for reference, hypothesis in result.examples:
-            console.note(f"    said:  {reference}\n    heard: {hypothesis}")
+            console.note(f"    reference:  {reference}\n    hypothesis: {hypothesis}")
         return True
 
-    def waited_enough(self, patience: int) -> bool:
-        """Whether so many validations have brought nothing better than the one before them; never with a patience of 0."""
+    def has_stopped_improving(self) -> bool:
+        """Returns whether `patience` validations in a row were no better than the one before them; never with a patience of 0."""
         scores = [self.scores[step] for step in sorted(self.scores)]
+        patience = self.config.patience
         return bool(patience and scores) and len(scores) - 1 - scores.index(min(scores)) >= patience
 
+    @contextmanager
+    def progress(self) -> Iterator[Callable[[StepReport], None]]:
+        """A bar over the steps: epoch, smoothed loss, rate, seconds of audio a second, best validation. Each step goes to the log."""
+        recent: list[tuple[float, float, float]] = []
+        loss_scale = 0.0
+        with console.bar("training", self.steps) as advance:
+            advance(self.step)
 
-def keep_recipe(folder: Path, recipe: Recipe) -> None:
-    """Writes the resolved recipe into a run's folder; CheckpointError if the folder holds a run of another recipe."""
-    path = folder / "recipe.json"
-    mine = json.dumps(recipe, indent=2, ensure_ascii=False)
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != json.loads(mine):
-        raise CheckpointError(
-            f"{folder}: holds a run of another recipe (recipe.json differs). Give another --out folder"
+            def show(report: StepReport) -> None:
+                nonlocal loss_scale
+                recent.append((report.loss, audio_seconds(report), report.seconds))
+                del recent[:-RECENT]
+                losses = [loss for loss, _, _ in recent if math.isfinite(loss)] or [report.loss]
+                speed = sum(audio for _, audio, _ in recent) / sum(seconds for *_, seconds in recent)
+                best = f"  best WER {100 * min(self.scores.values()):.2f} %" if self.scores else ""
+                epoch, loss = self.training.position.epoch + 1, sum(losses) / len(losses)
+                advance(1, f"epoch {epoch}  loss {loss:.3f}  rate {report.rate:.2g}  {speed:.0f} s/s{best}")
+                events = unusual_events(report, loss_scale)
+                loss_scale = report.loss_scale
+                for event in events:
+                    console.note(f"step {report.step}: {event}")
+                write_report(self.log, report, events)
+
+            yield show
+
+
+def read_scores(folder: Path) -> dict[int, float]:
+    """Returns the validation scores of a run by step, lower is better; {} where there are none that can be read."""
+    try:
+        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        return {int(step): float(score) for step, score in scores.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def audio_seconds(report: StepReport) -> float:
+    """Returns the seconds of speech in a step."""
+    return sum(utterance.duration for batch in report.batches for utterance in batch.utterances)
+
+
+def unusual_events(report: StepReport, scale: float) -> list[str]:
+    """Returns what is out of the ordinary in a step, each in a line; `scale` is the loss scale of the step before, 0 if unknown."""
+    events = []
+    if not report.finite and report.loss_scale != 1.0:
+        events.append(
+            f"the gradient overflows in fp16; the step was left out, the loss scale is now {report.loss_scale:g}"
         )
-    with written(path) as file:
-        file.write(mine)
+    elif not report.finite:
+        events.append(f"{describe_nonfinite(report)} The step was left out")
+    elif scale and report.loss_scale != scale:
+        events.append(f"the loss scale is now {report.loss_scale:g}")
+    if report.halved:
+        events.append("out of memory; done again with the batch halved. Lower [train] batch_size or batch_seconds")
+    if report.idle:
+        events.append(f"{report.idle} utterances are too short for their transcripts; nothing was learnt from them")
+    return events
+
+
+def describe_nonfinite(report: StepReport) -> str:
+    """Returns which utterances gave a loss or gradient that is not finite: those with NaN in their audio, or else the batch."""
+    batches = [batch for batch in report.batches if hasattr(batch, "audio")]
+    bad = [
+        utterance.audio_filepath
+        for batch in batches
+        for utterance, finite in zip(batch.utterances, batch.audio.isfinite().all(1).tolist())
+        if not finite
+    ]
+    if bad:
+        return f"loss {report.loss}: NaN or infinity in the audio of {', '.join(bad[:3])}."
+    names = [utterance.audio_filepath for batch in report.batches for utterance in batch.utterances]
+    return f"loss {report.loss}, gradient {report.gradient_norm}, in the batch of {', '.join(names[:3])} ({len(names)} utterances)."
+
+
+def write_report(log: Log, report: StepReport, events: list[str]) -> None:
+    """Writes a step's line to the log."""
+    log.write(
+        report.step,
+        loss=report.loss,
+        rate=report.rate,
+        gradient_norm=report.gradient_norm,
+        audio_seconds_per_second=audio_seconds(report) / report.seconds,
+        waited=report.waited / report.seconds,
+        **({"loss_scale": report.loss_scale} if report.loss_scale != 1.0 else {}),
+        **({"events": events} if events else {}),
+    )

@@ -27,20 +27,20 @@ TOP_LEVEL: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """The table [train]. Seconds and steps; `batch_size` utterances or `batch_seconds` for each batch of each process.
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The keys of [train] that every task has.
 
-    Validation comes every so many steps and at the end, checkpoints after it, every `save_minutes`, and every `save_every` steps.
-    `average` is the decay of a moving average of the weights, `larc` the trust in it, `patience` the validations without a better
-    one after which the run ends (0: none of them). `nonfinite` says what a step without a finite gradient does: "skip" or "stop".
-    With `consistency` every utterance is seen twice at each step, under masks of its own, and that many times the difference
-    between what is made of the two is added to the loss (CR-CTC; 0.2 there). `sharded` divides weights, gradients and optimizer
-    state among the processes, for a model too large for one of them.
+    manifests: what to train on; validation: what to validate on. Give `steps` of the optimizer, or `epochs`. Give `batch_size`
+    (utterances) or `batch_seconds` (of audio, padding included) for each batch of each process; a step takes `accumulate` batches.
+    min_duration, max_duration: seconds; utterances outside are left out. padding: share of a batch that may be padding.
+    precision: fp16 and bf16 are mixed precision. clip: largest norm of the gradient (0: no limit). average: decay of a moving average
+    of the weights, which is what is validated and saved (0: none). nonfinite: what to do with a step whose gradient is not finite.
+    validate_every, save_every: steps (0: at the end only; then also every `save_minutes`). patience: validations in a row without a
+    better result after which the run ends (0: never). keep_last, keep_best: checkpoints that are kept.
     """
 
     manifests: list[str]
-    unknown_characters: Fraction = 0.05
     steps: NonNegativeInt = 0
     epochs: NonNegativeInt = 0
     validation: list[str] = field(default_factory=list)
@@ -55,20 +55,40 @@ class TrainingConfig:
     workers: NonNegativeInt = 2
     accumulate: PositiveInt = 1
     clip: NonNegativeFloat = 0.0
-    larc: NonNegativeFloat = 0.0
     average: FractionBelowOne = 0.0
-    consistency: NonNegativeFloat = 0.0
     nonfinite: Literal["skip", "stop"] = "skip"
-    compile: bool = False
-    checkpoint_activations: bool = False
-    sync_norm: bool = False
-    sharded: bool = False
     validate_every: NonNegativeInt = 0
     patience: NonNegativeInt = 0
     save_every: NonNegativeInt = 0
     save_minutes: PositiveFloat = 10.0
     keep_last: PositiveInt = 2
     keep_best: NonNegativeInt = 1
+
+    def __post_init__(self) -> None:
+        if (self.batch_size > 0) == (self.batch_seconds > 0):
+            raise RecipeError("[train] batch_size, batch_seconds: give one of them, above 0")
+        if (self.steps > 0) == (self.epochs > 0):
+            raise RecipeError("[train] steps, epochs: give one of them, above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(RunConfig):
+    """The table [train] of an acoustic model: the keys of `RunConfig`, and these.
+
+    unknown_characters: largest share of the transcripts' characters that may be outside the alphabet. larc: trust of LARC, which
+    scales the gradient layer by layer (0: not used). consistency: weight of the difference between two views of each utterance under
+    different masks, added to the loss (CR-CTC, Yao et al., 2024: 0.2; 0: one view). checkpoint_activations: compute each block again
+    in the backward pass, to save memory. sync_norm: batch norm over the batches of all processes. sharded: divide weights, gradients
+    and optimizer state among the processes, for a model too large for one of them.
+    """
+
+    unknown_characters: Fraction = 0.05
+    larc: NonNegativeFloat = 0.0
+    consistency: NonNegativeFloat = 0.0
+    compile: bool = False
+    checkpoint_activations: bool = False
+    sync_norm: bool = False
+    sharded: bool = False
 
 
 def check_recipe(recipe: Recipe) -> TrainingConfig:
@@ -83,10 +103,6 @@ def check_recipe(recipe: Recipe) -> TrainingConfig:
         if table not in recipe:
             raise RecipeError(f"[{table}] is missing in the recipe. See recipes/ for whole ones")
     settings = call(TrainingConfig, recipe["train"], where="train")
-    if (settings.batch_size > 0) == (settings.batch_seconds > 0):
-        raise RecipeError("[train] batch_size, batch_seconds: give one of them, above 0")
-    if (settings.steps > 0) == (settings.epochs > 0):
-        raise RecipeError("[train] steps, epochs: give one of them, above 0")
     if recipe.get("criterion", {}).get("name", "ctc") != "ctc":
         if settings.sharded:
             raise RecipeError(

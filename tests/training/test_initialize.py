@@ -55,6 +55,7 @@ def test_spanish_from_english_trains_saves_and_resumes(english, recipe, manifest
 @pytest.mark.parametrize("carry", [True, False])
 def test_rows_of_shared_symbols_are_carried_over(english, recipe, tmp_path, carry, capfd):
     recipe["alphabet"] = "ñzb "
+    recipe["train"]["unknown_characters"] = 1.0
     recipe["initialize"]["copy_shared_symbols"] = carry
     recipe["schedule"]["peak"] = 0.0
     recipe["optimizer"]["weight_decay"] = 0.0
@@ -67,7 +68,7 @@ def test_rows_of_shared_symbols_are_carried_over(english, recipe, tmp_path, carr
         weights["encoder.blocks.0.convolutions.0.convolution.weight"],
         english["encoder.blocks.0.convolutions.0.convolution.weight"],
     )
-    assert ("for 3 symbols of both" in capfd.readouterr().err) == carry
+    assert ("and 3 of 4 symbols" in capfd.readouterr().err) == carry
 
 
 def test_frozen_parts_stay_until_they_are_unfrozen(english, recipe, tmp_path):
@@ -119,7 +120,7 @@ def test_another_front_end_is_taken_when_it_is_meant(english, recipe, tmp_path, 
     recipe["features"]["sample_rate"] = 8000
     recipe["initialize"]["other_features"] = True
     train_acoustic(recipe, tmp_path / "run")
-    assert "has 16000 samples a second, the model hears 8000: resampled" in capfd.readouterr().err
+    assert "has 16000 samples a second, the model takes 8000: recordings are resampled" in capfd.readouterr().err
 
 
 def test_word_pieces_stay_what_they_are(english, recipe, tmp_path, capfd):
@@ -136,6 +137,8 @@ def test_word_pieces_stay_what_they_are(english, recipe, tmp_path, capfd):
 
 def test_characters_outside_the_alphabet_are_told(recipe, tmp_path, capfd):
     recipe["alphabet"] = "a "
-    recipe["train"]["steps"] = 2
+    recipe["train"] |= {"steps": 2, "unknown_characters": 0.5}
     train_acoustic(recipe, tmp_path / "run")
-    assert re.search(r"\d+ of \d+ characters are not in the alphabet and left out: 'b'; see", capfd.readouterr().err)
+    assert re.search(
+        r"\d+ of \d+ characters are not in the alphabet: 'b'; they are left out of the targets", capfd.readouterr().err
+    )

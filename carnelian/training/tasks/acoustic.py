@@ -1,10 +1,10 @@
-"""Training an acoustic model from a recipe: what is trained, on what, by which loss, and what happens between its steps."""
+"""The acoustic task: what is trained, on what, by which loss."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,26 +19,22 @@ from carnelian.models.acoustic import count_parameters
 from carnelian.models.losses.ctc import disagreement
 from carnelian.models.registry import build_model
 from carnelian.recipe import Recipe, choose
-from carnelian.training.checkpoints import Checkpoints
 from carnelian.training.corpus import Corpus, halves
-from carnelian.training.distributed import (
-    highest_over_processes,
-    init_process_group,
-    is_sharded,
-    padded_alike,
-    shard_model,
-    wrap_in_ddp,
+from carnelian.training.distributed import init_process_group, is_sharded, padded_alike, shard_model, wrap_in_ddp
+from carnelian.training.fit import StepReport, Training, fit
+from carnelian.training.initialize import (
+    Initialization,
+    choose_alphabet,
+    freeze,
+    load_parts,
+    parameter_groups,
+    read_initialization,
 )
-from carnelian.training.fit import Training, fit
-from carnelian.training.initialize import choose_alphabet, freeze, load_parts, parameter_groups, read_initialization
-from carnelian.training.log import Log
-from carnelian.training.optim import OPTIMIZERS, SCHEDULES
-from carnelian.training.run import Run, Score, Validate, keep_recipe
+from carnelian.training.optim import OPTIMIZERS, SCHEDULES, Schedule
+from carnelian.training.resume import check_data_of_run, check_recipe_of_run, keep_recipe, locked
+from carnelian.training.run import Run, Validate, checkpoint_path
 from carnelian.training.settings import TrainingConfig, check_recipe
-from carnelian.training.signals import Stopped, catch_signals
-from carnelian.training.watching import describe_nonfinite, progress
-
-__all__ = ["Score", "Stopped", "train_acoustic"]
+from carnelian.training.signals import catch_signals
 
 
 def acoustic_loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -61,111 +57,134 @@ def consistent_loss(model: nn.Module, batch: Batch, weight: float) -> Tensor:
     return (first + second) / 2 + weight * disagreement(one, other, steps[: len(one)])
 
 
-def train_acoustic(recipe: Recipe, folder: str | Path, *, validate: Validate | None = None) -> Path:
-    """Trains as the recipe says, in a folder, from its last checkpoint if it has one; gives the path of the finished model.
+def train_acoustic(
+    recipe: Recipe,
+    folder: str | Path,
+    *,
+    validate: Validate | None = None,
+    allow_changes: bool = False,
+    dry_run: bool = False,
+) -> Path:
+    """Trains an acoustic model in a folder, or goes on with the run in it, and returns the path of the last checkpoint.
 
-    `validate(model, alphabet, stop)` scores the model on the validation manifests. Raises `Stopped` when a signal said to stop.
-    Started by torchrun, it is one of several processes.
+    allow_changes: go on although the recipe, the data or the number of processes are not those of the run so far. dry_run: check
+    everything and take one step, and keep nothing. Started by torchrun, it is one of several processes. Raises Stopped after SIGINT
+    and SIGTERM, when all is saved.
     """
     folder = Path(folder)
     initialization, pretrained, recipe = read_initialization(recipe)
-    settings = check_recipe(recipe)
+    config = check_recipe(recipe)
     alphabet = choose_alphabet(recipe, pretrained)
-    with init_process_group(settings.device) as world, catch_signals() as stop:
-        console.stderr.quiet |= world.rank > 0  # the first process speaks for all
+    with init_process_group(config.device) as world, catch_signals() as stop, ExitStack() as stack:
+        console.stderr.quiet |= world.rank > 0  # the first process reports for all
+        if dry_run:
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+        stack.enter_context(locked(folder, world))
+        check_recipe_of_run(folder, recipe, allow_changes=allow_changes)
         torch.manual_seed(recipe.get("seed", 0))
         model = build_model(recipe, alphabet)
-        corpus = Corpus(settings, recipe, alphabet, int(model.features.sample_rate), world)  # type: ignore[arg-type]
-        steps = settings.steps or -(-settings.epochs * len(corpus.plan(0)) // settings.accumulate)
-        schedule = choose(SCHEDULES, recipe["schedule"], where="schedule", steps=steps)
-        checkpoints = Checkpoints(folder, keep_last=settings.keep_last, keep_best=settings.keep_best)
-        if pretrained and not checkpoints.steps():
-            load_parts(model, alphabet, pretrained, initialization)
-        if settings.sharded:
+        corpus = Corpus(config, recipe, alphabet, int(model.features.sample_rate), world)  # type: ignore[arg-type]
+        taken = load_parts(model, alphabet, pretrained, initialization) if pretrained else []
+        if config.sharded:
             shard_model(model, world)
         model = model.to(world.device)
         groups = parameter_groups(model, initialization)
         training = Training(model, choose(OPTIMIZERS, recipe["optimizer"], where="optimizer", parameters=groups))
+        run = Run(
+            folder,
+            recipe,
+            alphabet,
+            training,
+            config,
+            world,
+            steps=config.steps or -(-config.epochs * len(corpus.plan(0)) // config.accumulate),
+            data=corpus.fingerprint(),
+            build=partial(build_model, recipe, alphabet),
+            validate=None if dry_run else validate,
+        )
+        schedule = choose(SCHEDULES, recipe["schedule"], where="schedule", steps=run.steps)
+        stack.callback(run.close)
+        state = run.resume()
+        check_data_of_run(folder, state, run.data, world, allow_changes=allow_changes)
         if world.rank == 0:
             keep_recipe(folder, recipe)
-        log = Log(folder if world.rank == 0 else None)
-        run = Run(folder, recipe, alphabet, training, checkpoints, log, world, validate)
-        run.resume()
-        console.note(f"{count_parameters(model):,} parameters; {steps} steps on {world.ranks} x {world.device}")
-        corpus.describe()
-        if settings.precision == "bf16" and world.device == "cpu" and not torch.cpu._is_amx_tile_supported():
-            console.note('this CPU has no AMX, without which bf16 is often slower: try [train] precision = "fp32"')
-        if settings.checkpoint_activations:
-            recompute_blocks(model.encoder)
-        if settings.compile:
-            model.encoder.compile(dynamic=True)  # for batches of any length
-        try:
-            end = min(initialization.unfreeze, steps) if run.step < initialization.unfreeze else steps
-            while run.step < steps and not run.waited_enough(settings.patience):
-                freeze(model, initialization, run.step)
-                train_on(run, corpus, settings, schedule, until=end, steps=steps, stop=stop)
-                end = steps
-            run.save()
-        except (AudioError, ManifestError):
-            if run.step and not is_sharded(model):  # of which one process alone cannot save
-                run.save()  # what was learnt before a recording could not be read
-            raise
-        finally:
-            checkpoints.close()
-            log.close()
-        console.note(f"{folder}: finished at step {run.step}")
-    return checkpoints.path(run.step)
+        describe_run(run, corpus, schedule, state, taken)
+        prepare_encoder(model.encoder, config)
+        if dry_run:
+            run.steps = run.step + 1
+        train_in_stages(run, corpus, initialization, schedule, stop)
+        console.note("one step was taken; the recipe works" if dry_run else f"{folder}: finished at step {run.step}")
+    return checkpoint_path(folder, run.step)
 
 
-def train_on(run: Run, corpus: Corpus, settings: TrainingConfig, schedule, *, until: int, steps: int, stop) -> None:
-    """Trains until a step of `steps`, or until patience ends; saves and scores between the steps, and where a signal came."""
-    world, training = run.world, run.training
-    wrapped = wrap_in_ddp(training.model, world, sync_norm=settings.sync_norm)
-    loss = partial(consistent_loss, weight=settings.consistency) if settings.consistency else acoustic_loss
-    reports = fit(
-        training,
+def prepare_encoder(encoder: Any, config: TrainingConfig) -> None:
+    """Makes the encoder compute as the recipe asks: blocks computed again in the backward pass, compiled."""
+    if config.checkpoint_activations:
+        recompute_blocks(encoder)
+    if config.compile:
+        encoder.compile(dynamic=True)  # for batches of any length
+
+
+def describe_run(run: Run, corpus: Corpus, schedule: Schedule, state: Mapping[str, Any], taken: Sequence[str]) -> None:
+    """Notes what is trained, on what, for how long, and what an earlier model gave; writes the latter to the log too."""
+    config, world, model = run.config, run.world, run.training.model
+    console.note(f"{count_parameters(model):,} parameters; {run.steps} steps on {world.ranks} x {world.device}")
+    corpus.describe()
+    if state:
+        console.note(f"going on from step {run.step} in {run.folder}")
+        before = state.get("steps", run.steps)
+        if before != run.steps:
+            console.note(
+                f"the training now has {run.steps} steps instead of {before}: the schedule ends there, and the learning rate of the "
+                f"next step is {schedule(run.step):.3g}"
+            )
+    else:
+        for line in taken:
+            console.note(line)
+        if taken:
+            run.log.write(0, initialized=list(taken))
+    if config.precision == "bf16" and world.device == "cpu" and not torch.cpu._is_amx_tile_supported():
+        console.note('this CPU has no AMX, without which bf16 is often slower: try [train] precision = "fp32"')
+
+
+def train_in_stages(
+    run: Run, corpus: Corpus, initialization: Initialization, schedule: Schedule, stop: Callable[[], int]
+) -> None:
+    """Trains to the end of the run, or until validations stop improving: until frozen parts are freed, then with all parts."""
+    training = run.training
+    try:
+        end = min(initialization.unfreeze, run.steps) if run.step < initialization.unfreeze else run.steps
+        while run.step < run.steps and not run.has_stopped_improving():
+            freeze(training.model, initialization, run.step)
+            run.train(acoustic_reports(run, corpus, schedule, until=end), stop)
+            end = run.steps
+        run.save()
+    except (AudioError, ManifestError):
+        if run.step and not is_sharded(training.model):  # one process alone cannot save a sharded model
+            run.save()  # what was learnt before a recording could not be read
+        raise
+
+
+def acoustic_reports(run: Run, corpus: Corpus, schedule: Schedule, *, until: int) -> Iterator[StepReport]:
+    """Yields the report of each step of the training up to step `until`."""
+    config: TrainingConfig = run.config  # type: ignore[assignment]
+    loss = partial(consistent_loss, weight=config.consistency) if config.consistency else acoustic_loss
+    return fit(
+        run.training,
         epoch_batches=corpus.batches,
-        loss=padded_alike(loss) if settings.sync_norm else loss,
+        loss=padded_alike(loss) if config.sync_norm else loss,
         schedule=schedule,
         steps=until,
         seed=corpus.seed,
-        device=world.device,
-        precision=settings.precision,
-        accumulate=settings.accumulate,
-        clip=settings.clip,
-        larc=settings.larc,
-        average=settings.average,
-        wrapped=wrapped,
+        device=run.world.device,
+        precision=config.precision,
+        accumulate=config.accumulate,
+        clip=config.clip,
+        larc=config.larc,
+        average=config.average,
+        wrapped=wrap_in_ddp(run.training.model, run.world, sync_norm=config.sync_norm),
         halves=halves,
     )
-
-    def score_if_due() -> bool:
-        every = settings.validate_every
-        due = run.step == steps or (every and run.step and run.step % every == 0)
-        return bool(run.validate and due) and run.step not in run.scores and run.score(stop)
-
-    with progress(run.log, steps, run.step) as watch:
-        score_if_due()  # what the run was stopped in
-        for report in reports:
-            watch(report)
-            scored = score_if_due()
-            late = time.monotonic() - run.saved > 60 * settings.save_minutes
-            due = late or (bool(settings.save_every) and run.step % settings.save_every == 0)
-            signal, saving = highest_over_processes([stop(), due], world.device)
-            if not report.finite and settings.nonfinite == "stop" and not training.scaler:
-                raise RecipeError(
-                    f"step {run.step}: {describe_nonfinite(report)} The run stops here ([train] nonfinite)"
-                )
-            if signal or saving or scored:
-                run.save()
-            if signal and run.step < steps:
-                run.checkpoints.wait()
-                raise Stopped(int(signal), run.folder, run.step)
-            if scored and run.waited_enough(settings.patience):
-                console.note(
-                    f"step {run.step}: {settings.patience} validations brought nothing better; the run ends here"
-                )
-                return
 
 
 def recompute_blocks(encoder: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,15 +17,17 @@ import soundfile
 import torch
 
 from carnelian import checkpoint as files
-from carnelian.checkpoint import load_checkpoint, load_model, load_tensors
+from carnelian.checkpoint import load_checkpoint, load_model, load_tensors, saved_steps
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.audio import load_audio
-from carnelian.errors import AudioError, CarnelianError, CheckpointError, RecipeError
-from carnelian.training.checkpoints import Checkpoints
+from carnelian.errors import AudioError, CarnelianError, CheckpointError, ManifestError, RecipeError
 from carnelian.training.corpus import Corpus
 from carnelian.training.distributed import World
+from carnelian.training.resume import locked
+from carnelian.training.run import Score
 from carnelian.training.settings import check_recipe
-from carnelian.training.tasks.acoustic import Score, Stopped, train_acoustic
+from carnelian.training.signals import Stopped
+from carnelian.training.tasks.acoustic import train_acoustic
 
 HERE = Path(__file__).parent
 
@@ -72,7 +75,7 @@ def test_resumed_training_ends_at_the_same_bits(recipe, tmp_path, optimizer, tra
     recipe["optimizer"] = {"name": optimizer}
     whole = train_acoustic(recipe, tmp_path / "whole", validate=lambda *_: Score(1.0, []))
     stopped = stop_at(recipe, tmp_path / "parts", 4)
-    assert (stopped.number, Checkpoints(tmp_path / "parts").steps()[-1]) == (signal.SIGTERM, 4)
+    assert (stopped.number, list(saved_steps(tmp_path / "parts"))[-1]) == (signal.SIGTERM, 4)
     assert "goes on from there" in str(stopped)
     parts = train_acoustic(recipe, tmp_path / "parts", validate=lambda *_: Score(1.0, []))
     assert_same(whole, parts)
@@ -155,7 +158,7 @@ def test_a_recording_that_cannot_be_read_costs_no_step(recipe, manifest, tmp_pat
         patch.setattr("carnelian.data.batch.load_audio", fail)
         with pytest.raises(AudioError, match="torn"):
             train_acoustic(recipe, tmp_path / "parts")
-    assert Checkpoints(tmp_path / "parts").steps()[-1] == 2, "the sixth batch, in the third step, was the one"
+    assert list(saved_steps(tmp_path / "parts"))[-1] == 2, "the sixth batch, in the third step, was the one"
     assert_same(whole, train_acoustic(recipe, tmp_path / "parts"))
 
 
@@ -171,7 +174,7 @@ def test_loss_scale_events_are_in_the_log(recipe, tmp_path):
 
 def test_a_step_that_is_not_finite_may_stop_the_run(recipe, manifest, tmp_path):
     recipe["train"] |= {"manifests": [str(spoil(manifest, tmp_path))], "nonfinite": "stop"}
-    with pytest.raises(RecipeError, match=r"step \d+: loss nan.*utterances\).*The run stops here"):
+    with pytest.raises(RecipeError, match=r"step \d+: loss nan.*the audio of \S*spoilt.wav.*The run stops here"):
         train_acoustic(recipe, tmp_path / "run")
 
 
@@ -191,20 +194,100 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(recipe, tmp_path, monkey
     with pytest.raises(CheckpointError, match=r"could not be written.*No space left"):
         train_acoustic(recipe, tmp_path / "full")
     monkeypatch.undo()
-    assert Checkpoints(tmp_path / "full").steps() == [2, 4]
+    assert list(saved_steps(tmp_path / "full")) == [2, 4]
     assert not list((tmp_path / "full").glob(".*"))
     load_model(tmp_path / "full" / "step-00000004.safetensors")
     assert_same(whole, train_acoustic(recipe, tmp_path / "full"))
 
 
-def test_a_cut_checkpoint_is_told_in_a_line(recipe, tmp_path):
-    recipe["train"] |= {"steps": 2, "save_every": 1}
+@pytest.mark.parametrize("part", ["state", "weights"])
+def test_a_cut_checkpoint_falls_back_to_the_one_before(recipe, tmp_path, capfd, part):
+    recipe["train"] |= {"steps": 3, "save_every": 1}
     path = train_acoustic(recipe, tmp_path)
-    recipe["train"]["steps"] = 2
-    state = beside(path)
-    state.write_bytes(state.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=r"step-00000002\.state\.safetensors: not a whole checkpoint"):
+    expected = {name: tensor.clone() for name, tensor in load_checkpoint(path).weights.items()}
+    cut = beside(path) if part == "state" else path
+    cut.write_bytes(cut.read_bytes()[:-100])
+    assert train_acoustic(recipe, tmp_path) == path
+    noted = capfd.readouterr().err
+    assert (
+        re.search(rf"{cut.name}: .*Going back to the checkpoint before it", noted) and "going on from step 2" in noted
+    )
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in load_checkpoint(path).weights.items())
+
+
+def test_no_whole_checkpoint_is_one_line(recipe, tmp_path):
+    recipe["train"] |= {"steps": 2}
+    path = train_acoustic(recipe, tmp_path)
+    beside(path).write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"no checkpoint is whole \(step 2\). Remove the step-\* files"):
         train_acoustic(recipe, tmp_path)
+
+
+def test_a_failed_validation_leaves_the_weights_in_training(recipe, tmp_path):
+    """With a moving average, validation runs on the averaged weights; these must not become those in training."""
+    recipe["train"] |= {"average": 0.9, "validate_every": 4}
+    whole = train_acoustic(recipe, tmp_path / "whole", validate=lambda *_: Score(1.0, []))
+
+    def fail(model, alphabet, stop):
+        raise AudioError("gone.wav: no such file")
+
+    with pytest.raises(AudioError):
+        train_acoustic(recipe, tmp_path / "parts", validate=fail)
+    assert_same(whole, train_acoustic(recipe, tmp_path / "parts", validate=lambda *_: Score(1.0, [])))
+
+
+def test_a_run_is_made_longer_on_purpose(recipe, tmp_path, capfd):
+    recipe["train"] |= {"steps": 4}
+    train_acoustic(recipe, tmp_path)
+    recipe["train"] |= {"steps": 6, "workers": 1, "save_minutes": 3.0}
+    assert train_acoustic(recipe, tmp_path).name == "step-00000006.safetensors"
+    assert "now has 6 steps instead of 4: the schedule ends there" in capfd.readouterr().err
+
+
+def test_what_changes_the_numbers_is_named(recipe, tmp_path, long_manifest, capfd):
+    recipe["train"]["steps"] = 2
+    train_acoustic(recipe, tmp_path / "run")
+    changed = {**recipe, "seed": 4, "optimizer": {"name": "adamw"}, "train": {**recipe["train"], "clip": 1.0}}
+    with pytest.raises(
+        CheckpointError, match=r"optimizer.name was \"novograd\", is \"adamw\"; seed was 3, is 4; train.clip"
+    ):
+        train_acoustic(changed, tmp_path / "run")
+    moved = {**recipe, "train": {**recipe["train"], "manifests": [str(long_manifest)], "steps": 3}}
+    with pytest.raises(CheckpointError, match=r"other utterances \(12, now 60\).*--allow-changes"):
+        train_acoustic(moved, tmp_path / "run")
+    train_acoustic(moved, tmp_path / "run", allow_changes=True)
+    assert "other utterances" in capfd.readouterr().err
+
+
+def test_two_trainings_in_one_folder(recipe, tmp_path):
+    """The lock is the system's: it goes with the process, however that ends."""
+    recipe["train"]["steps"] = 2
+    with locked(tmp_path, World()), pytest.raises(CheckpointError, match="another process trains in this folder"):
+        train_acoustic(recipe, tmp_path)
+    assert train_acoustic(recipe, tmp_path).exists()
+
+
+def test_a_dry_run_takes_a_step_and_keeps_nothing(recipe, tmp_path, capfd):
+    train_acoustic(recipe, tmp_path / "run", dry_run=True)
+    assert "the recipe works" in capfd.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_transcripts_outside_the_alphabet_are_refused(recipe, manifest, tmp_path):
+    """As with upper-case transcripts under a lower-case alphabet: a training would learn empty texts."""
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for text in ("upper", "empty"):
+        for line in lines:
+            line["audio_filepath"] = str(manifest.parent / Path(line["audio_filepath"]).name)
+            line["text"] = line["text"].upper() if text == "upper" else ""
+        (tmp_path / f"{text}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    recipe["train"] |= {"steps": 2, "manifests": [str(tmp_path / "upper.jsonl")]}
+    with pytest.raises(ManifestError, match=r"38 of 38 characters .*lower case: normalize the transcripts"):
+        train_acoustic(recipe, tmp_path / "run")
+    recipe["train"]["unknown_characters"] = 1.0
+    train_acoustic(recipe, tmp_path / "run")
+    recipe["train"]["manifests"] = [str(tmp_path / "empty.jsonl")]
+    with pytest.raises(ManifestError, match="no utterance has a transcript"):
+        train_acoustic(recipe, tmp_path / "empty")
 
 
 def test_no_better_validation_ends_the_run(recipe, tmp_path):
@@ -212,7 +295,7 @@ def test_no_better_validation_ends_the_run(recipe, tmp_path):
     rates = iter([0.9, 0.5, 0.6, 0.7, 0.1])
     path = train_acoustic(recipe, tmp_path, validate=lambda *_: Score(next(rates), [("a b", "a")]))
     assert path.name == "step-00000004.safetensors"
-    assert Checkpoints(tmp_path).steps() == [2, 4], "the best is kept beside the last"
+    assert list(saved_steps(tmp_path)) == [2, 4], "the best is kept beside the last"
     assert load_checkpoint(tmp_path / "step-00000002.safetensors").more == {"validation_wer": 0.5}
     assert train_acoustic(recipe, tmp_path, validate=lambda *_: 1 / 0) == path, "and it stays ended"
 
@@ -268,7 +351,9 @@ TRAIN = """
     from carnelian.checkpoint import load_model
     from carnelian.data.batch import plan_batches
     from carnelian.training.tasks.acoustic import train_acoustic
-    from carnelian.training.checkpoints import Checkpoints
+    from pathlib import Path
+    from carnelian.checkpoint import saved_steps
+    from carnelian.training.run import checkpoint_path, load_state
 
     recipe, folder = json.loads(sys.argv[1]), sys.argv[2]
     plan_batches(__import__("numpy").ones(8), batch_size=2)  # so that the children need not compile
@@ -292,11 +377,11 @@ TRAIN = """
     rng, last, killed = random.Random(5), 0, 0
     while killed < 20:
         killed += train(rng.randint(1, 5), rng.uniform(0, 0.02)) == signal.SIGKILL
-        steps = Checkpoints(folder).steps()
+        steps = list(saved_steps(folder))
         assert not last or steps, "a checkpoint is always there"
         if steps:
-            load_model(Checkpoints(folder).path(steps[-1]))
-            Checkpoints(folder).state(steps[-1])
+            load_model(checkpoint_path(Path(folder), steps[-1]))
+            load_state(Path(folder), steps[-1])
             assert steps[-1] >= last
             last = steps[-1]
         assert last < recipe["train"]["steps"], "too few steps for twenty kills"
@@ -350,7 +435,7 @@ def test_the_command_saves_and_says_how_to_go_on(recipe, tmp_path, number, code)
     assert running.returncode == code, said
     assert "The same command goes on from there" in said
     assert "Traceback" not in said
-    assert Checkpoints(tmp_path / "run").steps()
+    assert list(saved_steps(tmp_path / "run"))
 
 
 @pytest.mark.slow
