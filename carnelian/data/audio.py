@@ -4,8 +4,9 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,14 +14,17 @@ import numpy as np
 import soundfile
 import soxr
 
+from carnelian.data.containers import container_kind, decode_container
 from carnelian.data.shards import INSIDE, inside_shard, read_bytes
-from carnelian.data.sphere import read_header, read_sphere
+from carnelian.data.sphere import read_header, read_sphere, sphere_shape
 from carnelian.data.utterance import Utterance
 from carnelian.errors import AudioError
 
 Source = Utterance | str | Path | bytes | BinaryIO
 #: suffixes of the recordings that are looked for in folders
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph", ".aif", ".aiff", ".au"}
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph", ".aif", ".aiff", ".au"} | {
+    *(".m4a", ".mp4", ".webm", ".mkv", ".aac", ".wma", ".amr")  # with the extra "av"
+}
 HINT_CONVERT = 'Give WAV, FLAC, OGG, MP3 or SPHERE, or convert it ("ffmpeg -i FILE out.wav")'
 HINT_COPY = "Copy it again from its origin, or leave it out"
 HINT_CHECK = 'Fix the manifest with "carnelian check"'
@@ -38,7 +42,15 @@ class AudioInfo:
 
 
 def audio_info(source: Source) -> AudioInfo:
-    """A recording's duration, sample rate, channels and frames, without decoding it."""
+    """A recording's duration, sample rate, channels and frames, without decoding it.
+
+    What libsndfile does not read is decoded, except compressed SPHERE files, whose header is believed.
+    """
+    if isinstance(source, str | Path) and (header := read_header(first_bytes(str(source)))):
+        with suppress(ValueError):
+            shape = sphere_shape(header)
+            if "embedded-shorten" in shape.coding:
+                return AudioInfo(shape.frames / shape.rate, shape.rate, shape.channels, shape.frames)
     with open_audio(source) as file:
         return AudioInfo(file.frames / file.samplerate, file.samplerate, file.channels, file.frames)
 
@@ -188,10 +200,7 @@ def open_audio(source: Source) -> Iterator[soundfile.SoundFile]:
         file = soundfile.SoundFile(io.BytesIO(given) if isinstance(given, bytes) else given)
         promised = read_header(first_bytes(given)).get("sample_count", "") if file.format == "NIST" else ""
     except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
-        content = first_bytes(given, -1)
-        if not read_header(content):
-            raise AudioError(f"{name}: not a recording that can be read ({reason(error)}). {HINT_CONVERT}") from None
-        file, promised = open_sphere(content, name), ""
+        file, promised = open_decoded(given, name, reason(error)), ""
     with file:
         if file.frames >= 1 << 62:
             raise AudioError(f"{name}: its header gives no length. {HINT_CONVERT}")
@@ -203,18 +212,40 @@ def open_audio(source: Source) -> Iterator[soundfile.SoundFile]:
         yield file
 
 
-def open_sphere(content: bytes, name: str) -> soundfile.SoundFile:
-    """A SPHERE file that libsndfile refuses, decoded here."""
+def open_decoded(given: str | bytes | BinaryIO, name: str, found: str) -> soundfile.SoundFile:
+    """A recording that libsndfile refuses (for the reason that was `found`), decoded here as a whole."""
     try:
-        samples, rate = read_sphere(content)
+        if isinstance(given, str):
+            status = os.stat(given)
+            decoded = decode_file(given, status.st_mtime_ns, status.st_size)
+        else:
+            decoded = decode_bytes(first_bytes(given, -1))
     except ValueError as error:
-        raise AudioError(
-            f"{name}: not read ({error}). Copy it again, or convert it with sph2pipe or w_decode"
-        ) from None
-    decoded = io.BytesIO()
-    soundfile.write(decoded, samples, rate, format="WAV", subtype="PCM_16")
-    decoded.seek(0)
-    return soundfile.SoundFile(decoded)
+        hint = "Copy it again, or convert it with sph2pipe or w_decode" if "SPHERE" in str(error) else HINT_COPY
+        raise AudioError(f"{name}: not read ({error}). {hint}") from None
+    if not decoded:
+        raise AudioError(f"{name}: not a recording that can be read ({found}). {HINT_CONVERT}")
+    return soundfile.SoundFile(io.BytesIO(decoded))
+
+
+@lru_cache(maxsize=4)  # utterances of one long telephone call are often read one after the other
+def decode_file(path: str, changed: int, size: int) -> bytes:
+    """A file's recording as W64; `changed` and `size` tell versions of the file apart."""
+    return decode_bytes(first_bytes(path, -1))
+
+
+def decode_bytes(content: bytes) -> bytes:
+    """A recording that libsndfile does not read as W64, which it reads; empty for what is no recording."""
+    if read_header(content):
+        samples, rate = read_sphere(content)
+    elif kind := container_kind(content):
+        samples, rate = decode_container(content, kind)
+    else:
+        return b""
+    file = io.BytesIO()
+    subtype = "PCM_16" if samples.dtype == np.int16 else "FLOAT"
+    soundfile.write(file, samples, rate, format="W64", subtype=subtype)
+    return file.getvalue()
 
 
 def first_bytes(given: str | bytes | BinaryIO, count: int = 1024) -> bytes:

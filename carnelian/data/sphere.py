@@ -3,6 +3,8 @@
 Shorten: A. J. Robinson, "Shorten: simple lossless and near-lossless waveform compression", CUED/F-INFENG/TR.156, 1994.
 """
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
@@ -19,16 +21,32 @@ for bits in range(13):
     LOUDNESSES[bits, : len(used)] = used
 
 
-def read_sphere(content: bytes) -> tuple[np.ndarray, int]:
-    """Samples (S, C) int16 and sample rate of a SPHERE file; a ValueError that says what was found where it fails."""
-    header = read_header(content)
+class SphereShape(NamedTuple):
+    """What a SPHERE header says of its samples: where they begin, and how many they are, their rate, channels and coding."""
+
+    start: int
+    frames: int
+    rate: int
+    channels: int
+    coding: str
+
+
+def sphere_shape(header: dict[str, str]) -> SphereShape:
+    """The shape that a header gives; a ValueError for one without it, or with an impossible one."""
     try:
         start, frames, rate = int(header["header"]), int(header["sample_count"]), int(header["sample_rate"])
-        channels, coding = int(header.get("channel_count", 1)), str(header.get("sample_coding", "pcm"))
+        channels = int(header.get("channel_count", 1))
     except (KeyError, ValueError) as error:
         raise ValueError(f"a SPHERE header without {error}") from None
     if not 0 < frames * channels < 1 << 31 or not 0 < channels <= 16 or rate <= 0:
         raise ValueError(f"a SPHERE header with {frames} samples, {channels} channels, {rate} Hz")
+    return SphereShape(start, frames, rate, channels, header.get("sample_coding", "pcm"))
+
+
+def read_sphere(content: bytes) -> tuple[np.ndarray, int]:
+    """Samples (S, C) int16 and sample rate of a SPHERE file; a ValueError that says what was found where it fails."""
+    header = read_header(content)
+    start, frames, rate, channels, coding = sphere_shape(header)
     data = content[start:]
     reversed_bytes = coding.startswith("pculaw")
     if data.startswith(b"ajkg"):  # reversed mu-law bytes were compressed two by two, as 16-bit samples

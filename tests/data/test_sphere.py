@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from shorten import encoded, sphere
 
-from carnelian.data.audio import audio_info, load_audio
+from carnelian.data import audio as audio_module
+from carnelian.data.audio import audio_info, load_audio, open_audio
 from carnelian.data.sphere import MU_LAW, read_sphere
+from carnelian.data.utterance import Utterance
 from carnelian.errors import AudioError
 
 
@@ -97,14 +99,43 @@ def test_the_second_half_of_a_compressed_file(shared):
     )
 
 
-@pytest.mark.parametrize("name", ["1pcbe", "1pcle", "1ulaw", "2pcbe", "2pcle", "2ulaw"])
+@pytest.mark.parametrize(
+    "name", ["1pcbe_shn", "1pcle_shn", "1ulaw_shn", "2pcbe_shn", "2pcle_shn", "2ulaw_shn", "2alaw"]
+)
 def test_ldc_s_files_have_the_digests_of_sph2pipe_s_raw_output(shared, name):
+    """Of all channels together and of each; a-law and mu-law as the 16-bit samples that they stand for."""
     folder = shared("sphere/sph2pipe")
-    samples, _ = read_sphere((folder / f"123_{name}_shn.sph").read_bytes())
-    digest = hashlib.md5(samples.astype(">i2").tobytes()).digest()
-    lines = (folder / "outfile-md5.list.macosx").read_text().splitlines()
-    sources = [line.split()[-1] for line in lines if line.startswith(base64.b64encode(digest).decode().rstrip("="))]
-    assert f"123_{name}_shn.sph" in sources
+    source = folder / f"123_{name}.sph"
+    with open_audio(str(source)) as file:
+        samples = file.read(dtype="int16", always_2d=True)
+    lines = [line.split() for line in (folder / "outfile-md5.list.macosx").read_text().splitlines()]
+    digests = {line[0] for line in lines if line[-1] == source.name}
+    parts = [samples, *(samples[:, channel] for channel in range(samples.shape[1]))]
+    for part in parts:
+        digest = base64.b64encode(hashlib.md5(part.astype(">i2").tobytes()).digest())
+        assert digest.decode().rstrip("=") in digests
+
+
+def test_four_channels(shared):
+    """NIST's tones of 100, 50, 25 and 12.5 Hz, a channel each (its readme lists them the other way round)."""
+    path = str(shared("sphere/nist27") / "ex6.wav")
+    for channel, pitch in enumerate([100, 50, 25, 12.5]):
+        audio = load_audio(Utterance(path, 1.0, "", 0.0, {"channel": channel}), 8000)
+        assert np.argmax(np.abs(np.fft.rfft(audio, 16000))) / 2 == pitch
+
+
+def test_a_telephone_call_is_decoded_once(tmp_path, monkeypatch):
+    """Utterances of one compressed recording, one after the other; a new version of the file is seen."""
+    decoded = []
+    monkeypatch.setattr(audio_module, "read_sphere", lambda content: decoded.append(1) or read_sphere(content))
+    path = tmp_path / "call.sph"
+    for loudness in (100, 200):
+        samples = np.full((8000, 2), loudness) + np.arange(8000)[:, None] % 7
+        path.write_bytes(sphere(encoded(samples, 1), 8000, 2))
+        for start in (0.0, 0.25, 0.5):
+            part = load_audio(Utterance(str(path), 0.25, "", start, {"channel": 1}), 8000)
+            np.testing.assert_array_equal(part * 32768, samples[int(8000 * start) :][:2000, 1])
+    assert len(decoded) == 2
 
 
 @pytest.mark.parametrize(
