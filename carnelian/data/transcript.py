@@ -1,11 +1,13 @@
-"""What a recognizer says: hypotheses in output steps, transcripts in seconds."""
+"""The results of a recognizer: hypotheses in output steps, transcripts in seconds."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from carnelian.data.text.captions import ctm, json_line, srt, vtt
+
 
 class Span(NamedTuple):
-    """A word of a hypothesis: output steps `first` to `last` (both inside the word), confidence 0 to 1."""
+    """A word of a hypothesis: its first and last output step, both inside the word, and its confidence from 0 to 1."""
 
     text: str
     first: int
@@ -43,9 +45,25 @@ class Transcript:
     hypotheses: tuple[Hypothesis, ...] = field(default=(), repr=False)
     duration: float = 0.0
 
+    def to_srt(self) -> str:
+        """Returns SubRip subtitles."""
+        return srt("", self)
+
+    def to_vtt(self) -> str:
+        """Returns WebVTT subtitles."""
+        return vtt("", self)
+
+    def to_json(self, name: str = "audio") -> str:
+        """Returns one line of JSON: the recording's name, its duration, the text, and the words with times and confidence."""
+        return json_line(name, self)
+
+    def to_ctm(self, name: str = "audio") -> str:
+        """Returns a line of NIST's CTM for each word."""
+        return ctm(name, self)
+
 
 def transcript(hypotheses: list[Hypothesis], *, seconds_per_step: float, duration: float) -> Transcript:
-    """Hypotheses of one utterance as a transcript; `seconds_per_step`: of audio that one output step covers."""
+    """Returns the transcript of one utterance from its hypotheses, best first; `seconds_per_step`: of audio that one output step covers."""
     best = hypotheses[0]
     words = tuple(
         Word(

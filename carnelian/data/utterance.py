@@ -27,16 +27,16 @@ SHARD = b"shard_id"
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """A stretch of a recording: `duration` seconds from `offset` of the file, and its reference text.
+    """A segment of a recording: `duration` seconds from second `offset` of the file, and its transcript.
 
-    `more` holds the manifest's other keys (speaker, lang, ...), which are kept when it is written again.
+    more: the other keys of its line in the manifest (speaker, lang, channel, ...), which are kept when it is written again.
     """
 
     audio_filepath: str
     duration: float
     text: str = ""
     offset: float = 0.0
-    more: dict = field(default_factory=dict)
+    more: dict = field(default_factory=dict, hash=False)
 
 
 def read_manifest(path: str | Path) -> Iterator[Utterance]:

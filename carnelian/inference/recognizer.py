@@ -178,3 +178,15 @@ class Recognizer:
         """Returns the hypotheses of each utterance; uses all cores where the decoder has `batch`."""
         batch: Callable | None = getattr(self.decoder, "batch", None)
         return batch(log_probs) if batch else [self.decoder(each) for each in log_probs]
+
+
+def load(
+    model: str | Path,
+    *,
+    decoding: DecodingConfig | None = None,
+    hot_words: Mapping[str, float] | None = None,
+    device: str = "",
+    precision: str = "fp32",
+) -> Recognizer:
+    """Returns the recognizer of a model: `carnelian.load("model")("recording.wav").text`. As `Recognizer.load`."""
+    return Recognizer.load(model, decoding=decoding, hot_words=hot_words, device=device, precision=precision)

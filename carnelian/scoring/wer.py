@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from carnelian.errors import CarnelianError
+
 HIT, SUBSTITUTION, DELETION, INSERTION = range(4)
 EDIT_KINDS = ("hit", "substitution", "deletion", "insertion")
 FEWEST = (1, 1, 1)  # costs of a substitution, a deletion and an insertion
@@ -58,6 +60,20 @@ class Edit(NamedTuple):
 def count_errors(reference: str, hypothesis: str, costs: tuple[int, int, int] = FEWEST) -> Errors:
     """The word errors of a hypothesis; words are what white space parts."""
     return count(reference.split(), hypothesis.split(), costs)
+
+
+def wer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> float:
+    """Returns the word error rate of one hypothesis, or of a list over all its words: 0.05 is 5 %. Words are separated by white space.
+
+    The texts are compared as they are, without normalisation. Raises CarnelianError if the lists differ in length.
+    """
+    if isinstance(references, str) != isinstance(hypotheses, str):
+        raise CarnelianError("wer: one argument is a text and the other a list. Give two texts, or two lists of texts")
+    if isinstance(references, str) and isinstance(hypotheses, str):
+        references, hypotheses = [references], [hypotheses]
+    if len(references) != len(hypotheses):
+        raise CarnelianError(f"wer: {len(references)} references and {len(hypotheses)} hypotheses. Give one for each")
+    return sum((count_errors(one, other) for one, other in zip(references, hypotheses)), Errors()).rate
 
 
 def count_character_errors(reference: str, hypothesis: str) -> Errors:
