@@ -11,7 +11,7 @@ from collections.abc import Callable
 import typer
 
 from carnelian import __version__
-from carnelian.errors import CarnelianError
+from carnelian.errors import EXTRA_OF, CarnelianError, MissingExtraError
 
 #: verb: (module in carnelian/commands, what it does in a line)
 VERBS = {
@@ -127,6 +127,12 @@ def main() -> None:
         application(asked)(standalone_mode=True)
     except CarnelianError as error:
         print(f"carnelian: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA_OF:
+            raise
+        missing = MissingExtraError(error.name, EXTRA_OF[error.name], f"carnelian {asked}")
+        print(f"carnelian: {missing}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

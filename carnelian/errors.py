@@ -37,6 +37,10 @@ class DownloadError(CarnelianError):
     """A file that no address gives whole, or an archive that is cut or hostile."""
 
 
+#: packages that are not part of the light installation, and the extra that brings each
+EXTRA_OF = {"torch": "train", "safetensors": "train", "onnx": "train", "numba": "search"}
+
+
 class MissingExtraError(CarnelianError):
     """An optional package that is not installed; the message names the extra that brings it."""
 

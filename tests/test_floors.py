@@ -22,6 +22,8 @@ DOORS = {
     "rich": "console.py",
     "safetensors": "checkpoint.py",
     "soundfile": "data/audio.py",
+    "onnx": "inference/export/graph.py",
+    "onnxruntime": "inference/onnx_engine.py",
     "soxr": "data/audio.py",
     "sentencepiece": "data/alphabet.py",
     "fsspec": "data/shards.py",

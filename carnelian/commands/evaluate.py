@@ -14,7 +14,7 @@ from carnelian.scoring.report import ScoreReport, plot_confusions, print_confusi
 
 
 def evaluate(
-    model: Annotated[Path, "the checkpoint"],
+    model: Annotated[Path, "a checkpoint, a run's folder for its last one, or an exported .onnx model"],
     manifests: Annotated[list[Path], "manifests of utterances with their text"],
     *,
     options: RecognizerOptions = RecognizerOptions(),  # noqa: B008

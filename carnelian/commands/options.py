@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from carnelian.decoding.settings import DecodingConfig, read_decoding
 from carnelian.errors import CarnelianError, DecodingError
-from carnelian.formats.catalog import find_checkpoint
-from carnelian.inference.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    from carnelian.inference.recognizer import Recognizer
 
 INFERENCE_PRECISIONS = ("fp32", "bf16")
 TIME_STRETCH = (
@@ -71,10 +72,16 @@ class RecognizerOptions:
                 )
         return config
 
-    def load(self, model: Path) -> Recognizer:
+    def load(self, model: Path) -> "Recognizer":
         """Returns the recognizer of a checkpoint with these options."""
+        from carnelian.inference.recognizer import Recognizer  # here, so that --help does not wait for it
+
+        if model.suffix != ".onnx":
+            from carnelian.formats.catalog import find_checkpoint
+
+            model = find_checkpoint(model, self.from_)
         return Recognizer.load(
-            find_checkpoint(model, self.from_),
+            model,
             decoding=self.config(),
             hot_words=self.hot_words or None,
             device=self.device,

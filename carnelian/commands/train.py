@@ -9,6 +9,7 @@ from carnelian.data.alphabet import Alphabet
 from carnelian.data.utterance import Manifest, Utterance
 from carnelian.errors import ManifestError, RecipeError
 from carnelian.inference.recognizer import Recognizer
+from carnelian.inference.torch_engine import TorchEngine
 from carnelian.models.acoustic import AcousticModel
 from carnelian.recipe import load_recipe
 from carnelian.scoring.wer import Errors, count_errors
@@ -64,7 +65,7 @@ def validation(utterances: list[Utterance]) -> Validate:
 
     def validate(model: AcousticModel, alphabet: Alphabet, stop: Callable[[], int]) -> Score | None:
         mine, errors, examples = of_this_process(utterances), Errors(), []
-        for each in Recognizer(model, alphabet).recognize(mine):
+        for each in Recognizer(TorchEngine(model, alphabet)).recognize(mine):
             errors += count_errors(each.utterance.text, each.transcript.text)
             examples.append((each.utterance.text, each.transcript.text))
             if stop():

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from carnelian.commands.options import RecognizerOptions
-from carnelian.console import note, track
-from carnelian.data.audio import AUDIO_SUFFIXES, audio_info
+from carnelian.console import track
 from carnelian.data.text.captions import FORMATS
-from carnelian.data.utterance import Manifest, Utterance
 from carnelian.errors import AudioError, CarnelianError
 from carnelian.files import written
 
@@ -17,7 +15,7 @@ WINDOW = 256  # utterances sorted by length together: enough for full batches, f
 
 
 def transcribe(
-    model: Annotated[Path, "the checkpoint"],
+    model: Annotated[Path, "a checkpoint, a run's folder for its last one, or an exported .onnx model"],
     sources: Annotated[list[Path], "recordings, folders of recordings, or manifests (.jsonl, .json)"],
     *,
     format: Annotated[str, f"one of {', '.join(FORMATS)}"] = "text",
@@ -29,6 +27,8 @@ def transcribe(
     """Write down what recordings say. A recording that cannot be read is named and left out; the exit code is then 2."""
     if format not in FORMATS:
         raise CarnelianError(f'--format "{format}": no such format. Known: {", ".join(FORMATS)}')
+    from carnelian.data.sources import find_utterances  # here, so that --help does not wait for numpy
+
     recognizer = options.load(model)
     utterances, unread = find_utterances(sources)
     write = FORMATS[format]
@@ -55,28 +55,3 @@ def transcribe(
         raise AudioError(
             f"{len(unread)} of {len(unread) + len(utterances)} recordings left out: {'; '.join(unread[:3])}"
         )
-
-
-def find_utterances(sources: list[Path]) -> tuple[list[Utterance], list[str]]:
-    """The utterances of files, folders and manifests, and a line for each recording that cannot be opened."""
-    utterances, unread = [], []
-    for source in sources:
-        if source.suffix in (".jsonl", ".json"):
-            utterances += list(Manifest(source))
-            continue
-        paths = (
-            sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-            if source.is_dir()
-            else [source]
-        )
-        if not paths:
-            raise CarnelianError(
-                f"{source}: no recordings in this folder. Looked for {', '.join(sorted(AUDIO_SUFFIXES))}"
-            )
-        for path in paths:
-            try:
-                utterances.append(Utterance(str(path), audio_info(path).duration))
-            except AudioError as error:
-                note(f"carnelian: {error}")
-                unread.append(str(error))
-    return utterances, unread

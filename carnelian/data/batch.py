@@ -1,14 +1,14 @@
 """Batches of like length: their plan for an epoch, and their making by threads while the model works."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numba
 import numpy as np
-import torch
 
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.audio import load_audio
@@ -16,6 +16,12 @@ from carnelian.data.augment import Augmentation, at_speed
 from carnelian.data.shards import read_ahead
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
+from carnelian.jit import compiled
+
+if TYPE_CHECKING:
+    import torch
+
+Made = TypeVar("Made")
 
 AT_ONCE = 8
 """From how many shards at once the utterances of a batch come."""
@@ -34,15 +40,15 @@ class Batch:
     texts: list[str]
     utterances: list[Utterance]
 
-    def to(self, device: torch.device | str) -> "Batch":
+    def to(self, device: torch.device | str) -> Batch:
         """The batch on a device; the copy runs beside other work where the batch is pinned."""
         return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin(self) -> "Batch":
+    def pin(self) -> Batch:
         """The batch in page-locked memory, from which a GPU copies faster."""
-        return self.mapped(torch.Tensor.pin_memory)
+        return self.mapped(lambda tensor: tensor.pin_memory())
 
-    def mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+    def mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         """The batch with each of its tensors changed."""
         audio, targets = change(self.audio), change(self.targets)
         lengths, target_lengths = change(self.audio_lengths), change(self.target_lengths)
@@ -64,6 +70,8 @@ def padded(rows: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
 
     NumPy fills it: PyTorch would start threads of its own in every loading thread, beside those that train.
     """
+    import torch
+
     lengths = [len(row) for row in rows]
     filled = np.zeros((len(rows), max(lengths)), rows[0].dtype)
     for row, place in zip(rows, filled):
@@ -112,7 +120,7 @@ def plan_batches(
         if batch_size is not None:
             return np.array_split(order, min(-(-len(order) // (batch_size * ranks)), len(order) // ranks))
         assert batch_seconds is not None
-        return np.split(order, cuts_by_seconds(durations[order], batch_seconds * ranks, least))
+        return np.split(order, cuts_by_seconds.for_work(len(order))(durations[order], batch_seconds * ranks, least))
 
     if shuffle:
         plan = cut(most_noise(lambda noise: padding_share(cut(noise), durations), padding), ranks)
@@ -165,7 +173,7 @@ def most_noise(share: Callable[[float], float], padding: float) -> float:
     return low
 
 
-@numba.njit(cache=True)
+@compiled()
 def cuts_by_seconds(durations: np.ndarray, seconds: float, least: int) -> np.ndarray:
     """Where to cut durations into runs whose count times longest is at most `seconds`, if they are `least` or more."""
     cuts, count, first, longest = np.empty(len(durations), np.int64), 0, 0, 0.0
@@ -220,6 +228,28 @@ def load_batches(
         utterances, audio = zip(*(load(int(index)) for index in indices))
         return collate(utterances, audio, alphabet)
 
+    yield from make_ahead(make, manifest, plan, workers, start)
+
+
+def load_waveforms(
+    utterances: Sequence[Utterance], plan: Sequence[np.ndarray], *, sample_rate: int, workers: int = 2
+) -> Iterator[list[np.ndarray]]:
+    """Yields the waveforms (S,) of each of the plan's batches, made ahead by `workers` threads (0: none)."""
+
+    def make(indices: np.ndarray) -> list[np.ndarray]:
+        return [load_audio(utterances[int(index)], sample_rate) for index in indices]
+
+    yield from make_ahead(make, utterances, plan, workers)
+
+
+def make_ahead(
+    make: Callable[[np.ndarray], Made],
+    manifest: Sequence[Utterance],
+    plan: Sequence[np.ndarray],
+    workers: int,
+    start: int = 0,
+) -> Iterator[Made]:
+    """Yields `make` of each of the plan's batches in order, from the batch `start` on, computed ahead by `workers` threads."""
     rest = iter(plan[start:])
     if not workers:
         yield from map(make, rest)

@@ -5,8 +5,9 @@ Shorten: A. J. Robinson, "Shorten: simple lossless and near-lossless waveform co
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from carnelian.jit import compiled
 
 FIRST_BIT = 40  # after "ajkg" and the version's byte
 S16HL, S16LH, AU1, AU2 = 3, 5, 0, 8
@@ -92,7 +93,7 @@ def read_shorten(data: bytes, frames: int, channels: int) -> tuple[np.ndarray, b
     return samples, kind in (AU1, AU2)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def decode_shorten(data: np.ndarray, samples: np.ndarray, version: int, loudnesses: np.ndarray) -> tuple[int, int]:
     """Fills samples (S, C); gives how many of the S came, and the kind of the samples (-1 for a bad header)."""
     kind, at = read_number(data, FIRST_BIT)
@@ -145,7 +146,7 @@ def decode_shorten(data: np.ndarray, samples: np.ndarray, version: int, loudness
     return min(frame, len(samples)), kind
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def mu_law(value: int, kind: int, loudnesses: np.ndarray) -> int:
     """The mu-law code of a value: its place among the loudnesses in use, above 0 those of positive sign."""
     if value >= 0:
@@ -155,7 +156,7 @@ def mu_law(value: int, kind: int, loudnesses: np.ndarray) -> int:
     return 127 - loudnesses[min(-1 - value, 127)]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def decode_block(data: np.ndarray, at: int, command: int, block: np.ndarray, wrap: int, mean: int) -> int:
     """Fills a block after its `wrap` last samples of the block before; gives the bit after it."""
     if command == ZERO:
@@ -190,7 +191,7 @@ def decode_block(data: np.ndarray, at: int, command: int, block: np.ndarray, wra
     return at
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def read_unsigned(data: np.ndarray, at: int, width: int) -> tuple[int, int]:
     """A Rice code from the bit `at`: zeros counted up to a one, then `width` bits; and the bit after it."""
     value, end = 0, 8 * len(data)
@@ -204,21 +205,21 @@ def read_unsigned(data: np.ndarray, at: int, width: int) -> tuple[int, int]:
     return value, at
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def read_signed(data: np.ndarray, at: int, width: int) -> tuple[int, int]:
     """A signed Rice code: the sign is the lowest bit."""
     value, at = read_unsigned(data, at, width + 1)
     return (~(value >> 1) if value & 1 else value >> 1), at
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def read_number(data: np.ndarray, at: int) -> tuple[int, int]:
     """A number whose width goes before it."""
     width, at = read_unsigned(data, at, 2)
     return read_unsigned(data, at, width)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def divide(number: int, by: int) -> int:
     """The quotient, rounded towards zero as in C."""
     return number // by if number >= 0 else -(-number // by)

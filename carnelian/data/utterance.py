@@ -11,18 +11,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
-import numba
 import numpy as np
 
 from carnelian.data.shards import fetch
 from carnelian.errors import ManifestError
 from carnelian.files import written
+from carnelian.jit import compiled, has_numba
 
 BOM = b"\xef\xbb\xbf"
 READ_BYTES = 1 << 20
 NEWLINE, QUOTE, COLON, COMMA, BACKSLASH, OPEN, CLOSE = b'\n":,\\{}'
 AUDIO, DURATION, TEXT, OFFSET = b"audio_filepath", b"duration", b"text", b"offset"
 SHARD = b"shard_id"
+
+FEW_LINES = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ def scan_manifest(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         while block := file.read(READ_BYTES) + file.readline():
             first = len(BOM) if position == 0 and block.startswith(BOM) else 0
             count = block.count(b"\n")
-            starts, seconds, numbers = scan_lines(np.frombuffer(block, np.uint8), first, count + 1)
+            starts, seconds, numbers = scan_block(block, first, count + 1)
             for index in np.flatnonzero(np.isnan(seconds)):
                 start = int(starts[index])
                 try:
@@ -182,13 +184,22 @@ def scan_manifest(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return np.concatenate(offsets), np.concatenate(durations), np.concatenate(shards)
 
 
+def scan_block(block: bytes, first: int, lines: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`scan_lines`, or for a few lines, where compiled code would not pay, their starts alone: `parse_line` reads the rest."""
+    if lines > FEW_LINES and has_numba():
+        return scan_lines(np.frombuffer(block, np.uint8), first, lines)
+    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE) + 1
+    starts = np.array([start for start in (first, *ends[ends > first]) if line_at(block, start).strip()], np.int64)
+    return starts, np.full(len(starts), np.nan, np.float32), np.full(len(starts), -1, np.int32)
+
+
 def line_at(text: bytes | mmap.mmap, start: int) -> bytes:
     """The line that starts there."""
     end = text.find(b"\n", start)
     return text[start : end if end >= 0 else len(text)]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def scan_lines(text: np.ndarray, at: int, lines: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Starts, durations and shards (-1: none) of the at most `lines` lines in text (uint8) from `at` on, but for blanks.
 
@@ -208,7 +219,7 @@ def scan_lines(text: np.ndarray, at: int, lines: int) -> tuple[np.ndarray, np.nd
     return starts[:count], durations[:count], shards[:count]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def scan_line(text: np.ndarray, at: int) -> tuple[float, int, int]:
     """Duration (nan for any odd object) and shard of the JSON object that begins here, and the place after it."""
     size, duration, shard, has_audio, separator = len(text), np.nan, -1, False, OPEN
@@ -242,7 +253,7 @@ def scan_line(text: np.ndarray, at: int) -> tuple[float, int, int]:
     return (duration if at == size or text[at] == NEWLINE else np.nan), shard, at
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def skip_space(text: np.ndarray, at: int) -> int:
     """The next place in the line that holds no space."""
     while at < len(text) and (text[at] == 32 or text[at] == 9 or text[at] == 13):
@@ -250,7 +261,7 @@ def skip_space(text: np.ndarray, at: int) -> int:
     return at
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def skip_string(text: np.ndarray, at: int) -> int:
     """The place after the JSON string that begins here; 0 where none does."""
     if at >= len(text) or text[at] != QUOTE:
@@ -263,7 +274,7 @@ def skip_string(text: np.ndarray, at: int) -> int:
     return at + 1 if at < len(text) else 0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def scan_number(text: np.ndarray, at: int) -> tuple[float, int]:
     """The plain decimal number that begins here, and the place after it; nan where none does."""
     value, scale, first = 0.0, 0.0, at
@@ -276,7 +287,7 @@ def scan_number(text: np.ndarray, at: int) -> tuple[float, int]:
     return (value / scale if scale else value) if at > first else np.nan, at
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def is_word(text: np.ndarray, word: bytes) -> bool:
     """Whether the text is the word."""
     if len(text) != len(word):

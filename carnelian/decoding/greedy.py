@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import numba
 import numpy as np
 
 from carnelian.data.alphabet import Alphabet
@@ -11,20 +10,10 @@ from carnelian.decoding.log_probs import checked
 from carnelian.decoding.words import Words
 
 
-@numba.njit(cache=True, nogil=True)
-def best_path(log_probs):
+def best_path(log_probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The symbol of highest log-probability at each step (O,), and that log-probability (O,)."""
-    steps, symbols = log_probs.shape
-    path = np.empty(steps, np.int64)
-    scores = np.empty(steps, np.float32)
-    for step in range(steps):
-        best = 0
-        for symbol in range(1, symbols):
-            if log_probs[step, symbol] > log_probs[step, best]:
-                best = symbol
-        path[step] = best
-        scores[step] = log_probs[step, best]
-    return path, scores
+    path = log_probs.argmax(1)
+    return path, log_probs[np.arange(len(path)), path]
 
 
 class Greedy:

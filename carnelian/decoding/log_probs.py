@@ -1,8 +1,5 @@
 """Log-probabilities: the check at the decoders' door that they are such, and what makes natural ones of those to base 10."""
 
-import math
-
-import numba
 import numpy as np
 
 from carnelian.data.alphabet import Alphabet
@@ -39,18 +36,10 @@ def checked(log_probs: np.ndarray, alphabet: Alphabet, extra: int = 1) -> tuple[
     return log_probs, probs
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc"})  # sums in any order, which vectors take; NaN stays NaN
-def misses_of_one(probs):
-    """How far the sums of the rows (O, V) are from one: the step of the furthest, its miss, and the average miss."""
-    furthest, worst, total = 0, 0.0, 0.0
-    for step in range(len(probs)):
-        mass = np.float32(0)
-        for index in range(probs.shape[1]):
-            mass += probs[step, index]
-        miss = abs(mass - 1)
-        total += miss
-        if not miss <= worst:  # NaN is worse than all
-            furthest, worst = step, miss
-        if math.isnan(miss):
-            break
-    return furthest, worst, total / max(1, len(probs))
+def misses_of_one(probs: np.ndarray) -> tuple[int, float, float]:
+    """How far the sums of the rows (O, V) are from one: the step of the furthest, its miss, and the average miss; NaN is furthest."""
+    if not len(probs):
+        return 0, 0.0, 0.0
+    misses = np.abs(probs.sum(1) - 1)
+    step = int(misses.argmax())
+    return step, float(misses[step]), float(misses.mean())

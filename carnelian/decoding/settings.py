@@ -9,15 +9,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from carnelian.data.alphabet import Alphabet
-from carnelian.decoding.beam import BeamSearch
-from carnelian.decoding.greedy import Greedy
-from carnelian.decoding.viterbi import Viterbi
-from carnelian.errors import DecodingError
+from carnelian.errors import DecodingError, MissingExtraError
 from carnelian.files import written
-from carnelian.models.losses.asg import ASG
+from carnelian.jit import has_numba
 from carnelian.models.time_stretch import TIME_STRETCH_RANGE, in_range
-from carnelian.ngram.counts import SPECIAL_WORDS
-from carnelian.ngram.load import load_language_model
 from carnelian.recipe import matches_type
 
 
@@ -25,8 +20,8 @@ from carnelian.recipe import matches_type
 class DecodingConfig:
     """How to decode: without a language model greedily. A TOML file holds the same keys.
 
-    With `closed_vocabulary` only words of the language model are found. With several `time_stretches` each recording is heard at each, as
-    if it took so many times as long, and the likeliest counts; with none, at the model's own.
+    With `closed_vocabulary` only words of the language model are found. With several `time_stretches` each recording is decoded at
+    each, as if it took so many times as long, and the most probable result is kept; with none, at the model's own.
     """
 
     language_model: str = ""
@@ -47,7 +42,7 @@ class DecodingConfig:
     def decoder(
         self,
         alphabet: Alphabet,
-        criterion: Any | None = None,
+        criterion: Any = None,
         *,
         hypotheses: int = 1,
         hot_words: Mapping[str, float] | None = None,
@@ -57,13 +52,29 @@ class DecodingConfig:
             raise DecodingError(
                 "closed vocabulary: there is no language model whose words to keep to. Give one, or leave it open"
             )
-        if not self.language_model and not hot_words and hypotheses == 1:
-            return Viterbi(alphabet, criterion) if isinstance(criterion, ASG) else Greedy(alphabet)
-        if isinstance(criterion, ASG):
+        best_path = not self.language_model and not hot_words and hypotheses == 1
+        asg = criterion is not None and is_asg(criterion)
+        if best_path and not asg:
+            from carnelian.decoding.greedy import Greedy
+
+            return Greedy(alphabet)
+        if best_path:
+            from carnelian.decoding.viterbi import Viterbi
+
+            return Viterbi(alphabet, criterion)
+        if asg:
             raise DecodingError(
                 "language model, hot words, several hypotheses: the beam search knows CTC alone, and this model was trained by ASG. "
                 "Leave them out; it is then decoded by its best path"
             )
+        if not has_numba():
+            raise MissingExtraError(
+                "numba", "search", "The beam search with a language model, hot words or several hypotheses"
+            )
+        from carnelian.decoding.beam import BeamSearch
+        from carnelian.ngram.counts import SPECIAL_WORDS
+        from carnelian.ngram.load import load_language_model
+
         model = load_language_model(self.language_model) if self.language_model else None
         return BeamSearch(
             alphabet,
@@ -75,6 +86,13 @@ class DecodingConfig:
             hot_words=hot_words,
             lexicon=set(model.words).difference(SPECIAL_WORDS) if model and self.closed_vocabulary else None,
         )
+
+
+def is_asg(criterion: Any) -> bool:
+    """Whether a model was trained by ASG; an exported model has no criterion and needs no PyTorch."""
+    from carnelian.models.losses.asg import ASG
+
+    return isinstance(criterion, ASG)
 
 
 def read_decoding(path: str | Path) -> DecodingConfig:

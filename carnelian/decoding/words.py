@@ -2,11 +2,11 @@
 
 import math
 
-import numba
 import numpy as np
 
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.transcript import Span
+from carnelian.jit import compiled
 
 
 class Words:
@@ -24,12 +24,12 @@ class Words:
         """
         texts = "".join([self.alphabet.symbols[symbol] for symbol in symbols.tolist()])
         words = texts.replace(self.alphabet.separator, " ").split()
-        steps = _group(symbols, first, last, peaks, self.opens, self.silent)
+        steps = group_words.for_work(8 * len(symbols))(symbols, first, last, peaks, self.opens, self.silent)
         return tuple(map(Span._make, zip(words, *[values.tolist() for values in steps])))
 
 
-@numba.njit(cache=True, nogil=True)
-def _group(symbols, first, last, peaks, opens, silent):
+@compiled(nogil=True)
+def group_words(symbols, first, last, peaks, opens, silent):
     """First step, last step and lowest probability of each word."""
     begins, ends, confidences = np.empty_like(first), np.empty_like(last), np.empty(len(symbols))
     count, fresh = 0, True

@@ -1,29 +1,28 @@
 """Audio to transcripts: an acoustic model and a decoder. Validation, evaluation, transcription and serving all go through here."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, Union, overload
 
 import numpy as np
-import torch
 
-from carnelian.checkpoint import load_model
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.audio import as_waveform, load_audio
-from carnelian.data.batch import load_batches, padded, plan_batches
+from carnelian.data.batch import load_waveforms, plan_batches
 from carnelian.data.transcript import Hypothesis, Transcript, transcript
 from carnelian.data.utterance import Utterance
 from carnelian.decoding.settings import DecodingConfig
-from carnelian.errors import CarnelianError
-from carnelian.formats.catalog import find_checkpoint
-from carnelian.models.acoustic import AcousticModel
-from carnelian.models.device import choose_device
-from carnelian.models.time_stretch import time_stretch
+from carnelian.errors import EXTRA_OF, CarnelianError, MissingExtraError
+from carnelian.inference.emissions import Emissions
+
+if TYPE_CHECKING:
+    import torch
 
 #: one recording: its path, an utterance of a manifest, or samples as (S,) or (channels, S)
-Audio = str | os.PathLike | Utterance | np.ndarray | torch.Tensor
+Audio = Union[str, os.PathLike, Utterance, np.ndarray, "torch.Tensor"]
 
 
 class Decoder(Protocol):
@@ -32,17 +31,19 @@ class Decoder(Protocol):
     def __call__(self, log_probs: np.ndarray) -> list[Hypothesis]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Emissions:
-    """The model's output for one utterance: log-probabilities (O, V), and the seconds of audio that each of the O steps covers."""
+class Engine(Protocol):
+    """An acoustic model with its alphabet, ready to run: `TorchEngine` for a checkpoint, `OnnxEngine` for an exported model."""
 
-    log_probs: np.ndarray
-    seconds_per_step: float
+    alphabet: Alphabet
+    sample_rate: int
+    #: the recipe's, used where none are asked for
+    time_stretches: tuple[float, ...]
+    #: what the model was trained by, which decides how it is decoded; None is CTC
+    criterion: Any
 
-    @property
-    def best_path_score(self) -> float:
-        """Natural log-probability of the best path: the sum of each step's largest log-probability."""
-        return float(self.log_probs.max(1).sum())
+    def emissions(self, audio: Sequence[np.ndarray], time_stretches: Sequence[float]) -> list[list[Emissions]]:
+        """Returns the model's output for each waveform (S,), once for each time stretch."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +64,11 @@ class Recognizer:
     of choosing by likelihood is that of vocal tract length normalization (Lee and Rose, 1996).
     """
 
-    def __init__(
-        self,
-        model: AcousticModel,
-        alphabet: Alphabet,
-        decoder: Decoder | None = None,
-        *,
-        precision: str = "fp32",
-        time_stretches: Sequence[float] = (),
-    ):
-        self.model, self.alphabet, self.precision = model.eval(), alphabet, precision
-        self.decoder: Decoder = decoder or DecodingConfig().decoder(alphabet, model.criterion)
-        self.time_stretches = (
-            DecodingConfig(time_stretches=tuple(time_stretches)).time_stretches or model.time_stretches
-        )
-        self.sample_rate: int = model.features.sample_rate
+    def __init__(self, engine: Engine, decoder: Decoder | None = None, *, time_stretches: Sequence[float] = ()):
+        self.engine, self.alphabet, self.sample_rate = engine, engine.alphabet, engine.sample_rate
+        self.decoder: Decoder = decoder or DecodingConfig().decoder(engine.alphabet, engine.criterion)
+        asked = DecodingConfig(time_stretches=tuple(time_stretches)).time_stretches
+        self.time_stretches = asked or tuple(engine.time_stretches)
 
     @classmethod
     def load(
@@ -88,23 +79,24 @@ class Recognizer:
         hot_words: Mapping[str, float] | None = None,
         device: str = "",
         precision: str = "fp32",
+        threads: int = 0,
     ) -> "Recognizer":
-        """Returns the recognizer of a checkpoint, of the last checkpoint in a run's folder, or of a pretrained model by its name.
+        """Returns the recognizer of a checkpoint, of the last one in a run's folder, of a pretrained model by its name, or of an
+        exported .onnx model.
 
         decoding: how to decode (by default greedy). hot_words: expected words with their weights (natural logarithms). device: "cpu"
-        or "cuda"; by default a GPU where there is one. precision: "fp32" or "bf16". Raises CarnelianError kinds.
+        or "cuda"; by default a GPU where there is one; an .onnx model runs on the CPU. precision: "fp32", "bf16", or "auto", the
+        fastest on this processor; an .onnx model has its own. threads: by default one for each core. Raises CarnelianError kinds.
         """
-        model, checkpoint = load_model(find_checkpoint(path))
+        engine = load_engine(path, device=device, precision=precision, threads=threads)
         decoding = decoding or DecodingConfig()
-        decoder = decoding.decoder(checkpoint.alphabet, model.criterion, hot_words=hot_words)
-        model = model.to(choose_device(device))
-        return cls(model, checkpoint.alphabet, decoder, precision=precision, time_stretches=decoding.time_stretches)
+        decoder = decoding.decoder(engine.alphabet, engine.criterion, hot_words=hot_words)
+        return cls(engine, decoder, time_stretches=decoding.time_stretches)
 
     def with_decoding(self, decoding: DecodingConfig) -> "Recognizer":
         """Returns a recognizer with the same model and other decoding settings."""
-        decoder = decoding.decoder(self.alphabet, self.model.criterion)
-        stretches = decoding.time_stretches or self.time_stretches
-        return Recognizer(self.model, self.alphabet, decoder, precision=self.precision, time_stretches=stretches)
+        decoder = decoding.decoder(self.alphabet, self.engine.criterion)
+        return Recognizer(self.engine, decoder, time_stretches=decoding.time_stretches or self.time_stretches)
 
     @overload  # a string is a path, never a list of characters
     def __call__(self, audio: Audio, sample_rate: int | None = None) -> Transcript: ...  # type: ignore[overload-overlap]
@@ -120,7 +112,7 @@ class Recognizer:
         """
         if isinstance(audio, list | tuple):
             return [self(each, sample_rate) for each in audio]
-        if isinstance(audio, np.ndarray | torch.Tensor):
+        if isinstance(audio, np.ndarray) or is_tensor(audio):
             audio = as_waveform(np.asarray(audio), sample_rate or self.sample_rate, self.sample_rate)
         elif isinstance(audio, str | os.PathLike | Utterance):
             audio = load_audio(audio, self.sample_rate)
@@ -128,27 +120,16 @@ class Recognizer:
             raise CarnelianError(
                 f"audio: {type(audio).__name__} cannot be transcribed. Give a path, an utterance, an array, or a list of these"
             )
-        [emissions] = self.emissions(*padded([audio]))
+        [emissions] = self.emissions([audio])
         seconds = len(audio) / self.sample_rate
         return transcript(
             self.decoder(emissions.log_probs), seconds_per_step=emissions.seconds_per_step, duration=seconds
         )
 
-    def emissions(self, audio: torch.Tensor, audio_lengths: torch.Tensor) -> list[Emissions]:
-        """Returns the model's output for each row of audio (B, S) at the model's sample rate with audio_lengths (B,) samples."""
-        device = next(self.model.parameters()).device
-        audio, audio_lengths = audio.to(device), audio_lengths.to(device)
-        bf16 = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
-        candidates = []
-        with torch.inference_mode(), bf16:
-            features, frames = self.model.features(audio, audio_lengths)
-            for factor in self.time_stretches:
-                stretched = time_stretch(features, frames, factor) if factor != 1 else (features, frames)
-                log_probs, steps = self.model.log_probs(*stretched)
-                rows = zip(log_probs.float().cpu(), steps.tolist())
-                seconds = self.model.seconds_per_step / factor
-                candidates.append([Emissions(row[:length].numpy(), seconds) for row, length in rows])
-        return [max(row, key=lambda each: each.best_path_score) for row in zip(*candidates)]
+    def emissions(self, audio: Sequence[np.ndarray]) -> list[Emissions]:
+        """Returns the model's output for each waveform (S,) at the model's sample rate, at the time stretch of the best path."""
+        candidates = self.engine.emissions(audio, self.time_stretches)
+        return [max(each, key=lambda emissions: emissions.best_path_score) for each in zip(*candidates)]
 
     def batches(
         self, utterances: Sequence[Utterance], *, batch_seconds: float = 120.0, workers: int = 2
@@ -159,10 +140,10 @@ class Recognizer:
         """
         durations = np.array([utterance.duration for utterance in utterances])
         plan = plan_batches(durations, batch_seconds=batch_seconds, shuffle=False) if len(durations) else []
-        loaded = load_batches(utterances, plan, alphabet=self.alphabet, sample_rate=self.sample_rate, workers=workers)
-        for indices, batch in zip(plan, loaded):
-            seconds = (batch.audio_lengths / self.sample_rate).tolist()
-            yield indices.tolist(), batch.utterances, self.emissions(batch.audio, batch.audio_lengths), seconds
+        loaded = load_waveforms(utterances, plan, sample_rate=self.sample_rate, workers=workers)
+        for indices, audio in zip(plan, loaded):
+            seconds = [len(each) / self.sample_rate for each in audio]
+            yield indices.tolist(), [utterances[index] for index in indices], self.emissions(audio), seconds
 
     def recognize(
         self, utterances: Sequence[Utterance], *, batch_seconds: float = 120.0, workers: int = 2
@@ -190,3 +171,28 @@ def load(
 ) -> Recognizer:
     """Returns the recognizer of a model: `carnelian.load("model")("recording.wav").text`. As `Recognizer.load`."""
     return Recognizer.load(model, decoding=decoding, hot_words=hot_words, device=device, precision=precision)
+
+
+def is_tensor(audio: object) -> bool:
+    """Whether audio is a PyTorch tensor; PyTorch need not be installed."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(audio, torch.Tensor)
+
+
+def load_engine(path: str | Path, *, device: str = "", precision: str = "fp32", threads: int = 0) -> Engine:
+    """Returns the engine of a checkpoint or run's folder (PyTorch) or of an .onnx model (ONNX Runtime), by the path's suffix."""
+    if Path(path).suffix == ".onnx":
+        from carnelian.inference.onnx_engine import OnnxEngine
+
+        if device not in ("", "cpu"):
+            raise CarnelianError(
+                f"{path}: an .onnx model runs on the CPU. Leave out device {device}, or give the checkpoint"
+            )
+        return OnnxEngine(path, threads=threads)
+    try:
+        from carnelian.inference.torch_engine import load_torch_engine
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA_OF:
+            raise
+        raise MissingExtraError(error.name, EXTRA_OF[error.name], f"{path}: a checkpoint") from None
+    return load_torch_engine(path, device=device, precision=precision, threads=threads)

@@ -163,7 +163,7 @@ def log_mel(
     dither: NonNegativeFloat = 1e-5,
     log_guard: PositiveFloat = 2.0**-24,
     normalize: Normalization = "per_feature",
-    frame_count: Literal["floor", "ceil"] = "floor",
+    frame_count: Literal["floor", "floor+1", "ceil"] = "floor",
     edge: Literal["zeros", "reflect"] = "zeros",
     pad_to: NonNegativeInt = 16,
 ) -> SpectralFeatures:

@@ -1,9 +1,12 @@
 """Features read between their bands or frames: speakers of other sizes, speech at another rate."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: what a user is told of the time_stretches that are sensible
 TIME_STRETCH_RANGE = "numbers from 0.5 to 2, such as 1, 1.1, 1.2, 1.3"
@@ -30,6 +33,8 @@ def interpolate(features: Tensor, places: Tensor, *, dim: int) -> Tensor:
 
 def time_stretch(features: Tensor, frames: Tensor, factor: float) -> tuple[Tensor, Tensor]:
     """Features (B, F, T) and frames (B,) of speech that takes `factor` times as long, zero past each row's new frames."""
+    import torch
+
     grown = (frames * factor).long()
     frame = torch.arange(max(1, int(grown.max())), device=features.device)
     places = torch.minimum(frame.double() / factor, (frames[:, None] - 1).clamp_min(0).double())

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from carnelian.jit import compiled
 
 from carnelian.errors import CarnelianError
 
@@ -85,7 +86,7 @@ def count(reference: Sequence[str], hypothesis: Sequence[str], costs: tuple[int,
     """The errors between two sequences of words or characters."""
     if reference == hypothesis:
         return Errors(hits=len(reference))
-    cost, substitutions = distance(numbered(reference, hypothesis), costs)
+    cost, substitutions = distance.for_work(len(reference) * len(hypothesis))(numbered(reference, hypothesis), costs)
     longer = len(reference) - len(hypothesis)  # deletions less insertions
     insertions = (cost - costs[0] * substitutions - costs[1] * longer) // (costs[1] + costs[2])
     deletions = insertions + longer
@@ -97,7 +98,7 @@ def align_words(
 ) -> list[Edit]:
     """The cheapest edits that turn the reference into the hypothesis, in order."""
     edits, r, h = [], 0, 0
-    for step in alignment(numbered(reference, hypothesis), costs):
+    for step in alignment.for_work(len(reference) * len(hypothesis))(numbered(reference, hypothesis), costs):
         spoken = reference[r] if step != INSERTION else None
         found = hypothesis[h] if step != DELETION else None
         edits.append(Edit(EDIT_KINDS[step], spoken, found))
@@ -114,7 +115,7 @@ def numbered(*sequences: Sequence[str]) -> tuple[np.ndarray, ...]:
     )
 
 
-@njit(cache=True)
+@compiled()
 def distance(words, costs):
     """The cost of the alignment that `alignment` gives, and its substitutions; memory grows with the hypothesis only."""
     reference, hypothesis = words
@@ -136,7 +137,7 @@ def distance(words, costs):
     return cost[-1], substitutions[-1]
 
 
-@njit(cache=True)
+@compiled()
 def alignment(words, costs):
     """The steps (HIT, SUBSTITUTION, ...) of the cheapest alignment, uint8; Wagner and Fischer's dynamic programme.
 

@@ -11,7 +11,7 @@ from carnelian.data.alphabet import Alphabet
 from carnelian.data.utterance import Manifest
 from carnelian.decoding.settings import read_decoding
 from carnelian.errors import DecodingError
-from carnelian.inference.recognizer import Emissions
+from carnelian.inference.emissions import Emissions
 
 ARPA = """\\data\\
 ngram 1=5

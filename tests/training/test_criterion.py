@@ -51,7 +51,7 @@ def test_what_asg_cannot_do_is_said(asg, tmp_path):
     path = train_acoustic(asg, tmp_path / "run")
     recognizer = Recognizer.load(path, device="cpu")
     with pytest.raises(CarnelianError, match="the beam search knows CTC alone"):
-        DecodingConfig("words.arpa").decoder(recognizer.alphabet, recognizer.model.criterion)
+        DecodingConfig("words.arpa").decoder(recognizer.alphabet, recognizer.engine.criterion)
     asg |= {"criterion": {"name": "ctc"}, "initialize": {"checkpoint": str(path)}}
     with pytest.raises(CarnelianError, match=r"trained with asg.*Set \[initialize\] parts"):
         train_acoustic(asg, tmp_path / "other")

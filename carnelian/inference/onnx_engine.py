@@ -1,0 +1,133 @@
+"""Runs an exported model with ONNX Runtime, without PyTorch. The door to onnxruntime."""
+
+import json
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from carnelian.data.alphabet import load_alphabet
+from carnelian.errors import CheckpointError, MissingExtraError
+from carnelian.inference.emissions import Emissions
+from carnelian.inference.processor import available_cores
+
+ONNX_FORMAT = "carnelian onnx 1"
+#: releases that give wrong results for such graphs
+WRONG_RUNTIMES = re.compile(r"1\.24\.1|1\.25\.\d+|1\.26\.0")
+#: from this length on, the memory of a run is given back after it
+LONG_SECONDS = 60.0
+
+
+class OnnxEngine:
+    """An exported model: waveforms to log-probabilities on the CPU.
+
+    Each recording is run by itself, so that no padding is computed and a result does not depend on the other recordings of a list:
+    one recording on all threads, several recordings beside each other on one thread each.
+    """
+
+    criterion = None
+
+    def __init__(self, model: str | Path | bytes, *, threads: int = 0):
+        """model: an .onnx file that `carnelian export onnx` wrote, or its bytes. threads: by default one for each core.
+
+        Raises CheckpointError for a file that is not such a model, and for releases of ONNX Runtime with known wrong results.
+        """
+        self.source, self.threads = model, threads or available_cores()
+        self.name = "the model" if isinstance(model, bytes) else str(model)
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        if metadata.get("format") != ONNX_FORMAT:
+            found = metadata.get("format") or "no format"
+            raise CheckpointError(
+                f'{self.name}: not an ONNX file of this package ({found}, expected "{ONNX_FORMAT}"). '
+                'Write one with "carnelian export onnx"'
+            )
+        try:
+            self.alphabet = load_alphabet(metadata["alphabet"])
+            self.seconds_per_step, self.sample_rate = float(metadata["seconds_per_step"]), int(metadata["sample_rate"])
+            self.time_stretches = tuple(json.loads(metadata["time_stretches"]))
+            self.precision, self.recipe = metadata["precision"], json.loads(metadata["recipe"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{self.name}: its metadata do not make sense ({error}). Export it again") from None
+        self.symbols = len(self.alphabet) + 1
+
+    @cached_property
+    def session(self):
+        """The session for one recording on one thread; several threads may run it at once."""
+        return self._session(1)
+
+    @cached_property
+    def wide_session(self):
+        """The session for one recording on all threads."""
+        return self._session(self.threads) if self.threads > 1 else self.session
+
+    def _session(self, threads: int):
+        onnxruntime = import_onnxruntime()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 4
+        # a batch known to be 1 has no padding: the session then removes all masks (see export/front_end.py)
+        options.add_free_dimension_override_by_name("batch", 1)
+        # without this, int8 activations are turned to uint8 where nothing branches, and those at a branch run in float32
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
+        if not isinstance(self.source, bytes) and not Path(self.source).is_file():
+            raise CheckpointError(f"{self.source}: no such model. Give the path of an .onnx file")
+        source = self.source if isinstance(self.source, bytes) else str(self.source)
+        try:
+            return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises a class of its own for each kind of fault
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"{self.name}: not an ONNX model that can be run ({reason}). Export it again"
+            ) from None
+
+    def emissions(self, audio: Sequence[np.ndarray], time_stretches: Sequence[float] = (1.0,)) -> list[list[Emissions]]:
+        """Returns the model's output for each waveform (S,) at the model's sample rate, once for each time stretch."""
+        return [
+            [Emissions(each, self.seconds_per_step / factor) for each in self.log_probs(audio, factor)]
+            for factor in time_stretches
+        ]
+
+    def log_probs(self, audio: Sequence[np.ndarray], time_stretch: float = 1.0) -> list[np.ndarray]:
+        """Returns the log-probabilities (O, V) float32 of each waveform (S,)."""
+        if len(audio) == 1 or self.threads == 1:
+            return [self._run(self.wide_session, each, time_stretch) for each in audio]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(lambda each: self._run(self.session, each, time_stretch), audio))
+
+    def outputs(self, audio: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
+        """Returns other values of the graph for one waveform (S,), by their names."""
+        return self.session.run(list(names), graph_inputs(audio))
+
+    def _run(self, session, audio: np.ndarray, time_stretch: float) -> np.ndarray:
+        if not len(audio):
+            return np.empty((0, self.symbols), np.float32)
+        inputs = graph_inputs(audio)
+        if time_stretch != 1:
+            inputs["time_stretch"] = np.array(time_stretch, np.float32)
+        options = None
+        if len(audio) > LONG_SECONDS * self.sample_rate:
+            options = import_onnxruntime().RunOptions()
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        log_probs, steps = session.run(["log_probs", "steps"], inputs, options)
+        return log_probs[0, : steps[0]]
+
+
+def graph_inputs(audio: np.ndarray) -> dict[str, np.ndarray]:
+    """The graph's inputs for one waveform (S,)."""
+    return {"audio": np.ascontiguousarray(audio, np.float32)[None], "audio_lengths": np.array([len(audio)])}
+
+
+def import_onnxruntime():
+    """The package onnxruntime; refuses releases that are known to give wrong results."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("onnxruntime", "onnx", "Running an .onnx model") from None
+    if WRONG_RUNTIMES.fullmatch(onnxruntime.__version__):
+        raise CheckpointError(
+            f"onnxruntime {onnxruntime.__version__}: this release gives wrong results. "
+            'Run: pip install "onnxruntime>=1.27"'
+        )
+    return onnxruntime
