@@ -3,17 +3,16 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
 from carnelian.commands.options import RecognizerOptions
-from carnelian.data.batch import padded
 from carnelian.data.transcript import Transcript, transcript
-from carnelian.decoding.beam import BeamSearch
+from carnelian.decoding.settings import is_asg
 from carnelian.errors import CarnelianError
 from carnelian.inference.recognizer import Recognizer
-from carnelian.models.losses.asg import ASG
+from carnelian.jit import has_numba
 from carnelian.serving.config import ServingConfig
 from carnelian.serving.service import ServedModel, Service
 
@@ -23,7 +22,7 @@ HOT_WORD_WEIGHT = 10.0  # of the words that a client expects
 
 
 def serve(
-    model: Annotated[Path, "the checkpoint"],
+    model: Annotated[Path, "a checkpoint, a run's folder for its last one, or an exported .onnx model"],
     *,
     host: Annotated[str, "address to listen on"] = "127.0.0.1",
     port: Annotated[int, "port to listen on; 0: any that is free"] = 8000,
@@ -71,13 +70,15 @@ def read_keys(path: Path | None) -> tuple[str, ...]:
 def served_model(recognizer: Recognizer, options: RecognizerOptions, *, name: str, language: str = "en") -> ServedModel:
     """Returns a recognizer in the form that the service takes."""
     alphabet, decoder = recognizer.alphabet, recognizer.decoder
-    searches = not isinstance(recognizer.model.criterion, ASG)
-    search: list[BeamSearch] = [decoder] if isinstance(decoder, BeamSearch) else []  # made when it is first needed
+    searches = has_numba() and not is_asg(recognizer.engine.criterion)
+    search: list[Any] = [decoder] if hasattr(decoder, "stream") else []  # a beam search, made when it is first needed
 
     def decode(log_probs: np.ndarray, words: tuple[str, ...]):
         if not words:
             return decoder(log_probs)
         if not search:
+            from carnelian.decoding.beam import BeamSearch
+
             search.append(BeamSearch(alphabet, beta=0.0, beam_width=options.config().beam_width))
         return search[0](log_probs, options.hot_words | dict.fromkeys(words, HOT_WORD_WEIGHT))
 
@@ -88,7 +89,7 @@ def served_model(recognizer: Recognizer, options: RecognizerOptions, *, name: st
                 seconds_per_step=emissions.seconds_per_step,
                 duration=len(each) / recognizer.sample_rate,
             )
-            for emissions, words, each in zip(recognizer.emissions(*padded(audio)), hot_words, audio)
+            for emissions, words, each in zip(recognizer.emissions(audio), hot_words, audio)
         ]
 
     def known_words(phrases: list[str]) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ class DecodingConfig:
                 "closed vocabulary: there is no language model whose words to keep to. Give one, or leave it open"
             )
         best_path = not self.language_model and not hot_words and hypotheses == 1
-        asg = criterion is not None and is_asg(criterion)
+        asg = is_asg(criterion)
         if best_path and not asg:
             from carnelian.decoding.greedy import Greedy
 
@@ -90,6 +90,8 @@ class DecodingConfig:
 
 def is_asg(criterion: Any) -> bool:
     """Whether a model was trained by ASG; an exported model has no criterion and needs no PyTorch."""
+    if criterion is None:
+        return False
     from carnelian.models.losses.asg import ASG
 
     return isinstance(criterion, ASG)
