@@ -40,6 +40,12 @@ SMALL = {
         },
     ),
     "citrinet": ("citrinet", {"channels": 64, "last": 24, "repeat": 2, "blocks": 1}),
+    "conformer": ("conformer", {"channels": 16, "layers": 2, "kernel": 5}),
+    "conformer, layer norm": ("conformer", {"channels": 16, "layers": 1, "kernel": 5, "norm": "layer"}),
+    "fast conformer, local": (
+        "conformer",
+        {"channels": 16, "layers": 2, "stride": 8, "subsampling": "dw_striding", "context": [[3, 2]]},
+    ),
     "deepspeech2": ("deepspeech2", {"width": 0.02}),
     "deepspeech2, medium": ("deepspeech2", {"width": 0.02, "size": "medium"}),
     "deepspeech2, small": ("deepspeech2", {"width": 0.02, "size": "small"}),
