@@ -1,75 +1,111 @@
-"""Where symbols lie in time: the likeliest path through log-probabilities that spells them."""
+"""Forced alignment: the output steps of given symbols on the most probable path through log-probabilities."""
 
 import numba
 import numpy as np
 
-ROOM = 48  # places alive at a step that are provided for, first
-BREADTH = 16.0  # natural log; paths that far behind the best at a step are given up, first
+BAND = 48  # lattice states alive at one step that the first, fast pass has room for
+BREADTH = 16.0  # natural log; the first pass drops states that are this far behind the best at their step
+WIDER_BAND, WIDER_BREADTH = 1024, 100.0  # of a second pass, which long recordings get before all states are tried
+MOVES = 1 << 26  # bytes of moves that one block of steps may take; beyond, steps are computed twice, block by block
+FLOOR = np.float32(-69.0)  # what a log-probability of minus infinity counts as, so that some path always exists
 
 
 @numba.njit(cache=True, nogil=True)
 def forced_align(log_probs, symbols):
-    """First step (N,), last step (N,) and highest log-probability (N,) of each symbol on the likeliest path.
+    """Returns first step (N,), last step (N,) and highest log-probability (N,) of each symbol on the most probable path.
 
     log_probs: (O, V) float32, blank last; symbols: (N,) int64, which must fit: a step for each and one between equals.
     """
-    fitted, first, last, peaks = _forced_align(log_probs, symbols, BREADTH, ROOM)
-    if not fitted:
-        fitted, first, last, peaks = _forced_align(log_probs, symbols, np.inf, 2 * len(symbols) + 1)
+    states = 2 * len(symbols) + 1
+    found, first, last, peaks = _align(log_probs, symbols, BREADTH, BAND, MOVES)
+    if not found and len(log_probs) * states > MOVES:
+        found, first, last, peaks = _align(log_probs, symbols, WIDER_BREADTH, WIDER_BAND, MOVES)
+    if not found:
+        found, first, last, peaks = _align(log_probs, symbols, np.inf, states, MOVES)
     return first, last, peaks
 
 
 @numba.njit(cache=True, nogil=True)
-def _forced_align(log_probs, symbols, breadth, room):
-    """Viterbi over the places blank, symbol 0, blank, symbol 1, ..., blank; false where no path reaches the end.
+def _align(log_probs, symbols, breadth, band, budget):
+    """Viterbi over the lattice states blank, symbol 0, blank, symbol 1, ..., blank; False where no path reaches the end.
 
-    Of the places only the stretch `low` to `high` is alive at a step, `room` of them at the most. `came` holds how many
-    places a path moved on.
+    At most `band` states side by side are alive at a step. If the moves of all steps need more than `budget` bytes, only
+    the scores at the start of each block of steps are kept, and the moves are computed again from them on the way back:
+    an hour of speech then takes some hundred megabytes instead of steps times symbols.
     """
-    steps, blank = len(log_probs), log_probs.shape[1] - 1
-    if len(symbols) == 0:
-        return True, np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    places = 2 * len(symbols) + 1
-    came, lowest = np.empty((steps, room), np.uint8), np.empty(steps, np.int64)
-    before, after = np.full(places, -np.inf), np.full(places, -np.inf)
-    before[0] = 0.0  # the blank before the first step
+    steps, states = len(log_probs), 2 * len(symbols) + 1
+    first, last = np.zeros(len(symbols), np.int64), np.full(len(symbols), -1, np.int64)
+    peaks = np.full(len(symbols), -np.inf, np.float32)
+    if len(symbols) == 0 or steps == 0:
+        return True, first, last, peaks
+    size = steps if steps * band <= budget else max(1, int(np.sqrt(8.0 * steps)))
+    blocks = (steps + size - 1) // size
+    moves, lowest = np.empty((size, band), np.uint8), np.empty(size, np.int64)
+    scores, spare = np.full(states, -np.inf), np.full(states, -np.inf)
+    scores[0] = 0.0  # the blank before the first step
+    saved, bounds = np.empty((blocks if blocks > 1 else 0, states)), np.zeros((blocks, 2), np.int64)
     low, high = 0, 0
-    for step in range(steps):
+    for block in range(blocks):
+        bounds[block] = low, high
+        if blocks > 1:
+            saved[block] = scores
+        begin, end = block * size, min((block + 1) * size, steps)
+        low, high = _forward(log_probs[begin:end], symbols, breadth, low, high, scores, spare, moves, lowest)
+        if high < 0:
+            return False, first, last, peaks
+    state = states - 1
+    if high < states - 1 or (low < states - 1 and scores[states - 2] > scores[states - 1]):
+        state = states - 2
+    if high < state or low > state or not scores[state] > -np.inf:
+        return False, first, last, peaks
+    for block in range(blocks - 1, -1, -1):
+        begin, end = block * size, min((block + 1) * size, steps)
+        if block < blocks - 1:
+            scores[:] = saved[block]
+            low, high = bounds[block]
+            _forward(log_probs[begin:end], symbols, breadth, low, high, scores, spare, moves, lowest)
+        for step in range(end - 1, begin - 1, -1):
+            if state % 2:
+                symbol = state // 2
+                first[symbol] = step
+                last[symbol] = max(last[symbol], step)
+                peaks[symbol] = max(peaks[symbol], log_probs[step, symbols[symbol]], FLOOR)
+            state -= moves[step - begin, state - lowest[step - begin]]
+    return True, first, last, peaks
+
+
+@numba.njit(cache=True, nogil=True)
+def _forward(log_probs, symbols, breadth, low, high, scores, spare, moves, lowest):
+    """Takes the steps of log_probs (O, V) from `scores` of the states low to high; returns those alive after them.
+
+    `scores` then holds the scores after the last step. moves (O, band): by how many states the best path to each state,
+    counted from `lowest` (O,) on, moved. Returns (-1, -1) if more than a band of states is alive.
+    """
+    blank, states, band = log_probs.shape[1] - 1, len(scores), moves.shape[1]
+    before, after = scores, spare
+    for step in range(len(log_probs)):
         best = -np.inf
-        reach = min(high + 2, places - 1)
+        reach = min(high + 2, states - 1)
         lowest[step] = low
-        if reach - low >= room:
-            return False, np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-        for place in range(low, reach + 1):
-            symbol = symbols[place // 2] if place % 2 else blank
-            score, moved = before[place] if place <= high else -np.inf, 0
-            if place - 1 >= low and place - 1 <= high and before[place - 1] > score:
-                score, moved = before[place - 1], 1
-            leaps = place % 2 == 1 and place > 1 and symbol != symbols[place // 2 - 1]
-            if leaps and place - 2 >= low and before[place - 2] > score:
-                score, moved = before[place - 2], 2
-            after[place] = score + log_probs[step, symbol]
-            came[step, place - lowest[step]] = moved
-            best = max(best, after[place])
+        if reach - low >= band:
+            return -1, -1
+        for state in range(low, reach + 1):
+            symbol = symbols[state // 2] if state % 2 else blank
+            score, moved = before[state] if state <= high else -np.inf, 0
+            if state - 1 >= low and state - 1 <= high and before[state - 1] > score:
+                score, moved = before[state - 1], 1
+            leaps = state % 2 == 1 and state > 1 and symbol != symbols[state // 2 - 1]
+            if leaps and state - 2 >= low and before[state - 2] > score:
+                score, moved = before[state - 2], 2
+            after[state] = score + max(log_probs[step, symbol], FLOOR)
+            moves[step, state - low] = moved
+            best = max(best, after[state])
         high = reach
         while low < high and after[low] < best - breadth:
             low += 1
         while high > low and after[high] < best - breadth:
             high -= 1
         before, after = after, before
-    first, last = np.empty(len(symbols), np.int64), np.empty(len(symbols), np.int64)
-    peaks = np.full(len(symbols), -np.inf, np.float32)
-    place = places - 1
-    if high < places - 1 or (low < places - 1 and before[places - 2] > before[places - 1]):
-        place = places - 2
-    if high < place or low > place or not before[place] > -np.inf:
-        return False, first, last, peaks
-    last[:] = -1
-    for step in range(steps - 1, -1, -1):
-        if place % 2:
-            symbol = place // 2
-            first[symbol] = step
-            last[symbol] = max(last[symbol], step)
-            peaks[symbol] = max(peaks[symbol], log_probs[step, symbols[symbol]])
-        place -= came[step, place - lowest[step]]
-    return True, first, last, peaks
+    if len(log_probs) % 2:
+        scores[:] = before
+    return low, high

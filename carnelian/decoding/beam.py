@@ -16,7 +16,7 @@ from carnelian.decoding.log_probs import checked
 from carnelian.decoding.search import results, steps
 from carnelian.decoding.search.hot_words import make_hot_words
 from carnelian.decoding.search.lm_fusion import make_symbols, make_vocabulary, weigh
-from carnelian.decoding.search.state import HotWords, SearchSettings, empty_beam
+from carnelian.decoding.search.state import HotWords, checked_width, empty_beam, search_settings
 from carnelian.decoding.words import Words
 from carnelian.errors import DecodingError
 from carnelian.ngram.model import NGram, State, handed_out, taken_in, with_context_room
@@ -59,8 +59,11 @@ class BeamSearch:
         recombine: bool | None = None,
         sentence: bool = True,
     ):
-        if beam_width < 1 or hypotheses < 1:
-            raise DecodingError(f"beam width {beam_width}, {hypotheses} hypotheses: both must be 1 or more")
+        if not hypotheses >= 1:
+            raise DecodingError(f"{hypotheses} hypotheses: expected 1 or more")
+        if recombine is None:
+            recombine = hypotheses == 1
+        self.settings = search_settings(beam_width, beam_threshold, token_threshold, recombine)
         self.alphabet = alphabet
         self.sentence = sentence
         self.hypotheses = hypotheses
@@ -69,12 +72,6 @@ class BeamSearch:
         self.vocabulary = make_vocabulary(alphabet, language_model, unknown_score, known_words, lexicon)
         self.language = weigh(self.vocabulary, alpha, beta, sentence)
         self.hot_words = make_hot_words(hot_words or {}, alphabet)
-        self.settings = SearchSettings(
-            int(beam_width),
-            math.exp(-beam_threshold),
-            math.exp(token_threshold),
-            hypotheses == 1 if recombine is None else recombine,
-        )
         self._compile()
 
     def _compile(self) -> None:
@@ -91,7 +88,7 @@ class BeamSearch:
         """The same decoder with other weights, without building its vocabulary again."""
         other = copy.copy(self)
         other.language = weigh(self.vocabulary, alpha, beta, self.sentence)
-        other.settings = self.settings._replace(width=int(beam_width))
+        other.settings = self.settings._replace(width=checked_width(beam_width))
         return other
 
     def __call__(self, log_probs: np.ndarray, hot_words: Mapping[str, float] | None = None) -> list[Hypothesis]:

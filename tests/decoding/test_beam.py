@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from carnelian.data.alphabet import ENGLISH, Alphabet
+from carnelian.decoding.alignment import forced_align
 from carnelian.decoding.beam import BeamSearch
 from carnelian.decoding.search import lm_fusion
 from carnelian.decoding.search.lm_fusion import with_word_tree
@@ -282,3 +283,100 @@ def test_what_are_not_log_probs():
     for wrong in (np.zeros((5, 4)), np.full((5, 4), np.nan), np.zeros((5, 5))):
         with pytest.raises(DecodingError):
             decoder(wrong)
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+@pytest.mark.parametrize("width", [1, 2, 5, 30])
+def test_every_word_is_in_the_lexicon_however_narrow_the_beam(with_model, width):
+    """Sharp log-probabilities push the search into words that the utterance does not finish."""
+    alphabet, lexicon = Alphabet(" abc"), {"ab", "bbca", "acc", "cabbac", "b"}
+    model = random_model(14, sorted(lexicon - {"acc"})) if with_model else None
+    search = BeamSearch(alphabet, model, lexicon=lexicon, beam_width=width, hypotheses=4)
+    best = BeamSearch(alphabet, model, lexicon=lexicon, beam_width=width)
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        log_probs = normalised(random.normal(0, 12, (int(random.integers(1, 40)), 5)))
+        found = search(log_probs) + best(log_probs)
+        assert found
+        for each in found:
+            assert math.isfinite(each.score) and set(each.text.split()) <= lexicon
+
+
+def test_a_closed_vocabulary_survives_a_long_word_that_is_never_finished():
+    letters = "abcdefghij" * 30
+    alphabet = Alphabet(" abcdefghij")
+    log_probs = np.full((300, 12), -60.0, np.float32)
+    log_probs[range(300), [alphabet.index[letter] for letter in letters]] = 0
+    (found,) = BeamSearch(alphabet, lexicon=[letters + "a", "ab"], beam_width=4)(log_probs)
+    assert set(found.text.split()) <= {"ab"} and math.isfinite(found.score)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"beam_width": 0},
+        {"beam_width": -3},
+        {"beam_width": 2.5},
+        {"beam_width": 10**9},
+        {"hypotheses": 0},
+        {"beam_threshold": -1.0},
+        {"beam_threshold": math.nan},
+        {"token_threshold": 0.5},
+        {"token_threshold": math.nan},
+        {"alpha": -0.1},
+        {"alpha": math.nan},
+        {"alpha": math.inf},
+        {"alpha": 1000.0},
+        {"beta": math.nan},
+        {"beta": 1000.0},
+        {"beta": -math.inf},
+        {"unknown_score": math.nan},
+        {"unknown_score": -math.inf},
+        {"hot_words": {"a": math.nan}},
+        {"hot_words": {"a": 1000.0}},
+        {"hot_words": {"a": -math.inf}},
+    ],
+    ids=str,
+)
+def test_settings_out_of_range(settings):
+    with pytest.raises(DecodingError, match="expected"):
+        BeamSearch(Alphabet(" ab"), random_model(1), **settings)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 0.0, 0), (1.0, 0.0, -2), (math.nan, 0.0, 4), (1.0, math.inf, 4)])
+def test_other_weights_are_checked_too(weights):
+    with pytest.raises(DecodingError, match="expected"):
+        BeamSearch(Alphabet(" ab"), random_model(1)).weighed(*weights)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 20.0, 80.0])
+@pytest.mark.parametrize("beta", [-80.0, 0.0, 80.0])
+@pytest.mark.parametrize("words", [WORDS, ["a", "b", "|"]])
+def test_extreme_weights_give_finite_scores(alpha, beta, words):
+    hot_words = {"a": 80.0, "bb": -80.0}
+    search = BeamSearch(
+        Alphabet(" ab"), random_model(15, words), alpha=alpha, beta=beta, hot_words=hot_words, hypotheses=5
+    )
+    for seed in range(5):
+        found = search(normalised(4 * random_log_probs(seed, 60, 4)))
+        assert found and all(math.isfinite(each.score) and math.isfinite(each.language_score) for each in found)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_times_are_those_of_the_likeliest_spelling(seed):
+    """Of "ab" and "ab " at the end, whichever is more probable."""
+    alphabet = Alphabet(" ab")
+    log_probs = normalised(random_log_probs(seed + 500, 6, 4))
+    spellings: dict[tuple[int, ...], float] = defaultdict(float)
+    for path in itertools.product(range(4), repeat=6):
+        symbols = tuple(symbol for symbol, _ in itertools.groupby(path) if symbol != 3)
+        shortest = tuple(  # a space at the start or after another one changes nothing
+            symbol for index, symbol in enumerate(symbols) if symbol or (index and symbols[index - 1])
+        )
+        spellings[shortest] += math.exp(sum(log_probs[range(6), path]))
+    (found,) = wide(alphabet, hypotheses=1, recombine=False)(log_probs)
+    alike = {key: mass for key, mass in spellings.items() if "".join(" ab"[s] for s in key).strip() == found.text}
+    symbols = np.array(max(alike, key=lambda key: alike[key]), np.int64)
+    first, last, _ = forced_align(log_probs, symbols)
+    letters = [index for index, symbol in enumerate(symbols) if symbol]
+    assert found.spans[0].first == first[letters[0]] and found.spans[-1].last == last[letters[-1]]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from carnelian.data.alphabet import Alphabet
-from carnelian.decoding.search.state import HotWords
+from carnelian.decoding.search.state import HotWords, check_weight
 from carnelian.decoding.search.word_tree import build_tree, child_of
 from carnelian.errors import DecodingError
 
@@ -18,6 +18,7 @@ def make_hot_words(weights: Mapping[str, float], alphabet: Alphabet) -> HotWords
     """
     words: dict[str, float] = {}
     for phrase, weight in weights.items():
+        check_weight(f'hot words: the weight of "{phrase}",', weight)
         if alphabet.unknown(phrase):
             raise DecodingError(f'hot words: the alphabet cannot spell "{phrase}". Leave it out or spell it otherwise')
         words.update(dict.fromkeys(phrase.split(), weight))

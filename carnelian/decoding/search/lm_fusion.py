@@ -9,7 +9,7 @@ import numpy as np
 
 from carnelian.console import note
 from carnelian.data.alphabet import Alphabet
-from carnelian.decoding.search.state import SYMBOL, Language, Rules, Symbols
+from carnelian.decoding.search.state import SYMBOL, Language, Rules, Symbols, check_weight
 from carnelian.decoding.search.word_tree import NODE, build_tree, look_ahead
 from carnelian.errors import DecodingError
 from carnelian.ngram.counts import SPECIAL_WORDS
@@ -17,6 +17,7 @@ from carnelian.ngram.model import EMPTY, STATE, NGram, Tables, empty_arcs
 
 SPACES = ("<space>", "|", "▁", " ", "_")  # what language models over characters call the space
 NO_TABLES = Tables(np.zeros(1, np.float32), empty_arcs(0), np.zeros(1, STATE))
+LARGEST_UNKNOWN = 10_000.0  # natural log: what an unknown word may cost
 NONE, WORDS, SYMBOLS = range(3)  # kinds of language models
 
 
@@ -69,6 +70,7 @@ def make_vocabulary(
     lexicon: Collection[str] | None,
 ) -> SearchVocabulary:
     """The words of a model, or of a lexicon, for the search; raises DecodingError if few can be spelled."""
+    check_weight("unknown score", unknown_score, lowest=-LARGEST_UNKNOWN)
     closed = lexicon is not None
     if lexicon is not None:
         words = sorted(set(lexicon))
@@ -106,8 +108,8 @@ def check_spelling(words: Collection[str], alphabet: Alphabet, where: str) -> No
 
 def weigh(vocabulary: SearchVocabulary, alpha: float, beta: float, sentence: bool) -> Language:
     """A vocabulary with weights; see BeamSearch."""
-    if not (alpha >= 0 and math.isfinite(alpha) and math.isfinite(beta)):
-        raise DecodingError(f"alpha {alpha}, beta {beta}: alpha must be 0 or more, and both must be finite")
+    check_weight("alpha", alpha, lowest=0.0)
+    check_weight("beta", beta)
     model, tree, prices = vocabulary.model, vocabulary.tree, vocabulary.prices
     if model is None:
         rules = Rules(NONE, 0.0, 0.0, 0, 1.0, 1.0, vocabulary.closed, EMPTY, -1)

@@ -32,9 +32,10 @@ def recombine(beam, index, kept):
         if futures[place].key == key:
             other = pool[futures[place].kept]
             if other.closed == this.closed:
-                other.blank += this.blank
-                other.spoken += this.spoken
-                other.rank += this.rank
+                blank, spoken, rank = other.blank + this.blank, other.spoken + this.spoken, other.rank + this.rank
+                if this.blank + this.spoken > other.blank + other.spoken:  # the more probable spelling gives the times
+                    pool[futures[place].kept] = this
+                other.blank, other.spoken, other.rank = blank, spoken, rank
                 gone = True
             elif other.blank >= this.blank and other.spoken >= this.spoken:
                 gone = True
@@ -73,12 +74,33 @@ def highest_but(values, count, skipped):
 
 
 @borrowing
-def keep_best(beam, filled, bar, settings):
-    """Leaves in `next` the best candidates, as many as the beam is wide, in the order they stood in; their number."""
+def best_finished(beam, filled, language):
+    """The index of the best of the first candidates that may end the utterance under a closed vocabulary, -1 if it is open.
+
+    Such a candidate stands between words or at the end of a word of the vocabulary.
+    """
+    best = -1
+    if language.rules.closed:
+        for index in range(filled):
+            candidate = beam.next[index]
+            whole = candidate.place >= 0 and language.tree[candidate.place].word >= 0
+            if (candidate.letters == 0 or whole) and (best < 0 or candidate.rank > beam.next[best].rank):
+                best = index
+    return best
+
+
+@borrowing
+def keep_best(beam, filled, bar, language, settings):
+    """Leaves in `next` the best candidates, as many as the beam is wide, in the order they stood in; their number.
+
+    Under a closed vocabulary the best candidate that may end the utterance is kept besides, however far it is behind:
+    without it all that is left could be words that were never finished.
+    """
     pool, kept = beam.next, 0
     beam.totals[0].prunings += 1
+    finished = best_finished(beam, filled, language)
     for index in range(filled):
-        if pool[index].rank < bar or pool[index].rank <= 0.0:
+        if index != finished and (pool[index].rank < bar or pool[index].rank <= 0.0):
             continue
         if settings.recombine and recombine(beam, index, kept):
             continue
@@ -87,6 +109,7 @@ def keep_best(beam, filled, bar, settings):
         kept += 1
     if kept <= settings.width:
         return kept
+    finished = best_finished(beam, kept, language)
     for index in range(kept):
         beam.ranks[index] = pool[index].rank
     lowest = highest_but(beam.ranks, kept, settings.width - 1)
@@ -96,9 +119,10 @@ def keep_best(beam, filled, bar, settings):
     left = 0
     for index in range(kept):
         rank = pool[index].rank
-        if rank < lowest or (rank == lowest and ties == 0):
+        if rank > lowest or (rank == lowest and ties > 0):
+            ties -= rank == lowest
+        elif index != finished:
             continue
-        ties -= rank == lowest
         if index > left:
             pool[left] = pool[index]
         left += 1

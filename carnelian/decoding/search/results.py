@@ -16,10 +16,12 @@ def finish(beam, language, hot_words):
     """What the beam's prefixes come to if the utterance ends here.
 
     Gives (node, score, language score, state of the language model before the end), best first; prefixes that spell
-    the same words are added up. The beam stays as it is and may go on.
+    the same words are added up, and the node is that of the most probable. Words outside a closed vocabulary are left
+    out. The beam stays as it is and may go on.
     """
     size = beam.totals[0].size
     nodes, scores, languages = np.empty(size, np.int32), np.empty(size), np.empty(size)
+    highest = np.empty(size)  # the score of the most probable prefix that spells the words
     texts, states = np.empty(size, np.uint64), np.empty(size, np.int32)
     kept = 0
     for index in range(size):
@@ -32,17 +34,21 @@ def finish(beam, language, hot_words):
         if language.rules.last >= 0:
             log_prob, _ = score_word(language.ngram, state, language.rules.last)
             weight += language.rules.alpha * log_prob
+        if weight == -np.inf:
+            continue
         total = math.log(prefix.blank + prefix.spoken) + beam.totals[0].scale - prefix.language + weight
         place = 0
         while place < kept and texts[place] != text:
             place += 1
         if place == kept:
             nodes[place], scores[place], languages[place] = prefix.node, total, weight
-            texts[place], states[place] = text, state
+            texts[place], states[place], highest[place] = text, state, total
             kept += 1
-        elif total > -np.inf:
+        else:
             high, low = max(total, scores[place]), min(total, scores[place])
             scores[place] = high + math.log1p(math.exp(low - high))
+            if total > highest[place]:
+                nodes[place], highest[place] = prefix.node, total
     order = np.argsort(-scores[:kept], kind="mergesort")
     return nodes[order], scores[order], languages[order], states[order]
 

@@ -1,10 +1,15 @@
 """What the compiled search works on: prefixes and their history, and an alphabet and a language model as it asks them."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
+from carnelian.errors import DecodingError
 from carnelian.ngram.model import Tables
+
+WIDEST = 100_000  # prefixes in a beam, which then takes some hundred megabytes
+LARGEST_WEIGHT = 80.0  # natural log; no weight or bonus is larger, so that no factor leaves the range of a float
 
 PREFIX = np.dtype(
     [
@@ -91,6 +96,30 @@ class SearchSettings(NamedTuple):
     recombine: bool  # of prefixes with the same future keep only the best
 
 
+def search_settings(
+    beam_width: int, beam_threshold: float, token_threshold: float, recombine: bool
+) -> SearchSettings:
+    """Returns checked settings; see `BeamSearch` for what they mean. Raises DecodingError for values out of range."""
+    if not beam_threshold >= 0:
+        raise DecodingError(f"beam threshold {beam_threshold}: expected 0 or more (natural log)")
+    if not token_threshold <= 0:
+        raise DecodingError(f"token threshold {token_threshold}: expected a log-probability, 0 or less")
+    return SearchSettings(checked_width(beam_width), math.exp(-beam_threshold), math.exp(token_threshold), recombine)
+
+
+def checked_width(beam_width: int) -> int:
+    """Returns the beam width; raises DecodingError for one out of range."""
+    if not (isinstance(beam_width, int | np.integer) and 1 <= beam_width <= WIDEST):
+        raise DecodingError(f"beam width {beam_width}: expected a whole number from 1 to {WIDEST:,}")
+    return int(beam_width)
+
+
+def check_weight(name: str, value: float, lowest: float = -LARGEST_WEIGHT) -> None:
+    """Raises DecodingError for a weight that is no number or out of range."""
+    if not lowest <= value <= LARGEST_WEIGHT:
+        raise DecodingError(f"{name} {value}: expected a number from {lowest:g} to {LARGEST_WEIGHT:g}")
+
+
 TOTALS = np.dtype(
     [
         ("size", np.int64),  # prefixes in the beam
@@ -132,11 +161,11 @@ class Beam(NamedTuple):
 
 
 def empty_beam(width: int, symbols: int) -> Beam:
-    """Room for a beam of an alphabet with so many symbols."""
+    """Room for a beam of an alphabet with so many symbols, and for one prefix more than its width (see `keep_best`)."""
     pool = max(4 * width, width + symbols + 8)
     futures = np.zeros(1 << (2 * pool - 1).bit_length(), FUTURE)
     history = np.empty(max(1 << 12, 8 * width), PAST)
     seen = np.full(symbols + 1, -1, np.int64)
-    now, candidates = np.empty(width, PREFIX), np.empty(pool, PREFIX)
+    now, candidates = np.empty(width + 1, PREFIX), np.empty(pool, PREFIX)
     tokens, ranks = np.empty(symbols, np.int64), np.empty(pool)
     return Beam(np.zeros(1, TOTALS), now, candidates, history, seen, tokens, futures, ranks)

@@ -17,6 +17,8 @@ from carnelian.decoding.search.word_tree import child_of
 from carnelian.jit import borrowing, inlined
 from carnelian.ngram.model import score_word
 
+FAINTEST = 1e-250  # the least probability, as a share of the best, of a prefix that is kept whatever its probability
+HIGHEST_WEIGHT = 300.0  # natural log, of a word: its factor stays a number, whatever back-offs a model claims
 UNASKED = np.nan  # an `ending` that the language model has not been asked for yet
 
 
@@ -69,7 +71,7 @@ def take_steps(beam, probs, symbols, language, hot_words, settings):
                 chance = max(chance, row[symbol])
         if chance > 0.0:
             ask_endings(beam, chance, bar, language, hot_words)
-        adopt(beam, grow(beam, row, tokens[:count], symbols, language, hot_words, settings, bar))
+        adopt(beam, grow(beam, row, tokens[:count], symbols, language, hot_words, settings, bar), language.rules)
         if not has_room(beam, settings):
             return step + 1
     return len(probs)
@@ -78,7 +80,7 @@ def take_steps(beam, probs, symbols, language, hot_words, settings):
 @inlined
 def has_room(beam, settings):
     """Whether the history can take what another step may add."""
-    return beam.totals[0].nodes + settings.width <= len(beam.history)
+    return beam.totals[0].nodes + settings.width < len(beam.history)
 
 
 @inlined
@@ -176,7 +178,7 @@ def ending_of(prefix, language, hot_words):
             ending += language.prices[known]
     if hot >= 0:
         ending += hot_words.weights[hot]
-    return ending, state
+    return min(ending, HIGHEST_WEIGHT), state
 
 
 @inlined
@@ -233,10 +235,10 @@ def grow(beam, row, tokens, symbols, language, hot_words, settings, bar):
             bar = max(bar, after.rank * settings.beam_factor)
             filled += 1
             if filled == len(pool):
-                filled = keep_best(beam, filled, bar, settings)
+                filled = keep_best(beam, filled, bar, language, settings)
                 for kept in range(filled):
                     bar = max(bar, pool[kept].rank * settings.beam_factor)
-    return keep_best(beam, filled, bar, settings)
+    return keep_best(beam, filled, bar, language, settings)
 
 
 @inlined
@@ -264,7 +266,7 @@ def spell(prefix, letters, first, last):
 def add_symbol(prefix, word, language):
     """Adds what a language model over symbols says of a prefix's last symbol."""
     log_prob, prefix.state = score_word(language.ngram, prefix.state, word)
-    weight = language.rules.alpha * log_prob + language.rules.beta
+    weight = min(language.rules.alpha * log_prob + language.rules.beta, HIGHEST_WEIGHT)
     prefix.language += weight
     prefix.spoken *= math.exp(weight)
 
@@ -298,8 +300,11 @@ def look_at(place, hot, tree, hot_tree, rules):
 
 
 @inlined
-def adopt(beam, size):
-    """Makes the candidates the beam: gives new ones a place in the history and scales the probabilities."""
+def adopt(beam, size, rules):
+    """Makes the candidates the beam: gives new ones a place in the history and scales the probabilities.
+
+    Under a closed vocabulary none becomes 0, since `keep_best` may keep one that is far behind for many steps.
+    """
     history, totals = beam.history, beam.totals[0]
     totals.size = size
     highest = 0.0
@@ -315,6 +320,8 @@ def adopt(beam, size):
         prefix = beam.now[index]
         prefix.blank /= highest
         prefix.spoken /= highest
+        if rules.closed and prefix.blank + prefix.spoken < FAINTEST:
+            prefix.blank = FAINTEST
     totals.scale += math.log(highest)
 
 

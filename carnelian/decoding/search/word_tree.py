@@ -18,6 +18,9 @@ NODE = np.dtype(
 )
 
 
+LEAST_SCORE = np.float32(1e-37)  # of a word, as a factor: one of no probability can still be found
+
+
 def build_tree(words: Sequence[str], numbers: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
     """The tree of some words: (N + 1,) NODE records, breadth first, the root first and one past the end to close.
 
@@ -67,7 +70,7 @@ def look_ahead(tree, scores):
     """Sets each node's `look` to exp of the highest score of a word that ends at it or below it."""
     for node in range(len(tree) - 2, -1, -1):  # children come after their parents
         word = tree[node].word
-        best = np.float32(np.exp(scores[word])) if word >= 0 else np.float32(0.0)
+        best = max(np.float32(np.exp(scores[word])), LEAST_SCORE) if word >= 0 else np.float32(0.0)
         for child in range(tree[node].first, tree[node + 1].first):
             best = max(best, tree[child].look)
         tree[node].look = best
