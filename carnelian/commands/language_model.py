@@ -19,7 +19,7 @@ from carnelian.data.text.sentences import normalize_text_file
 from carnelian.data.text.text_files import read_lines
 from carnelian.decoding.search.lm_fusion import with_word_tree
 from carnelian.errors import LanguageModelError
-from carnelian.files import written
+from carnelian.files import reading, written
 from carnelian.ngram import combine
 from carnelian.ngram.arpa import packed, write_arpa
 from carnelian.ngram.binary import save_binary
@@ -28,6 +28,7 @@ from carnelian.ngram.estimate import FALLBACK, estimate
 from carnelian.ngram.hashed import LN10
 from carnelian.ngram.load import load_language_model
 from carnelian.ngram.model import NGram
+from carnelian.ngram.words import split_words
 
 
 def size_in_bytes(text: str) -> int:
@@ -39,13 +40,11 @@ def size_in_bytes(text: str) -> int:
 
 
 def _words_of(path: Path | None) -> list[str] | None:
-    """The words of a vocabulary file, apart by spaces or lines."""
+    """Returns the words of a vocabulary file, separated as in any text for language models."""
     if path is None:
         return None
-    try:
-        return path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LanguageModelError(f"{path}: cannot be read ({error}). Give a UTF-8 file of words") from None
+    with reading(path, "a UTF-8 file of words", LanguageModelError):
+        return split_words(path.read_text(encoding="utf-8-sig"))
 
 
 def build(
@@ -120,7 +119,7 @@ def score_text(
     language_model = load_language_model(model, lower_case=lower_case)
     totals = np.zeros(5)  # sentences, tokens with </s>, unknown words, their log10, log10 of all
     for line in chain.from_iterable(map(read_lines, texts)):
-        words = line.split()
+        words = split_words(line)
         scores = language_model.word_scores(words) / LN10
         unknown = ~np.append(language_model.known(words), True)[: len(scores)]
         total = scores.sum(dtype=np.float64)
@@ -191,7 +190,7 @@ def mix_models(
         if min(model.start, model.end) < 0:
             raise LanguageModelError(f"{path}: has no <s> or no </s>, so it cannot be mixed. Build it with them")
     if tune:
-        sentences = [line.split() for line in read_lines(tune)]
+        sentences = [split_words(line) for line in read_lines(tune)]
         shares = tune_mixture(loaded, sentences)
     else:
         sentences = []

@@ -12,49 +12,58 @@ import numpy as np
 from numba import njit
 
 from carnelian.errors import LanguageModelError
-from carnelian.files import written
-from carnelian.ngram.counts import word_hash, word_slot
+from carnelian.files import reading, written
 from carnelian.ngram.hashed import LN10
-from carnelian.ngram.model import NGram, NGramBlock, NGramBuilder
+from carnelian.ngram.model import LARGEST_BACKOFF, LARGEST_LOG10, LONGEST, NGram, NGramBlock, NGramBuilder
+from carnelian.ngram.words import SPECIAL_WORDS, key_of, separates, word_hash, word_slot
 
 LOG10_ZERO = 99.0  # written for a logarithm of nothing
 STRIDE = 16  # bytes copied at once
 NUMBER_ROOM = 64  # bytes that surely hold a number
+MOST_DIGITS = 18  # of a number that are read; the others change nothing
+MOST_EXPANSION = 50  # bytes of text for each byte of a gzip file; ARPA files have about five
+SLACK = 1 << 26  # bytes of text allowed however small the gzip file is
 DIGITS = np.array([list(f"{number:04}".encode()) for number in range(10_000)], np.uint8)
-NUMBER, WORD, LINE, POSITIVE, END = 1, 2, 3, 4, 5  # what can be wrong with a line
+ENDING = b"\n\0\0\0"  # put after a file, so that nothing reads past its end
+NUMBER, WORD, LINE, POSITIVE, BACKOFF, END = range(1, 7)  # what can be wrong with a line
 WRONG = {
     NUMBER: "found no number where a logarithm should stand",
     WORD: "found a word that is not among the 1-grams",
     LINE: "found a line with too few or too many words",
     POSITIVE: "found a log-probability above 0",
+    BACKOFF: f"found a back-off above {LARGEST_BACKOFF:g}",
     END: "the file ends in the middle of this section",
 }
 
 
 @njit(cache=True)
 def _number(data, place):
-    """A decimal number (with exponent, or inf) at a place, and the place after it; the place is -1 if there is none."""
-    sign, digits, value, exponent = 1.0, 0, 0.0, 0
-    if data[place] == 45 or data[place] == 43:
-        sign = -1.0 if data[place] == 45 else 1.0
+    """A decimal number, maybe with an exponent, at an index, and the index after it; that is -1 if there is none.
+
+    "inf", "nan" and numbers too large to be a logarithm count as none.
+    """
+    negative = data[place] == 45
+    if negative or data[place] == 43:
         place += 1
-    if data[place] | 32 == 105 and data[place + 1] | 32 == 110 and data[place + 2] | 32 == 102:
-        return sign * np.inf, place + 3
-    point = False
+    value, digits, exponent, point, found = 0.0, 0, 0, False, False
     while 48 <= data[place] <= 57 or (data[place] == 46 and not point):
         if data[place] == 46:
             point = True
         else:
-            value = value * 10 + (data[place] - 48)
-            digits += 1
-            exponent -= point
+            found = True
+            if digits < MOST_DIGITS:
+                value = value * 10 + (data[place] - 48)
+                digits += value > 0
+                exponent -= point
+            else:
+                exponent += not point
         place += 1
-    if digits == 0:
+    if not found:
         return 0.0, -1
     if data[place] | 32 == 101:
         place += 1
-        negative = data[place] == 45
-        if negative or data[place] == 43:
+        less = data[place] == 45
+        if less or data[place] == 43:
             place += 1
         if not 48 <= data[place] <= 57:
             return 0.0, -1
@@ -62,19 +71,19 @@ def _number(data, place):
         while 48 <= data[place] <= 57:
             power = min(power * 10 + (data[place] - 48), 9999)
             place += 1
-        exponent += -power if negative else power
-    if exponent < 0:
+        exponent += -power if less else power
+    if value > 0 and exponent < 0:
         value /= 10.0**-exponent
-    elif exponent > 0:
+    elif value > 0 and exponent > 0:
         value *= 10.0**exponent
-    if not (data[place] == 32 or data[place] == 9 or data[place] == 10 or data[place] == 13):
+    if not separates(data[place]) or value >= LARGEST_LOG10:
         return 0.0, -1
-    return sign * value, place
+    return -value if negative else value, place
 
 
 @njit(cache=True)
 def _blank(data, place):
-    """The place after spaces and tabs."""
+    """The index after spaces, tabs and carriage returns."""
     while data[place] == 32 or data[place] == 9 or data[place] == 13:
         place += 1
     return place
@@ -82,16 +91,17 @@ def _blank(data, place):
 
 @njit(cache=True)
 def _section(data, place, order, keys, numbers, words, probabilities, backoffs, spans):
-    """Read the lines of one section; gives the place after them, how many are whole, and what is wrong with the next.
+    """Reads the lines of one section; returns the index after them, how many are whole, and what is wrong with the next.
 
     keys, numbers: hash table from words to their numbers, filled by the section of 1-grams, which also fills
-    spans (M, 2) with the places of its words; words: (M, n) int32.
+    spans (M, 2) with where its words begin and end; words: (M, n) int32.
     """
+    file_end = data.shape[0] - len(ENDING) + 1
     for row in range(words.shape[0]):
         place = _blank(data, place)
         while data[place] == 10:
             place = _blank(data, place + 1)
-        if data[place] == 0:
+        if place >= file_end:
             return place, row, END
         if data[place] == 92:
             return place, row, LINE
@@ -104,8 +114,8 @@ def _section(data, place, order, keys, numbers, words, probabilities, backoffs, 
         probabilities[row] = value
         for column in range(order):
             place = _blank(data, place)
-            if data[place] <= 32:
-                return begin, row, END if data[place] == 0 or data[place + 1] == 0 else LINE
+            if separates(data[place]):
+                return begin, row, END if place + 1 >= file_end else LINE
             first = place
             key, place = word_hash(data, place)
             slot = word_slot(keys, key)
@@ -117,102 +127,142 @@ def _section(data, place, order, keys, numbers, words, probabilities, backoffs, 
                 spans[row, 0] = first
                 spans[row, 1] = place
             elif keys[slot] == 0:
-                return begin, row, END if data[place] == 0 else WORD
+                return begin, row, END if place + 1 >= file_end else WORD
             words[row, column] = numbers[slot]
         place = _blank(data, place)
         backoffs[row] = 0.0
-        if data[place] > 32:
+        if data[place] != 10:
             backoffs[row], place = _number(data, place)
             if place < 0:
                 return begin, row, NUMBER
+            if backoffs[row] > LARGEST_BACKOFF:
+                return begin, row, BACKOFF
             place = _blank(data, place)
-        if data[place] == 0:
-            return place, row, END
         if data[place] != 10:
             return begin, row, LINE
         place += 1
+        if place >= file_end:
+            return begin, row, END
     return place, words.shape[0], 0
 
 
 class _Reader:
-    """An ARPA file in memory, and how far it has been read."""
+    """An ARPA file in memory, held once, and how far it has been read."""
 
     def __init__(self, path: str | Path):
         self.path = path
-        try:
-            raw = Path(path).read_bytes()
-            if raw[:2] == b"\x1f\x8b":
-                raw = gzip.decompress(raw)
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise LanguageModelError(f"{path}: the gzip file is cut or damaged ({error}). Copy it again") from None
-        except OSError as error:
-            raise LanguageModelError(f"{path}: cannot be read ({error.strerror}). Give an ARPA file") from None
-        self.data = np.frombuffer(raw + b"\n\0\0\0", np.uint8)
-        self.raw = raw
+        self.data = _contents(Path(path))
+        self.data += ENDING
+        self.array = np.frombuffer(self.data, np.uint8)
         self.place = 0
 
     def fail(self, place: int, what: str) -> LanguageModelError:
-        line = self.raw.count(b"\n", 0, place) + 1
+        line = self.data.count(b"\n", 0, place) + 1
         return LanguageModelError(f"{self.path}:{line}: {what}. Give a whole ARPA file")
 
     def counts(self) -> list[int]:
         """The numbers of n-grams that the header announces."""
-        begin = self.raw.find(b"\\data\\")
+        size = len(self.data) - len(ENDING)
+        begin = self.data.find(b"\\data\\")
         if begin < 0:
             raise self.fail(0, r"found no \data\ line, so this is not an ARPA file")
-        first = re.search(rb"^\\1-grams:[ \t\r]*$", self.raw[begin:], re.M)
+        first = re.compile(rb"^\\1-grams:[ \t\r]*$", re.M).search(self.data, begin)
         if not first:
-            raise self.fail(len(self.raw), r"found no \1-grams: section")
+            raise self.fail(size, r"found no \1-grams: section")
         counts: list[int] = []
         place = begin + 6
-        for line in self.raw[place : begin + first.start()].splitlines(keepends=True):
-            match = re.fullmatch(rb"ngram\s+(\d+)\s*=\s*(\d+)\s*", line)
+        for line in self.data[place : first.start()].splitlines(keepends=True):
+            match = re.fullmatch(rb"ngram\s+(\d{1,9})\s*=\s*(\d{1,18})\s*", line)
             if line.strip() and not (match and int(match[1]) == len(counts) + 1):
                 raise self.fail(place, f'expected "ngram {len(counts) + 1}=..." in the header')
             if match:
                 counts.append(int(match[2]))
             place += len(line)
-        if not counts or counts[0] == 0 or sum(counts) * 4 > len(self.raw):
+        # the shortest line of an n-gram is a digit, and for each word a space and a letter
+        shortest = sum(count * 2 * (order + 1) for order, count in enumerate(counts, 1))
+        if not counts or counts[0] == 0 or shortest > len(self.data):
             raise self.fail(begin, "the header's counts do not fit the file")
+        if len(counts) > LONGEST:
+            raise self.fail(begin, f"the header announces n-grams of {len(counts)} words, expected at most {LONGEST}")
         return counts
 
     def heading(self, name: str) -> None:
-        r"""Go past a section's title, such as \2-grams: or \end\."""
-        match = re.compile(rb"\s*" + re.escape(f"\\{name}".encode()) + rb"[ \t\r]*(\n|$)").match(self.raw, self.place)
+        r"""Moves past a section's title, such as \2-grams: or \end\."""
+        match = re.compile(rb"\s*" + re.escape(f"\\{name}".encode()) + rb"[ \t\r]*(\n|$)").match(self.data, self.place)
         if not match:
-            rest = self.raw[self.place :].lstrip()[:1]
+            rest = bytes(self.data[self.place : self.place + 4096]).strip(b" \t\r\n\0")[:1]
             kinds = {b"": "the file's end", b"\\": "another section"}
             found = kinds.get(rest, "more n-grams than the header announces")
             raise self.fail(self.place, f"expected \\{name}, found {found}")
         self.place = match.end()
 
 
+def _contents(path: Path) -> bytearray:
+    """Returns the bytes of a file, plain or gzip; a gzip file that expands out of all proportion is refused."""
+    data = bytearray()
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not zipped:
+            data = bytearray(size)
+            del data[file.readinto(data) :]
+            return data
+        with gzip.GzipFile(fileobj=file) as stream:
+            while chunk := stream.read(1 << 22):
+                data += chunk
+                if len(data) > SLACK + MOST_EXPANSION * size:
+                    raise LanguageModelError(
+                        f"{path}: {size} bytes of gzip that expand to more than {len(data)}: not read"
+                    )
+    return data
+
+
 def _lower(words: list[str]) -> tuple[list[str], np.ndarray]:
-    """The words in lower case, each once, and for each given word the number of its lower-case form."""
+    """Returns the words in lower case, each once, and for each given word the number of its lower-case form.
+
+    A word that would become <s> or </s>, or <unk> where that is given, stays as it is.
+    """
+    kept = set(SPECIAL_WORDS if "<unk>" in words else SPECIAL_WORDS[1:])
     index: dict[str, int] = {}
-    numbers = [index.setdefault(word if word in ("<s>", "</s>") else word.lower(), len(index)) for word in words]
+    numbers = [index.setdefault(word if word.lower() in kept else word.lower(), len(index)) for word in words]
     return list(index), np.array(numbers, np.int32)
 
 
+def _name_unknown(keys: np.ndarray, numbers: np.ndarray, count: int) -> None:
+    """Lets <unk> and <UNK> stand in n-grams though only one of them, or neither, is among the `count` 1-grams."""
+    slots = [(key, word_slot(keys, key)) for key in map(key_of, ("<unk>", "<UNK>"))]
+    known = [int(numbers[slot]) for key, slot in slots if keys[slot] == key]
+    for key, _ in slots:
+        slot = word_slot(keys, key)  # anew: the first may have taken it
+        if keys[slot] != key:
+            keys[slot], numbers[slot] = key, known[0] if known else count
+
+
 def read_arpa(path: str | Path, *, lower_case: bool = False) -> NGram:
-    """A model from an ARPA file, plain or gzip, of any order.
+    """Returns the model in an ARPA file, plain or gzip, of up to 64 words in an n-gram.
 
     lower_case: fold the words to lower case (OpenSLR-11's models are upper case); of words that become one the more
-    probable counts. Back-offs that are missing are 0, a missing <unk> gets log10 -100 as in KenLM.
+    probable counts. Back-offs that are missing are 0, a missing <unk> gets log10 -100 as in KenLM. Raises
+    LanguageModelError, with the line, for a file that is cut or holds what is no logarithm.
     """
-    reader = _Reader(path)
+    with reading(path, "an ARPA file", LanguageModelError):
+        return _read(_Reader(path), lower_case)
+
+
+def _read(reader: _Reader, lower_case: bool) -> NGram:
     counts = reader.counts()
-    size = 1 << math.ceil(math.log2(counts[0] * 2 + 2))
+    size = 1 << math.ceil(math.log2(counts[0] * 2 + 4))
     keys, numbers = np.zeros(size, np.uint64), np.zeros(size, np.int32)
     spans = np.zeros((counts[0], 2), np.int64)
     builder, remap = None, None
-    reader.place = reader.raw.index(b"\\1-grams:")
+    reader.place = reader.data.index(b"\\1-grams:")
     for order, count in enumerate(counts, 1):
         reader.heading(f"{order}-grams:")
         words = np.zeros((count, order), np.int32)
         probabilities, backoffs = np.zeros(count), np.zeros(count)
         place, done, wrong = _section(
-            reader.data, reader.place, order, keys, numbers, words, probabilities, backoffs, spans
+            reader.array, reader.place, order, keys, numbers, words, probabilities, backoffs, spans
         )
         if wrong:
             section = f"{WRONG[wrong]} (\\{order}-grams:, {done} of {count} read)"
@@ -220,16 +270,18 @@ def read_arpa(path: str | Path, *, lower_case: bool = False) -> NGram:
                 section = "found a word that is among the 1-grams twice"
             raise reader.fail(place, section)
         reader.place = place
-        probabilities = np.maximum(probabilities, -1e30) * LN10
-        backoffs = np.maximum(backoffs, -1e30) * LN10
+        probabilities *= LN10
+        backoffs *= LN10
         if builder is None:
             found = _decode(reader, spans)
+            _name_unknown(keys, numbers, count)
             if lower_case:
                 found, remap = _lower(found)
                 merged, first = np.full(len(found), -np.inf), np.full(len(found), -np.inf)
                 np.maximum.at(merged, remap, probabilities)
                 np.maximum.at(first, remap, np.where(probabilities == merged[remap], backoffs, -np.inf))
                 probabilities, backoffs = merged, first
+                remap = np.append(remap, np.int32(len(found)))  # of an <unk> that is not among the 1-grams
             builder = NGramBuilder(found, probabilities, backoffs, sum(counts[1:]))
         else:
             builder.add(words if remap is None else remap[words], probabilities, backoffs)
@@ -240,7 +292,7 @@ def read_arpa(path: str | Path, *, lower_case: bool = False) -> NGram:
 
 def _decode(reader: _Reader, spans: np.ndarray) -> list[str]:
     """The words that stand at these places."""
-    words = [reader.raw[begin:end] for begin, end in spans.tolist()]
+    words = [bytes(reader.data[begin:end]) for begin, end in spans.tolist()]
     try:
         return b"\n".join(words).decode().split("\n")
     except UnicodeDecodeError:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from carnelian.errors import LanguageModelError
-from carnelian.files import written
-from carnelian.ngram.model import ARC, STATE, NGram, Tables
+from carnelian.files import reading, written
+from carnelian.ngram.checking import check_model
+from carnelian.ngram.model import NGram, Tables
 
 BINARY_MAGIC = b"carnelian n-gram model 1\n"
 ALIGNMENT = 64
@@ -62,63 +63,41 @@ def _type(kind: Any) -> np.dtype:
 
 
 def read_binary(path: str | Path) -> NGram:
-    """A model from its binary form, mapped into memory: what is not asked for is not read."""
-    cut = f"{path}: not a whole language model (binary form). Build or copy it again"
-    with Path(path).open("rb") as file:
-        opening = file.read(len(BINARY_MAGIC) + 8)
-        if not opening.startswith(BINARY_MAGIC):
-            raise LanguageModelError(f"{path}: not a language model in binary form")
-        length = int.from_bytes(opening[len(BINARY_MAGIC) :], "little")
-        if len(opening) < len(BINARY_MAGIC) + 8 or length > LARGEST_HEADER:
-            raise LanguageModelError(cut)
-        text = file.read(length)
-        start = -(-(len(opening) + length) // ALIGNMENT) * ALIGNMENT
-        try:
-            header = json.loads(text)
+    """Returns the model in a file of the binary form, mapped into memory.
+
+    All values are checked, since compiled code trusts them. Raises LanguageModelError for a file that is cut or damaged.
+    """
+    with reading(path, "a language model in binary form", LanguageModelError):
+        with Path(path).open("rb") as file:
+            opening = file.read(len(BINARY_MAGIC) + 8)
+            length = int.from_bytes(opening[len(BINARY_MAGIC) :], "little")
+            if not opening.startswith(BINARY_MAGIC) or length > LARGEST_HEADER:
+                raise ValueError("it does not begin as one")
+            header = json.loads(file.read(length))
+            start = -(-(len(opening) + length) // ALIGNMENT) * ALIGNMENT
             size = int(header["size"])
             if os.fstat(file.fileno()).st_size != start + size:
-                raise ValueError("size")
+                raise ValueError(f"it says that it has {start + size} bytes")
             # copy on write: the arrays count as writable, which is the type compiled code is cached for
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            arrays = {}
-            for name, kind, shape, place in header["arrays"]:
-                dtype = _type(kind)
-                if place < 0 or place % ALIGNMENT or place + math.prod(shape) * dtype.itemsize > size:
-                    raise ValueError(name)
-                arrays[name] = np.frombuffer(mapped, dtype, math.prod(shape), start + place).reshape(shape)
-            tables = Tables(arrays.pop("unigrams"), arrays.pop("arcs"), arrays.pop("states"))
-            words = arrays.pop("text")
-            model = NGram(
-                tables,
-                words,
-                tuple(int(count) for count in header["counts"]),
-                int(header["unknown"]),
-                int(header["start"]),
-                int(header["end"]),
-                {name.removeprefix("extra."): array for name, array in arrays.items()},
-            )
-            _check(model)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise LanguageModelError(cut) from None
-    return model
+        arrays = {name: _array(mapped, start, size, *place) for name, *place in header["arrays"]}
+        tables = Tables(arrays.pop("unigrams"), arrays.pop("arcs"), arrays.pop("states"))
+        model = NGram(
+            tables,
+            arrays.pop("text"),
+            tuple(int(count) for count in header["counts"]),
+            int(header["unknown"]),
+            int(header["start"]),
+            int(header["end"]),
+            {name.removeprefix("extra."): array for name, array in arrays.items()},
+        )
+        check_model(model)
+        return model
 
 
-def _check(model: NGram) -> None:
-    """Refuse tables that compiled code could not walk safely; looks at shapes and a few values, not at all of them."""
-    unigrams, arcs, states, _ = model.tables
-    count = len(unigrams)
-    whole = (
-        unigrams.dtype == np.float32
-        and arcs.dtype == ARC
-        and states.dtype == STATE
-        and model.text.dtype == np.uint8
-        and unigrams.ndim == arcs.ndim == states.ndim == 1
-        and len(arcs) & (len(arcs) - 1) == 0
-        and len(arcs) > 0
-        and len(states) >= count == model.counts[0] > 0
-        and 0 <= model.unknown < count
-        and -1 <= model.start < count
-        and -1 <= model.end < count
-    )
-    if not whole:
-        raise ValueError("tables")
+def _array(mapped: mmap.mmap, start: int, size: int, kind: Any, shape: list[int], place: int) -> np.ndarray:
+    """Returns one of the file's arrays; raises ValueError for one that does not lie in the file."""
+    dtype = _type(kind)
+    if min([place, *shape]) < 0 or place % ALIGNMENT or place + math.prod(shape) * dtype.itemsize > size:
+        raise ValueError("an array lies outside of it")
+    return np.frombuffer(mapped, dtype, math.prod(shape), start + place).reshape(shape)

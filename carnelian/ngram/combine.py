@@ -163,18 +163,23 @@ def _normalize(builder: NGramBuilder, block: NGramBlock) -> None:
 
 
 def restrict(model: NGram, vocabulary: Sequence[str]) -> NGram:
-    """The model without n-grams that hold other words; probabilities and back-offs stay as they are."""
+    """Returns the model without n-grams that hold other words; probabilities and back-offs stay as they are.
+
+    Where all n-grams of some length are gone but their contexts still have back-offs, the model keeps that length, empty,
+    since an ARPA file has no back-offs of its longest n-grams.
+    """
     wanted = set(vocabulary) | {"<unk>", "<s>", "</s>"}
     kept = np.array([word in wanted for word in model.words])
     renumber = np.cumsum(kept) - 1
-    builder = None
+    builder, weighs = None, False
     for block in n_grams(model):
         inside = kept[block.words].all(axis=1)
         rows = renumber[block.words[inside]].astype(np.int32)
         if builder is None:
             words = [word for word, keep in zip(model.words, kept) if keep]
             builder = NGramBuilder(words, block.probabilities[inside], block.backoffs[inside], sum(model.counts[1:]))
-        elif len(rows):
+        elif len(rows) or weighs:
             builder.add(rows, block.probabilities[inside], block.backoffs[inside])
+        weighs = bool(np.any(block.backoffs[inside] != 0))
     assert builder is not None
     return builder.finish()

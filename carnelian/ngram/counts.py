@@ -4,142 +4,26 @@ The n-grams of one length stand in the order of their contexts, so that the chil
 that begin with <s> are a run too, and every pass over a level reads it from front to back.
 """
 
-import math
+import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numba import njit
 
-from carnelian.data.text.text_files import TEXT_CHUNK, read_chunks, wrong_encoding
+from carnelian.data.text.text_files import read_chunks, wrong_encoding
 from carnelian.errors import LanguageModelError
+from carnelian.ngram.words import END, SPECIAL_WORDS, START, WordTable
 
-UNKNOWN, START, END = 0, 1, 2  # the numbers of <unk>, <s> and </s>
-SPECIAL_WORDS = ("<unk>", "<s>", "</s>")
 LIMIT = (1 << 31) - 1  # tokens and n-grams are counted in 32 bits
-
-
-@njit(cache=True)
-def word_hash(data, place):
-    """The hash (never 0) of the word that starts at a place and ends before the next space, and the place of its end."""
-    hashed = np.uint64(14695981039346656037)
-    while data[place] > 32:
-        hashed = (hashed ^ np.uint64(data[place])) * np.uint64(1099511628211)
-        place += 1
-    return (hashed ^ (hashed >> np.uint64(31))) | np.uint64(1), place
-
-
-@njit(cache=True)
-def word_slot(keys, key):
-    """Where a word's hash stands in a table, or the free place (key 0) where it belongs."""
-    mask = np.uint64(keys.shape[0] - 1)
-    slot = (key >> np.uint64(1)) & mask
-    while keys[slot] != 0 and keys[slot] != key:
-        slot = (slot + np.uint64(1)) & mask
-    return slot
-
-
-@njit(cache=True)
-def _tokenize(data, keys, numbers, known, tokens, fresh):
-    """Words of whole lines to numbers, <s> before and </s> after each line; new words get the next numbers.
-
-    Gives how many tokens and words there are, how many <s>, </s>, <unk> in the text were passed over, and how many
-    bytes of the new words, each with a newline, were put into `fresh`.
-    """
-    used, written, skipped, place = 0, 0, 0, 0
-    opened = False
-    while place < data.shape[0]:
-        if not opened:
-            tokens[used] = START
-            used += 1
-            opened = True
-        if data[place] == 10:
-            tokens[used] = END
-            used += 1
-            opened = False
-        if data[place] <= 32:
-            place += 1
-            continue
-        first = place
-        key, place = word_hash(data, place)
-        slot = word_slot(keys, key)
-        if keys[slot] == 0:
-            keys[slot] = key
-            numbers[slot] = known
-            for index in range(first, place):
-                fresh[written + index - first] = data[index]
-            fresh[written + place - first] = 10
-            written += place - first + 1
-            known += 1
-        if numbers[slot] <= END:
-            skipped += 1
-            continue
-        tokens[used] = numbers[slot]
-        used += 1
-    return used, known, skipped, written
-
-
-@njit(cache=True)
-def _rehash(keys, numbers, larger_keys, larger_numbers):
-    """Copy a table of words into a larger one."""
-    for index in range(keys.shape[0]):
-        if keys[index] != 0:
-            slot = word_slot(larger_keys, keys[index])
-            larger_keys[slot] = keys[index]
-            larger_numbers[slot] = numbers[index]
 
 
 def silent(amount: float = 1, text: str = "") -> None:
     """Takes what a progress bar would be told."""
-
-
-class WordTable:
-    """Words and their numbers as they are met."""
-
-    def __init__(self) -> None:
-        self.keys, self.numbers = np.zeros(0, np.uint64), np.zeros(0, np.int32)
-        self.parts = ["".join(f"{word}\n" for word in SPECIAL_WORDS).encode()]
-        self.size = 0
-        self._room(TEXT_CHUNK)
-        for word in SPECIAL_WORDS:
-            key, _ = word_hash(np.frombuffer(word.encode() + b"\n", np.uint8), 0)
-            slot = word_slot(self.keys, np.uint64(key))
-            self.keys[slot], self.numbers[slot] = key, self.size
-            self.size += 1
-
-    def _room(self, words: int) -> None:
-        size = 1 << math.ceil(math.log2(2 * (self.size + words)))
-        if size > len(self.keys):
-            keys, numbers = np.zeros(size, np.uint64), np.zeros(size, np.int32)
-            _rehash(self.keys, self.numbers, keys, numbers)
-            self.keys, self.numbers = keys, numbers
-
-    def tokenize(self, chunk: bytes) -> tuple[np.ndarray, int, bytes]:
-        """The tokens of whole lines, how many special words were passed over, and the new words, one a line."""
-        data = np.frombuffer(chunk, np.uint8)
-        self._room(len(data) // 2 + 1)
-        tokens = np.empty(2 * chunk.count(b"\n") + len(data) // 2 + 2, np.int32)
-        fresh = np.empty(len(data), np.uint8)
-        used, self.size, skipped, written = _tokenize(data, self.keys, self.numbers, self.size, tokens, fresh)
-        words = fresh[:written].tobytes()
-        self.parts.append(words)
-        return tokens[:used], skipped, words
-
-    def text(self) -> np.ndarray:
-        """All words, UTF-8, one a line, in the order of their numbers."""
-        return np.frombuffer(b"".join(self.parts)[:-1], np.uint8)
-
-    def numbers_of(self, words: list[str]) -> np.ndarray:
-        """The numbers of those of the words that it holds."""
-        found = []
-        for word in words:
-            key, _ = word_hash(np.frombuffer(word.encode() + b"\n", np.uint8), 0)
-            slot = word_slot(self.keys, np.uint64(key))
-            if self.keys[slot] == key:
-                found.append(self.numbers[slot])
-        return np.array(found, np.int32)
 
 
 class Scratch:
@@ -155,12 +39,30 @@ class Scratch:
         self.on_disk = tokens * (16 + 20 * order) > self.memory
 
     def array(self, size: int, dtype: type) -> np.ndarray:
-        """A new array; its values are not set."""
+        """Returns a new array; its values are not set. Raises LanguageModelError where the disk has no room for it."""
         if not self.on_disk or size == 0:
             return np.empty(size, dtype)
-        with tempfile.TemporaryFile(dir=self.directory) as file:
-            file.truncate(size * np.dtype(dtype).itemsize)
+        with self.file() as file, self.on_the_disk():
+            # reserved now: a page that finds the disk full later would end the process
+            os.posix_fallocate(file.fileno(), 0, size * np.dtype(dtype).itemsize)
             return np.asarray(np.memmap(file, dtype, "r+", shape=(size,)))
+
+    def file(self) -> IO[bytes]:
+        """Returns a new temporary file. Raises LanguageModelError where none can be made."""
+        with self.on_the_disk():
+            return tempfile.TemporaryFile(dir=self.directory)
+
+    @contextmanager
+    def on_the_disk(self) -> Iterator[None]:
+        """Raises a LanguageModelError of one line for an OSError of the body, which works on temporary files."""
+        try:
+            yield
+        except OSError as error:
+            folder = self.directory or tempfile.gettempdir()
+            raise LanguageModelError(
+                f"{folder}: no temporary file can be written there ({error.strerror or error}). Give another folder "
+                "with --temporary, or more memory with --memory"
+            ) from None
 
     def windows(self, size: int, width: int = 8) -> Iterator[tuple[int, int]]:
         """Ranges that cover `size` entries of so many bytes, each small enough to be reached at random in memory."""
@@ -339,16 +241,17 @@ def _read(
                 raise LanguageModelError(f"{path}: more than 2^31 words in all. Build models of parts and mix them")
             parts.append(tokens.copy())
             if 4 * total > scratch.memory // 4:
-                spilled = spilled or tempfile.TemporaryFile(dir=scratch.directory)  # noqa: SIM115
-                np.concatenate(parts).tofile(spilled)
+                spilled = spilled or scratch.file()
+                with scratch.on_the_disk():
+                    spilled.write(np.concatenate(parts).data)
                 parts = []
             advance(len(chunk))
     scratch.plan(total, order)
     if spilled is None:
         return np.concatenate(parts) if parts else np.zeros(0, np.int32), skipped
-    np.concatenate([*parts, np.zeros(0, np.int32)]).tofile(spilled)
-    spilled.flush()
-    with spilled:
+    with spilled, scratch.on_the_disk():
+        spilled.write(np.concatenate([*parts, np.zeros(0, np.int32)]).data)
+        spilled.flush()
         return np.asarray(np.memmap(spilled, np.int32, "r+", shape=(total,))), skipped
 
 

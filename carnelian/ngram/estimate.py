@@ -8,8 +8,9 @@ import numpy as np
 from numba import njit
 
 from carnelian.errors import LanguageModelError
-from carnelian.ngram.counts import START, UNKNOWN, Counts, Level, Scratch, count_ngrams, silent
+from carnelian.ngram.counts import Counts, Level, Scratch, count_ngrams, silent
 from carnelian.ngram.model import NGram, NGramBlock, NGramBuilder
+from carnelian.ngram.words import START, UNKNOWN
 
 FALLBACK = (0.5, 1.0, 1.5)
 LARGEST_ORDER = 20

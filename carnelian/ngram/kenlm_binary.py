@@ -7,14 +7,28 @@ Places and sizes as in KenLM's lm/binary_format.cc, vocab.cc, search_hashed.hh, 
 import mmap
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numba import njit
 
 from carnelian.errors import LanguageModelError
+from carnelian.files import reading
+from carnelian.ngram.checking import sound_entries
 from carnelian.ngram.hashed import HIGHEST_ORDER, LN10, MIDDLE_ORDERS, hashed_tables
-from carnelian.ngram.model import EMPTY, STATE, NGram, NGramBlock, NGramBuilder, Tables, empty_arcs
+from carnelian.ngram.model import (
+    EMPTY,
+    LARGEST_BACKOFF,
+    LARGEST_LOG10,
+    LONGEST,
+    STATE,
+    NGram,
+    NGramBlock,
+    NGramBuilder,
+    Tables,
+    empty_arcs,
+)
 
 KENLM_MAGIC = b"mmap lm http://kheafield.com/code"
 OPENING = struct.pack("<56s3f3IQ", KENLM_MAGIC + b" format version 5\n", 0.0, 1.0, -0.5, 1, 0xFFFFFFFF, 0, 1)
@@ -23,7 +37,6 @@ KENLM_TYPES = ("probing", "rest costs", "trie", "quantized trie", "compressed tr
 VALUES = np.dtype([("probability", "<f4"), ("backoff", "<f4")])
 UNIGRAM = np.dtype([("probability", "<f4"), ("backoff", "<f4"), ("next", "<u8")])
 SIGN = np.uint32(1 << 31)
-LARGEST_LOG10 = 1e30  # log10 beyond this is no value of a model
 
 
 def read_kenlm(path: str | Path) -> NGram:
@@ -31,15 +44,11 @@ def read_kenlm(path: str | Path) -> NGram:
 
     Raises LanguageModelError for a file that is cut, of another version, with rest costs, or without its words.
     """
-    try:
+    with reading(path, "a KenLM binary", LanguageModelError):
         with Path(path).open("rb") as file:
             # copy on write: the arrays count as writable, which is the type compiled code is cached for
             data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
         return _Binary(path, data).model()
-    except UnicodeDecodeError:
-        raise LanguageModelError(f"{path}: its words are not UTF-8. Build it again from an ARPA file that is") from None
-    except (ValueError, IndexError, OverflowError, MemoryError, struct.error):
-        raise LanguageModelError(f"{path}: not a whole KenLM binary. Build or copy it again") from None
 
 
 class _Binary:
@@ -55,8 +64,8 @@ class _Binary:
         place = len(OPENING) + FIXED.size
         self.counts = [int(count) for count in np.frombuffer(data, "<u8", order, place)]
         self.place = -(-(place + 8 * order) // 8) * 8
-        if order < 2 or self.kind >= len(KENLM_TYPES) or sum(self.counts) > len(data) * 8:
-            raise ValueError("header")
+        if not 2 <= order <= LONGEST or self.kind >= len(KENLM_TYPES) or sum(self.counts) > len(data) * 8:
+            raise ValueError("its header does not fit its size")
         if KENLM_TYPES[self.kind] == "rest costs" or not has_words:
             lack = "without its words" if not has_words else "with rest costs"
             raise LanguageModelError(f"{path}: a KenLM binary {lack}. Build it again, without options that do so")
@@ -74,7 +83,7 @@ class _Binary:
         """The words, which stand at the end."""
         words = self.data[self.place :].tobytes().decode().split("\0")[:-1]
         if len(words) != count or words[0] != "<unk>" or any("\n" in word for word in words):
-            raise ValueError("words")
+            raise ValueError("its words are not as many as its 1-grams")
         return words
 
     def places(self, count: int) -> int:
@@ -84,27 +93,34 @@ class _Binary:
     def probing(self) -> NGram:
         """A model in hash tables."""
         _, known = self.take(2, "<u4").tolist()
+        if known > self.counts[0] + 1:
+            raise ValueError("its words are not as many as its 1-grams")
         self.place += 12 * self.places(self.counts[0])  # from hashes of words to their numbers
         unigrams = self.take(self.counts[0] + 1, VALUES)[:known]
         starts = np.cumsum([0, *map(self.places, self.counts[1:-1])])
         middle = self.take(int(starts[-1]), MIDDLE_ORDERS)
         longest = self.take(self.places(self.counts[-1]), HIGHEST_ORDER)
         words = self.words(known)
+        tables = [(middle, begin, end) for begin, end in pairwise(starts.tolist())] + [(longest, 0, len(longest))]
+        for table, begin, end in tables:
+            backoffs = table["backoff"] if table is middle else table["probability"]
+            if not sound_entries(table["key"], table["probability"], backoffs, begin, end):
+                raise ValueError("a value is no logarithm, or a hash table is full")
         states = np.zeros(known, STATE)
         states["backoff"], states["shorter"] = natural(unigrams["backoff"]), EMPTY
-        probabilities = -np.abs(natural(unigrams["probability"]))  # the sign tells KenLM something else
-        tables = Tables(probabilities, empty_arcs(0), states, hashed_tables(middle, starts, longest))
+        probabilities = natural(-np.abs(unigrams["probability"]))  # the sign tells KenLM something else
+        asked = Tables(probabilities, empty_arcs(0), states, hashed_tables(middle, starts, longest))
         index = {word: number for number, word in enumerate(words)}
         text = np.frombuffer("\n".join(words).encode(), np.uint8)
         counts = (known, *self.counts[1:])
-        return NGram(tables, text, counts, 0, index.get("<s>", -1), index.get("</s>", -1))
+        return NGram(asked, text, counts, 0, index.get("<s>", -1), index.get("</s>", -1))
 
     def trie(self) -> NGram:
         """A model in a trie, as arrays."""
         known = int(self.take(1, "<u8")[0]) + 1
         self.place += 8 * self.counts[0]  # hashes of words
         if known != self.counts[0]:
-            raise ValueError("words")
+            raise ValueError("its words are not as many as its 1-grams")
         first, *longer = self.blocks()
         builder = NGramBuilder(self.words(known), first.probabilities, first.backoffs, sum(self.counts[1:]))
         for block in longer:
@@ -128,7 +144,7 @@ class _Binary:
             words, codes = words[:-1], [each[:-1] for each in codes]
             sizes: np.ndarray = np.diff(children.astype(np.int64))
             if np.any(sizes < 0) or sizes.sum() != count or np.any(words >= known):
-                raise ValueError("trie")
+                raise ValueError("its trie does not fit together")
             rows = np.column_stack([np.repeat(rows, sizes, axis=0), words.astype(np.int32)])
             if bins:
                 values = [each[code] for each, code in zip(bins[order - 2], codes)][::-1]
@@ -169,7 +185,7 @@ class _Binary:
         total = sum(widths)
         end = self.place + (rows * total + 7) // 8 + 8
         if end > len(self.data):
-            raise ValueError("size")
+            raise ValueError("it is cut short")
         bit = 8 * self.place
         found = []
         for width in widths:
@@ -181,8 +197,8 @@ class _Binary:
 
 def natural(values: np.ndarray) -> np.ndarray:
     """Natural logarithms from those to base 10."""
-    if not np.all(np.abs(values) < LARGEST_LOG10):
-        raise ValueError("value")
+    if not np.all((values > -LARGEST_LOG10) & (values <= LARGEST_BACKOFF)):
+        raise ValueError("a value is no logarithm")
     return values * LN10
 
 

@@ -16,9 +16,13 @@ from numba import njit
 
 from carnelian.errors import LanguageModelError
 from carnelian.ngram.hashed import LN10, Hashed, score_hashed, with_context_capacity, words_of
+from carnelian.ngram.words import split_words
 
 EMPTY = -1  # the state that knows no words before it
 FREE = np.uint64(0xFFFFFFFFFFFFFFFF)  # the key of an unused place in the table of arcs
+LONGEST = 64  # words of the longest n-gram that any model may hold
+LARGEST_LOG10 = 1e30  # log10 from here on is no value of a model
+LARGEST_BACKOFF = 100.0  # log10; a back-off weight may be above 1 (SRILM writes such), but not out of all proportion
 MISSING_UNKNOWN = -100.0  # log10 that KenLM gives <unk> where a model has none
 
 State = int | tuple[int, ...]  # between searches; of a KenLM binary's contexts, their words
@@ -182,7 +186,7 @@ class NGram:
 
     def score(self, sentence: str, *, start: bool = True, end: bool = True) -> float:
         """Natural log-probability of a sentence, words apart by spaces; with its start and end unless told otherwise."""
-        return float(self.word_scores(sentence.split(), start=start, end=end).sum(dtype=np.float64))
+        return float(self.word_scores(split_words(sentence), start=start, end=end).sum(dtype=np.float64))
 
 
 @njit(cache=True)
@@ -276,11 +280,12 @@ class NGramBuilder:
     """Builds an NGram order by order: `add` n-grams of 2, 3, ... words, then `finish`.
 
     words: of the unigrams, all different; unigrams and backoffs: (V,), natural logarithms; expected: the number of
-    longer n-grams to come, a hint. <UNK> is taken for <unk>, which is added at log10 -100 where it is missing.
+    longer n-grams to come, a hint. Where <unk> is missing, <UNK> is taken for it; where both are, <unk> is added at log10 -100.
     """
 
     def __init__(self, words: list[str], unigrams: np.ndarray, backoffs: np.ndarray, expected: int = 0):
-        words = ["<unk>" if word == "<UNK>" else word for word in words]
+        if "<unk>" not in words:
+            words = ["<unk>" if word == "<UNK>" else word for word in words]
         if "<unk>" not in words:
             words.append("<unk>")
             unigrams = np.append(unigrams, np.float32(MISSING_UNKNOWN * LN10))

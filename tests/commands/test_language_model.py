@@ -83,7 +83,7 @@ def test_mix_and_filter(model, tmp_path, capsys):
         ("build", {"order": 2, "arpa": Path("x.arpa"), "prune": "a"}, "--prune a: expected counts"),
         ("build", {"order": 2, "arpa": Path("x.arpa"), "memory": "lots"}, "--memory lots: expected a size"),
         ("build", {"order": 99, "arpa": Path("x.arpa")}, "--order 99"),
-        ("build", {"order": 2, "arpa": Path("x.arpa"), "vocabulary": Path("none")}, "none: cannot be read"),
+        ("build", {"order": 2, "arpa": Path("x.arpa"), "vocabulary": Path("none")}, "none: no such file"),
         ("prepare", {"output": Path("x"), "encoding": "utf-9"}, "no such encoding"),
         ("prepare", {"output": Path("x"), "alphabet": "xyz"}, "no sentence is left"),
         ("mix", {"weights": "1", "arpa": Path("x.arpa")}, "expected two models or more"),

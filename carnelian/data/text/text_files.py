@@ -1,5 +1,6 @@
 """Text files, plain or gzip, line by line."""
 
+import codecs
 import gzip
 import re
 import sys
@@ -28,13 +29,16 @@ def open_text(path: str | Path) -> BinaryIO:
 
 
 def read_chunks(path: str | Path) -> Iterator[bytes]:
-    """Chunks of whole lines of a text; its last line is ended if it is not. Of a manifest (.jsonl) the transcripts."""
+    """Chunks of whole lines of a text, without its byte order mark; its last line is ended if it is not.
+
+    Of a manifest (.jsonl) the transcripts.
+    """
     if str(path).endswith(".jsonl"):
         transcripts = (utterance.text.replace("\n", " ") + "\n" for utterance in read_manifest(path))
         while chunk := "".join(islice(transcripts, TRANSCRIPTS)):
             yield chunk.encode()
         return
-    rest = b""
+    rest, begun = b"", False
     with open_text(path) as file:
         while True:
             try:
@@ -43,6 +47,8 @@ def read_chunks(path: str | Path) -> Iterator[bytes]:
                 raise LanguageModelError(f"{path}: the gzip file is cut or damaged ({error}). Copy it again") from None
             if not read:
                 break
+            if not begun:
+                begun, read = True, read.removeprefix(codecs.BOM_UTF8)
             whole, newline, after = read.rpartition(b"\n")
             if newline:
                 yield rest + whole + newline

@@ -10,10 +10,10 @@ import numpy as np
 from carnelian.console import note
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.search.state import SYMBOL, Language, Rules, Symbols, check_weight
-from carnelian.decoding.search.word_tree import NODE, build_tree, look_ahead
+from carnelian.decoding.search.word_tree import build_tree, look_ahead, stored_tree
 from carnelian.errors import DecodingError
-from carnelian.ngram.counts import SPECIAL_WORDS
 from carnelian.ngram.model import EMPTY, STATE, NGram, Tables, empty_arcs
+from carnelian.ngram.words import SPECIAL_WORDS
 
 SPACES = ("<space>", "|", "▁", " ", "_")  # what language models over characters call the space
 NO_TABLES = Tables(np.zeros(1, np.float32), empty_arcs(0), np.zeros(1, STATE))
@@ -33,10 +33,13 @@ class SearchVocabulary:
 
 
 def word_tree(model: NGram) -> np.ndarray:
-    """The tree of a model's words, as it is stored with the model or else built."""
+    """Returns the tree of a model's words, as it is stored with the model or else built.
+
+    Raises LanguageModelError for a stored tree that compiled code could not walk.
+    """
     numbers = [number for number, word in enumerate(model.words) if word not in SPECIAL_WORDS]
     if "word_tree" in model.extra:
-        tree = model.extra["word_tree"].view(NODE)
+        tree = stored_tree(model.extra["word_tree"], len(model.words))
         if np.count_nonzero(tree["word"] >= 0) == len(numbers):  # else it was stored with another vocabulary
             return tree.copy()
     return build_tree([model.words[number] for number in numbers], numbers)

@@ -96,9 +96,7 @@ class SearchSettings(NamedTuple):
     recombine: bool  # of prefixes with the same future keep only the best
 
 
-def search_settings(
-    beam_width: int, beam_threshold: float, token_threshold: float, recombine: bool
-) -> SearchSettings:
+def search_settings(beam_width: int, beam_threshold: float, token_threshold: float, recombine: bool) -> SearchSettings:
     """Returns checked settings; see `BeamSearch` for what they mean. Raises DecodingError for values out of range."""
     if not beam_threshold >= 0:
         raise DecodingError(f"beam threshold {beam_threshold}: expected 0 or more (natural log)")

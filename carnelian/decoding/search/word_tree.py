@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 
+from carnelian.errors import LanguageModelError
 from carnelian.jit import inlined
 
 NODE = np.dtype(
@@ -63,6 +64,28 @@ def _build(spelled, ends, numbers):
         node += 1
     tree[nodes].first, tree[nodes].word, tree[nodes].look, tree[nodes].byte = nodes, -1, 0.0, 0
     return tree[: nodes + 1].copy()
+
+
+def stored_tree(stored: np.ndarray, words: int) -> np.ndarray:
+    """Returns the NODE records in an array of bytes that was stored with a model of so many words.
+
+    Raises LanguageModelError for a tree that compiled code could not walk: out of bounds, or in a circle.
+    """
+    records = stored.dtype == np.uint8 and stored.ndim == 1 and len(stored) % NODE.itemsize == 0
+    tree = stored.view(NODE) if records else np.zeros(0, NODE)
+    nodes = len(tree) - 1
+    first, numbers = tree["first"], tree["word"]
+    sound = (
+        nodes >= 1
+        and first[0] == 1
+        and first[-1] == nodes
+        and np.all(np.diff(first) >= 0)
+        and np.all(first[:-1] > np.arange(nodes))
+        and np.all((numbers >= -1) & (numbers < words))
+    )
+    if not sound:
+        raise LanguageModelError("the language model's word tree is damaged. Build or copy the model again")
+    return tree
 
 
 @numba.njit(cache=True, nogil=True)
