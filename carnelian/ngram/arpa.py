@@ -22,7 +22,7 @@ STRIDE = 16  # bytes copied at once
 NUMBER_ROOM = 64  # bytes that surely hold a number
 MOST_DIGITS = 18  # of a number that are read; the others change nothing
 MOST_EXPANSION = 50  # bytes of text for each byte of a gzip file; ARPA files have about five
-SLACK = 1 << 26  # bytes of text allowed however small the gzip file is
+GZIP_SLACK = 1 << 26  # bytes of text allowed however small the gzip file is
 DIGITS = np.array([list(f"{number:04}".encode()) for number in range(10_000)], np.uint8)
 ENDING = b"\n\0\0\0"  # put after a file, so that nothing reads past its end
 NUMBER, WORD, LINE, POSITIVE, BACKOFF, END = range(1, 7)  # what can be wrong with a line
@@ -211,7 +211,7 @@ def _contents(path: Path) -> bytearray:
         with gzip.GzipFile(fileobj=file) as stream:
             while chunk := stream.read(1 << 22):
                 data += chunk
-                if len(data) > SLACK + MOST_EXPANSION * size:
+                if len(data) > GZIP_SLACK + MOST_EXPANSION * size:
                     raise LanguageModelError(
                         f"{path}: {size} bytes of gzip that expand to more than {len(data)}: not read"
                     )
@@ -247,10 +247,10 @@ def read_arpa(path: str | Path, *, lower_case: bool = False) -> NGram:
     LanguageModelError, with the line, for a file that is cut or holds what is no logarithm.
     """
     with reading(path, "an ARPA file", LanguageModelError):
-        return _read(_Reader(path), lower_case)
+        return _model_of(_Reader(path), lower_case)
 
 
-def _read(reader: _Reader, lower_case: bool) -> NGram:
+def _model_of(reader: _Reader, lower_case: bool) -> NGram:
     counts = reader.counts()
     size = 1 << math.ceil(math.log2(counts[0] * 2 + 4))
     keys, numbers = np.zeros(size, np.uint64), np.zeros(size, np.int32)
