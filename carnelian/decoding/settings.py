@@ -72,8 +72,8 @@ class DecodingConfig:
                 "numba", "search", "The beam search with a language model, hot words or several hypotheses"
             )
         from carnelian.decoding.beam import BeamSearch
-        from carnelian.ngram.counts import SPECIAL_WORDS
         from carnelian.ngram.load import load_language_model
+        from carnelian.ngram.words import SPECIAL_WORDS
 
         model = load_language_model(self.language_model) if self.language_model else None
         return BeamSearch(

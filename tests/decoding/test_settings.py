@@ -33,7 +33,9 @@ def test_what_is_no_setting_is_said(tmp_path):
 @pytest.mark.parametrize("time_stretches", ["[0]", "[1, 2.5]", "[nan]"])
 def test_stretches_out_of_bounds_are_said_with_the_file(tmp_path, time_stretches):
     (tmp_path / "decoding.toml").write_text(f"time_stretches = {time_stretches}\n")
-    with pytest.raises(DecodingError, match=r"decoding.toml: time_stretches .*(expected numbers from 0.5 to 2|not a decoding setting)"):
+    with pytest.raises(
+        DecodingError, match=r"decoding.toml: time_stretches .*(expected numbers from 0.5 to 2|not a decoding setting)"
+    ):
         read_decoding(tmp_path / "decoding.toml")
 
 
