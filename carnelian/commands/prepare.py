@@ -26,6 +26,8 @@ from carnelian.corpora.tedlium import tedlium
 from carnelian.corpora.voxforge import voxforge
 from carnelian.data.audio import AudioInfo, audio_info
 from carnelian.data.parallel import in_parallel
+from carnelian.data.text.names import NORMALIZE_HELP, make_normalizer
+from carnelian.data.text.report import NormalizationReport, Normalizer
 from carnelian.data.utterance import Utterance, write_manifest
 from carnelian.errors import AudioError, ManifestError
 from carnelian.files import written
@@ -71,14 +73,21 @@ def prepare(
     channel: Annotated[
         str, "folder: 1, 2, ..., mix (the average), or separate: an utterance for each channel, with its own text"
     ] = "",
+    normalize: Annotated[str, NORMALIZE_HELP] = "",
+    overwrite: Annotated[bool, "replace manifests that exist"] = False,
     hold_out: Annotated[int, "so many speakers of `train` (or `all`) go to `dev` instead, to choose settings by"] = 0,
 ) -> None:
     """Write a manifest for each subset of a corpus; the audio stays where it is."""
     if corpus not in CORPORA:
         raise ManifestError(f'corpus "{corpus}": not known. Take one of {", ".join(CORPORA)}')
     options = {"download": download, "mirror": mirror, "allow_pipes": allow_pipes, "channel": channel}
+    normalizer = make_normalizer(normalize) if normalize else None
+    readers = read_corpus(corpus, source, out, options)
+    existing = [out / f"{subset}.jsonl" for subset in readers if (out / f"{subset}.jsonl").exists()]
+    if existing and not overwrite:
+        raise ManifestError(f"{existing[0]}: exists. Give another folder, or --overwrite")
     subsets, left_out = {}, {}
-    for subset, utterances in read_corpus(corpus, source, out, options).items():
+    for subset, utterances in readers.items():
         kept, unreadable = measure_durations(list(utterances), subset)
         if not kept:
             first = f"; first: {unreadable[0]}" if unreadable else ", for none is listed"
@@ -86,7 +95,8 @@ def prepare(
         if unreadable:
             note(f"{subset}: {len(unreadable)} recordings cannot be read and are left out; first: {unreadable[0]}")
         note_count(subset, len(kept), CORPORA[corpus].counts.get(subset, ()))
-        subsets[subset], left_out[subset] = kept, len(unreadable)
+        spoken = normalize_texts(kept, normalizer, subset) if normalizer else kept
+        subsets[subset], left_out[subset] = spoken, len(unreadable) + len(kept) - len(spoken)
     if hold_out:
         whole = "train" if "train" in subsets else "all"
         if whole not in subsets or "dev" in subsets:
@@ -126,6 +136,24 @@ def note_count(subset: str, found: int, published: Sequence[int]) -> None:
         expected = " or ".join(f"{count:,}" for count in published)
         less = f", {published[0] - found:,} are missing" if found < min(published) else ""
         note(f"{subset}: {found:,} utterances, published are {expected}{less}")
+
+
+def normalize_texts(utterances: list[Utterance], normalizer: Normalizer, subset: str) -> list[Utterance]:
+    """The utterances with normalised texts, without those of which no text is left; noted is what was done.
+
+    The normalisation's name and version are kept in the manifest as "normalization".
+    """
+    report, kept = NormalizationReport(), []
+    for utterance in utterances:
+        text = normalizer(utterance.text, report)
+        if text:
+            more = utterance.more | {"normalization": normalizer.label}
+            kept.append(replace(utterance, text=text, more=more))
+    done = ", ".join(f"{name} {value}" for name, value in report.rows()[2:])
+    note(f"{subset}: normalised as {normalizer.label}: {done or 'nothing changed'}")
+    if not kept:
+        raise ManifestError(f"{subset}: no text is left of {len(utterances)}. Give another --normalize")
+    return kept
 
 
 def without_speakers(utterances: list[Utterance], count: int) -> tuple[list[Utterance], list[Utterance]]:

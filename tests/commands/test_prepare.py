@@ -86,3 +86,17 @@ def test_nothing_to_hold_out_of(tmp_path):
     (tmp_path / "clips.csv").write_text("path,text,speaker\na.wav,yes,s\n")
     with pytest.raises(ManifestError, match="folder has clips here"):
         prepare("folder", tmp_path, tmp_path / "out", hold_out=1)
+
+
+def test_texts_are_normalised_and_existing_manifests_kept(tmp_path, capsys):
+    for name in "ab":
+        record(tmp_path / f"{name}.wav", 0.5)
+    (tmp_path / "all.csv").write_text('path,text\na.wav,"Open the window, at 5."\nb.wav,...\n')
+    prepare("folder", tmp_path, tmp_path / "out", normalize="en")
+    (one,) = read_manifest(tmp_path / "out" / "all.jsonl")
+    assert one.text == "open the window at five" and one.more["normalization"].startswith("en ")
+    assert "normalised as en" in capsys.readouterr().err
+    with pytest.raises(ManifestError, match="--overwrite"):
+        prepare("folder", tmp_path, tmp_path / "out")
+    prepare("folder", tmp_path, tmp_path / "out", overwrite=True)
+    assert len(list(read_manifest(tmp_path / "out" / "all.jsonl"))) == 2

@@ -54,7 +54,7 @@ def server(monkeypatch):
 
 def test_parts_are_downloaded_unpacked_and_listed(server, run, tmp_path):
     server.cut = 20_000
-    ask = ["prepare", "librispeech", tmp_path / "corpus", tmp_path / "out", "--mirror", server.mirror]
+    ask = ["prepare", "librispeech", tmp_path / "corpus", tmp_path / "out", "--mirror", server.mirror, "--overwrite"]
     code, printed = run(*ask, "--download", "dev-clean,test-other")
     assert code == 0, printed.err
     assert "to download" in printed.err and "of disk in" in printed.err
@@ -68,7 +68,7 @@ def test_parts_are_downloaded_unpacked_and_listed(server, run, tmp_path):
 
 
 def test_a_part_that_is_not_whole_is_fetched_again(server, run, tmp_path):
-    ask = ["prepare", "librispeech", tmp_path / "corpus", tmp_path / "out", "--mirror", server.mirror]
+    ask = ["prepare", "librispeech", tmp_path / "corpus", tmp_path / "out", "--mirror", server.mirror, "--overwrite"]
     run(*ask, "--download", "dev-clean")
     (tmp_path / "corpus/LibriSpeech/dev-clean/84/121123/84-121123-0001.flac").unlink()
     code, printed = run(*ask)
@@ -89,7 +89,7 @@ def test_a_part_that_is_not_whole_is_fetched_again(server, run, tmp_path):
 def test_what_is_refused_leaves_nothing(server, run, tmp_path, wrong, words, says):
     if wrong:
         server.files["dev-clean.tar.gz"] += wrong
-    mirror = [] if "--mirror" in words else ["--mirror", server.mirror]
+    mirror = [] if "--mirror" in words else ["--mirror", server.mirror, "--overwrite"]
     code, printed = run("prepare", "librispeech", tmp_path / "corpus", tmp_path / "out", *words, *mirror)
     assert code == 2 and says in printed.err and printed.err.splitlines()[-1].startswith("carnelian: ")
     assert not (tmp_path / "out").exists()
