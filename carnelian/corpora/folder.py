@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from carnelian.console import note
 from carnelian.data.audio import AUDIO_SUFFIXES
+from carnelian.data.sources import channel_choice
 from carnelian.data.text.text_files import read_corpus_lines
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
@@ -33,11 +34,10 @@ def folder(source: Path, *, channel: str = "") -> dict[str, Iterator[Utterance]]
     channel: of every recording take "1", "2", ... or the average ("mix", the default); "separate" makes an utterance of each
     channel for which there is a text of its own (see `texts_of_channels`). A list's column "channel" says it for each line.
     """
-    if channel not in ("", "mix", "separate") and not (channel.isdecimal() and int(channel) > 0):
-        raise ManifestError(f'--channel "{channel}": not known. Give 1, 2, ..., mix or separate')
-    subsets = read_subsets(source, channel == "separate")
-    if channel.isdecimal():
-        return {name: with_channel(utterances, int(channel) - 1) for name, utterances in subsets.items()}
+    chosen = channel_choice(channel)
+    subsets = read_subsets(source, chosen == "separate")
+    if isinstance(chosen, int):
+        return {name: with_channel(utterances, chosen) for name, utterances in subsets.items()}
     return subsets
 
 

@@ -1,6 +1,6 @@
 """The results of a recognizer: hypotheses in output steps, transcripts in seconds."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from carnelian.data.text.captions import ctm, json_line, srt, vtt
@@ -60,6 +60,11 @@ class Transcript:
     def to_ctm(self, name: str = "audio") -> str:
         """Returns a line of NIST's CTM for each word."""
         return ctm(name, self)
+
+    def shifted(self, seconds: float) -> "Transcript":
+        """The same with its words so many seconds later: in the time of the recording that the utterance is a part of."""
+        moved = tuple(replace(word, start=word.start + seconds, end=word.end + seconds) for word in self.words)
+        return replace(self, words=moved) if seconds else self
 
 
 def transcript(hypotheses: list[Hypothesis], *, seconds_per_step: float, duration: float) -> Transcript:
