@@ -68,11 +68,12 @@ if not any(os.access(folder, os.W_OK) for folder in (os.path.dirname(__file__), 
     # compiled functions are kept beside the package or in the home folder; where both are read-only, numba would give up
     os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(tempfile.gettempdir(), "carnelian-compiled"))
 
+if not TYPE_CHECKING:  # a type checker would take any name for granted
 
-def __getattr__(name: str) -> Any:
-    if name not in PUBLIC:
-        raise AttributeError(f"module 'carnelian' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"carnelian.{PUBLIC[name]}"), name)
+    def __getattr__(name: str) -> Any:
+        if name not in PUBLIC:
+            raise AttributeError(f"module 'carnelian' has no attribute '{name}'")
+        return getattr(importlib.import_module(f"carnelian.{PUBLIC[name]}"), name)
 
 
 def __dir__() -> list[str]:
