@@ -1,4 +1,4 @@
-"""The command line: a table from verb to function. The door to typer."""
+"""The command line: a table from verb to function. Imports typer."""
 
 import dataclasses
 import importlib
@@ -13,6 +13,7 @@ import typer
 from carnelian import __version__
 from carnelian.errors import EXTRA_OF, CarnelianError, MissingExtraError
 
+HELP = {"help_option_names": ["-h", "--help"]}
 #: verb: (module in carnelian/commands, what it does in a line)
 VERBS = {
     "quickstart": (
@@ -72,7 +73,11 @@ def described(parameter: inspect.Parameter, hint: typing.Any) -> inspect.Paramet
     kind, *extras = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
     words = next((extra for extra in extras if isinstance(extra, str)), None)
     option = parameter.kind is parameter.KEYWORD_ONLY
-    names = [f"--{parameter.name[:-1]}"] if parameter.name.endswith("_") else []  # `from_` stands for --from
+    names = []
+    if parameter.name.endswith("_") or (
+        kind is bool and parameter.default is False
+    ):  # `from_` is --from; no --no-overwrite
+        names = ["--" + parameter.name.removesuffix("_").replace("_", "-")]
     info = typer.Option(*names, help=words) if option else typer.Argument(help=words, show_default=False)
     return parameter.replace(annotation=typing.Annotated[kind, info])
 
@@ -88,20 +93,34 @@ def options_of(kind: type) -> list[inspect.Parameter]:
     return parameters
 
 
+def add_verb(app: typer.Typer, name: str, function: Callable) -> None:
+    """Adds a function as a verb. Its help is the docstring; a last paragraph "Example: ..." is shown below the options."""
+    words, _, example = inspect.getdoc(function).partition("\n\nExample: ")  # type: ignore[union-attr]
+    epilog = f"Example: {' '.join(example.split())}" if example else None
+    app.command(name, help=words, epilog=epilog, context_settings=HELP)(as_typer(function))
+
+
+def asked_verb() -> str:
+    """Returns the verb on the command line, or on the one that a shell wants completed."""
+    typed = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS")
+    words = typed.split() if typed else sys.argv
+    return next((word for word in words[1:] if not word.startswith("-")), "")
+
+
 def application(asked: str) -> typer.Typer:
     """The command line with all verbs; only the one asked for is imported, so that help and completion come at once."""
     app = typer.Typer(
         name="carnelian",
         help="Speech recognition with CTC, from recordings to a measured recognizer.",
         no_args_is_help=True,
-        add_completion=False,
+        context_settings=HELP,
         pretty_exceptions_enable=False,
     )
 
     @app.callback(invoke_without_command=True)
     def root(version: typing.Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
         if version:
-            print(__version__)
+            print(f"carnelian {__version__}")
             raise typer.Exit
 
     for verb, (module, words) in VERBS.items():
@@ -111,20 +130,19 @@ def application(asked: str) -> typer.Typer:
         command = importlib.import_module(f"carnelian.commands.{module}")
         verbs = getattr(command, f"{module.upper()}_VERBS", None)
         if verbs is None:
-            app.command(verb)(as_typer(getattr(command, module)))
+            add_verb(app, verb, getattr(command, module))
             continue
-        group = typer.Typer(help=words, no_args_is_help=True)
+        group = typer.Typer(help=words, no_args_is_help=True, context_settings=HELP)
         for name, function in verbs.items():
-            group.command(name)(as_typer(function))
+            add_verb(group, name, function)
         app.add_typer(group, name=verb)
     return app
 
 
 def main() -> None:
-    """The program: exit code 0 for success, 2 for what the user can mend, 128 + n when stopped by signal n."""
-    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    """The program: exit code 0 for success, 2 for what the user can fix, 128 + n when stopped by signal n."""
     try:
-        application(asked)(standalone_mode=True)
+        application(asked_verb())(standalone_mode=True)
     except CarnelianError as error:
         print(f"carnelian: {error}", file=sys.stderr)
         sys.exit(2)

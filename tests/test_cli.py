@@ -1,10 +1,16 @@
 """The command line: every verb explains itself, and what a user does wrong is one line and exit code 2."""
 
+import importlib
+import inspect
+import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import carnelian
 from carnelian import cli
 
 
@@ -54,3 +60,31 @@ def test_a_users_fault_is_one_line(words, says, tmp_path, monkeypatch, capsys):
 def test_an_unknown_verb_and_option_exit_with_2():
     assert run("fly").returncode == 2
     assert run("train", "a.toml", "--wings").returncode == 2
+
+
+def test_the_version_names_the_program():
+    assert run("--version").stdout == f"carnelian {carnelian.__version__}\n"
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_has_an_example(verb, monkeypatch, capsys):
+    """And its options exist."""
+    monkeypatch.setenv("COLUMNS", "200")
+    command = importlib.import_module(f"carnelian.commands.{cli.VERBS[verb][0]}")
+    verbs = getattr(command, f"{cli.VERBS[verb][0].upper()}_VERBS", {"": getattr(command, cli.VERBS[verb][0], None)})
+    for name, function in verbs.items():
+        example = inspect.getdoc(function).partition("\n\nExample: ")[2]
+        words = shlex.split(" ".join(example.split()))
+        assert words[: 2 + bool(name)] == ["carnelian", verb, *filter(None, [name])], f"{verb} {name}: {example!r}"
+        monkeypatch.setattr(sys, "argv", ["carnelian", verb, *filter(None, [name]), "-h"])
+        with pytest.raises(SystemExit):
+            cli.main()
+        shown = capsys.readouterr().out
+        assert all(word.partition("=")[0] in shown for word in words if word.startswith("--")), f"{verb} {name}"
+
+
+def test_shells_complete_options_of_the_verb_that_is_typed():
+    typed = {"_CARNELIAN_COMPLETE": "complete_bash", "COMP_WORDS": "carnelian train --dry", "COMP_CWORD": "2"}
+    program = Path(sys.executable).parent / "carnelian"
+    done = subprocess.run([program], capture_output=True, text=True, env={**os.environ, **typed})
+    assert done.stdout.split() == ["--dry-run"]

@@ -13,7 +13,10 @@ def average(
     out: Annotated[Path, "the checkpoint to write"],
     last: Annotated[int, "of a run's folder only so many, the last ones (0: all)"] = 0,
 ) -> Path:
-    """Average the weights of checkpoints of one training, often a little better than each of them."""
+    """Average the weights of checkpoints of one training, often a little better than each of them.
+
+    Example: carnelian average runs/an4 --out average.safetensors
+    """
     if out.exists():
         raise CheckpointError(f"{out}: exists already. Give another --out")
     paths: list[Path] = []

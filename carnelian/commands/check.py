@@ -81,7 +81,10 @@ def check(
     ] = None,
     workers: Annotated[int, "recordings decoded at once; 0 is one per processor"] = 0,
 ) -> None:
-    """Find what would break or hurt a training; write the clean manifest, and the rejects with reasons, beside each."""
+    """Find what would break or hurt a training; write the clean manifest, and the rejects with reasons, beside each.
+
+    Example: carnelian check data/an4/train.jsonl --out data/an4
+    """
     if step_seconds <= 0 or workers < 0:
         raise CarnelianError("--step-seconds must be above 0, and --workers 0 or more")
     symbols = make_alphabet(alphabet) if alphabet else None

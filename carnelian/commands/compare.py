@@ -14,7 +14,10 @@ def compare(
     first: Annotated[Path, "what `carnelian evaluate --out` wrote for one recognizer"],
     second: Annotated[Path, "and for another, on the same utterances"],
 ) -> None:
-    """Say whether one of two recognizers is really better, or whether it may be chance."""
+    """Say whether one of two recognizers is really better, or whether it may be chance.
+
+    Example: carnelian compare a.jsonl b.jsonl
+    """
     ours, theirs = read(first), read(second)
     if [line["text"] for line in ours] != [line["text"] for line in theirs]:
         raise ManifestError(f"{second}: not the utterances of {first}. Evaluate both on the same manifests")

@@ -22,7 +22,10 @@ def evaluate(
     plot: Annotated[Path | None, "draw the words most often confused as a heat map, a PNG or SVG file"] = None,
     json_output: Annotated[bool, "print one JSON object instead of tables"] = False,
 ) -> None:
-    """Measure word and character error rates, with a 95 % interval, the most frequent errors, and the real-time factor."""
+    """Measure word and character error rates, with a 95 % interval, the most frequent errors, and the real-time factor.
+
+    Example: carnelian evaluate runs/an4 data/an4/test.jsonl
+    """
     recognizer = options.load(model)
     reports: dict[str, ScoreReport] = {}
     audio_seconds = seconds = 0.0

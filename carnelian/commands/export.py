@@ -22,7 +22,10 @@ def nemo(
     checkpoint: Annotated[Path, "a checkpoint of Jasper, QuartzNet, Citrinet or a Conformer"],
     out: Annotated[Path, "the .nemo archive to write"],
 ) -> None:
-    """Write a checkpoint as a .nemo archive that NeMo loads."""
+    """Write a checkpoint as a .nemo archive that NeMo loads.
+
+    Example: carnelian export nemo model.safetensors model.nemo
+    """
     model, found = load_model(find_checkpoint(checkpoint))
     remarks = write_nemo(out, model, found.recipe, found.alphabet)
     for remark in remarks:
@@ -37,7 +40,10 @@ def kaldi_directory(
     features: Annotated[Path | None, "a checkpoint: write its features as well (feats.ark, feats.scp)"] = None,
     overwrite: Annotated[bool, "replace the files if they exist"] = False,
 ) -> None:
-    """Write a manifest as a Kaldi data directory that passes validate_data_dir.sh."""
+    """Write a manifest as a Kaldi data directory that passes validate_data_dir.sh.
+
+    Example: carnelian export kaldi data/an4/train.jsonl data/kaldi/train
+    """
     if (folder / "wav.scp").exists() and not overwrite:
         raise CarnelianError(f"{folder / 'wav.scp'}: exists. Give another folder, or --overwrite")
     written = write_directory(folder, list(read_manifest(manifest)))

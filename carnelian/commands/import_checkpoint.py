@@ -18,7 +18,10 @@ def import_checkpoint(
         Literal["average", "last"], "DeepLearningExamples: the running average of weights, or those of the last step"
     ] = "average",
 ) -> None:
-    """Take another toolkit's checkpoint: NeMo, DeepLearningExamples, fairseq wav2vec, Hugging Face. Nothing in it is run."""
+    """Take another toolkit's checkpoint: NeMo, DeepLearningExamples, fairseq wav2vec, Hugging Face. Nothing in it is run.
+
+    Example: carnelian import QuartzNet15x5Base-En.nemo
+    """
     out = out or file.with_name(f"{file.stem}.safetensors")
     found = import_model(file, out, config=config, weights=weights)
     for remark in found.remarks:

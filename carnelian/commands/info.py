@@ -28,7 +28,10 @@ def info(
     seconds: Annotated[float, "seconds of each utterance of the batch whose memory is told"] = 10.0,
     json_output: Annotated[bool, "print one JSON object instead of tables"] = False,
 ) -> None:
-    """Show the layers of a model, its parameters, receptive field, stride, multiply-adds and memory; of a checkpoint, all it says."""
+    """Show the layers of a model, its parameters, receptive field, stride, multiply-adds and memory; of a checkpoint, all it says.
+
+    Example: carnelian info an4/quartznet
+    """
     checkpoint = None
     if path.suffix == ".toml":
         recipe = load_recipe(path, set)

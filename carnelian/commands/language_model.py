@@ -60,7 +60,10 @@ def build(
     memory: Annotated[str, "memory for the counts, such as 500M; more goes to temporary files"] = "4G",
     temporary: Annotated[Path | None, "the folder for temporary files"] = None,
 ) -> None:
-    """Estimate an n-gram model (modified Kneser-Ney) from text."""
+    """Estimate an n-gram model (modified Kneser-Ney) from text.
+
+    Example: carnelian language-model build text.txt --order 3 --arpa text.arpa
+    """
     _need_output("build", arpa, binary)
     # written without quotes, --prune 0 0 1 gives its later counts to the texts
     stray = [path for path in texts if path.name.isdigit() and not path.exists()]
@@ -115,7 +118,10 @@ def score_text(
     summary: Annotated[bool, "only the totals"] = False,
     lower_case: Annotated[bool, "fold the model's words to lower case"] = False,
 ) -> None:
-    """Each sentence's log10-probability and its unknown words; perplexity with and without them."""
+    """Each sentence's log10-probability and its unknown words; perplexity with and without them.
+
+    Example: carnelian language-model score text.arpa other.txt --summary
+    """
     language_model = load_language_model(model, lower_case=lower_case)
     totals = np.zeros(5)  # sentences, tokens with </s>, unknown words, their log10, log10 of all
     for line in chain.from_iterable(map(read_lines, texts)):
@@ -143,7 +149,10 @@ def score_text(
 def describe_model(
     model: Annotated[Path, "a language model: ARPA (plain or gzip), the binary form, or KenLM's"],
 ) -> None:
-    """What a language model holds."""
+    """What a language model holds.
+
+    Example: carnelian language-model info text.arpa
+    """
     language_model = load_language_model(model)
     rows: list[tuple[str, object]] = [("order", language_model.order)]
     rows += [(f"{length}-grams", f"{count:,}") for length, count in enumerate(language_model.counts, 1)]
@@ -181,7 +190,10 @@ def mix_models(
     binary: Annotated[Path | None, "the binary model to write, which loads at once"] = None,
     lower_case: Annotated[bool, "fold the models' words to lower case"] = False,
 ) -> None:
-    """Mix language models into one (linear interpolation), with weights tuned on a text."""
+    """Mix language models into one (linear interpolation), with weights tuned on a text.
+
+    Example: carnelian language-model mix a.arpa b.arpa --tune held_out.txt --arpa mixed.arpa
+    """
     _need_output("mix", arpa, binary)
     if len(models) < 2 or bool(tune) == bool(weights):
         raise LanguageModelError("language-model mix: expected two models or more, and either --tune or --weights")
@@ -234,7 +246,10 @@ def filter_model(
     binary: Annotated[Path | None, "the binary model to write, which loads at once"] = None,
     lower_case: Annotated[bool, "fold the model's words to lower case"] = False,
 ) -> None:
-    """Cut a language model down to a vocabulary; probabilities stay as they are."""
+    """Cut a language model down to a vocabulary; probabilities stay as they are.
+
+    Example: carnelian language-model filter text.arpa words.txt --arpa small.arpa
+    """
     _need_output("filter", arpa, binary)
     whole = load_language_model(model, lower_case=lower_case)
     words = _words_of(vocabulary) or []
@@ -260,7 +275,10 @@ def prepare_text(
     lines: Annotated[bool, "each line is one sentence; otherwise paragraphs are cut into sentences"] = False,
     keep_case: Annotated[bool, "leave capitals"] = False,
 ) -> None:
-    """Prepare running text for a language model: one sentence a line, as words are spoken and spelled."""
+    """Prepare running text for a language model: one sentence a line, as words are spoken and spelled.
+
+    Example: carnelian language-model prepare book.txt --language en
+    """
     spelling = TextNormalizer(language=language, alphabet=_alphabet(alphabet), keep_case=keep_case)
     report = NormalizationReport()
     with written(output, "wb") as file, packed(file, output) as out:
@@ -292,7 +310,10 @@ def download_published(
     out: Annotated[Path, "the folder for the file"] = Path("."),
     mirror: Annotated[list[str], "fetch from the folder at this address instead; may be given again"] = [],  # noqa: B006
 ) -> None:
-    """Download a published language model, its vocabulary, lexicon or text; the words are folded to lower case."""
+    """Download a published language model, its vocabulary, lexicon or text; the words are folded to lower case.
+
+    Example: carnelian language-model download openslr-11 3-gram.pruned.1e-7
+    """
     if source != "openslr-11":
         raise LanguageModelError(f'"{source}": not known. Give openslr-11, and a name: {", ".join(LANGUAGE_MODELS)}')
     print(download_language_model(name, out, mirror))

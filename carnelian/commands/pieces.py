@@ -19,7 +19,10 @@ def pieces(
     out: Annotated[Path, "the SentencePiece model to write; a recipe names it as its alphabet"],
     kind: Annotated[str, "how they are learnt: bpe or unigram"] = "bpe",
 ) -> None:
-    """Learn word pieces from text, to train a model that writes in them instead of letters."""
+    """Learn word pieces from text, to train a model that writes in them instead of letters.
+
+    Example: carnelian pieces data/an4/train.jsonl --size 64 --out pieces.model
+    """
     if out.suffix != ".model":
         raise CarnelianError(f'--out {out}: a recipe knows word pieces by the ending ".model". Give a name with it')
     alphabet = learn_pieces(chain.from_iterable(map(read_lines, texts)), size, kind)

@@ -77,7 +77,10 @@ def prepare(
     overwrite: Annotated[bool, "replace manifests that exist"] = False,
     hold_out: Annotated[int, "so many speakers of `train` (or `all`) go to `dev` instead, to choose settings by"] = 0,
 ) -> None:
-    """Write a manifest for each subset of a corpus; the audio stays where it is."""
+    """Write a manifest for each subset of a corpus; the audio stays where it is.
+
+    Example: carnelian prepare an4 PATH/TO/an4 data/an4
+    """
     if corpus not in CORPORA:
         raise ManifestError(f'corpus "{corpus}": not known. Take one of {", ".join(CORPORA)}')
     options = {"download": download, "mirror": mirror, "allow_pipes": allow_pipes, "channel": channel}

@@ -17,7 +17,10 @@ def pretrained_models(
     json_output: Annotated[bool, "print the list as JSON, with addresses and checksums"] = False,
     from_: Annotated[str, "fetch from this address, not from where it was published"] = "",
 ) -> None:
-    """List the pretrained models by name, or download some. Any command that takes a checkpoint also takes these names."""
+    """List the pretrained models by name, or download some. Any command that takes a checkpoint also takes these names.
+
+    Example: carnelian models
+    """
     date, known = read_catalog()
     for name in names or []:
         model = find_model(name)

@@ -42,7 +42,7 @@ blocks = [
     {{ channels = 256, kernel = 1 }},
 ]
 
-[masks.spec_augment]    # bands and time_stretches of the features that are hidden while training
+[masks.spec_augment]    # bands and spans of frames set to zero while training
 frequency_masks = 2
 frequency_width = 12
 time_masks      = 2
@@ -62,24 +62,31 @@ warmup = 100
 def quickstart(
     *, folder: Annotated[Path, "where corpus, recipe and run go; run again, it goes on"] = Path("quickstart")
 ) -> None:
-    """Make a small spoken corpus, train a recognizer on it, measure it on voices and sentences it never heard."""
+    """Make a small spoken corpus, train a recognizer on it, and measure it on voices and sentences that the training did not have.
+
+    Example: carnelian quickstart --folder quickstart
+    """
     started = time.monotonic()
-    recipe, corpus, test = folder / "recipe.toml", folder / "corpus", folder / "corpus" / "test.jsonl"
+    recipe, corpus = folder / "recipe.toml", folder / "corpus"
+    test, other = corpus / "test.jsonl", corpus / "other.jsonl"
     note(f"1  A corpus, spoken by espeak-ng: {corpus}")
-    if not test.exists():
+    if not other.exists():
         synthesize_corpus(corpus)
     with written(recipe) as file:
         file.write(RECIPE.format(folder=folder.as_posix()))
-    note(f"2  Training a QuartzNet from nothing, on {torch.get_num_threads()} threads: {recipe}")
+    note(f"2  Training a QuartzNet from random weights, on {torch.get_num_threads()} threads: {recipe}")
     model = train(recipe, out=folder / "run")
-    note("3  On voices and sentences it never heard:")
-    evaluate(model, [test])
+    note(
+        "3  On new voices: test.jsonl has new sentences of the training's patterns, other.jsonl has patterns that the training "
+        "did not have, as your own commands would (of the same words; it knows no others)"
+    )
+    evaluate(model, [test, other])
     utterance = Manifest(test)[0]
-    note(f"4  One of them, which says: {utterance.text}")
+    note(f"4  One of them; its reference is: {utterance.text}")
     transcribe(model, [Path(utterance.audio_filepath)])
     note(
-        f"{time.monotonic() - started:.0f} s in all. Here lie:\n"
-        f"   {corpus}  recordings and manifests\n   {recipe}  the experiment, to be changed\n   {model}  the recognizer\n"
+        f"{time.monotonic() - started:.0f} s in all. What was made:\n"
+        f"   {corpus}  recordings and manifests\n   {recipe}  the experiment, for you to change\n   {model}  the recognizer\n"
         "Try next:\n"
         f"   carnelian transcribe {model} {corpus}/audio/test-00001.wav --format srt\n"
         f"   carnelian train {recipe} --out {folder}/wider --set train.epochs=30\n"

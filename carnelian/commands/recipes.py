@@ -10,7 +10,10 @@ from carnelian.recipe import did_you_mean, packaged_recipes
 
 
 def list_recipes() -> None:
-    """List the recipes that come with the package, with what each is for."""
+    """List the recipes that come with the package, with what each is for.
+
+    Example: carnelian recipes list
+    """
     rows = []
     for name, path in packaged_recipes().items():
         first = path.read_text(encoding="utf-8").partition("\n")[0]
@@ -24,7 +27,10 @@ def copy_recipe(
     out: Annotated[Path | None, "the file to write; by default the recipe's own name in the current folder"] = None,
     overwrite: Annotated[bool, "replace the file if it exists"] = False,
 ) -> Path:
-    """Write a recipe to a file of your own, to change it."""
+    """Write a recipe to a file of your own, to change it.
+
+    Example: carnelian recipes copy an4/quartznet --out mine.toml
+    """
     recipes = packaged_recipes()
     if name not in recipes:
         raise RecipeError(f"{name}: no recipe has this name.{did_you_mean(name, recipes)}")

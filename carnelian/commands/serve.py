@@ -36,7 +36,10 @@ def serve(
     options: RecognizerOptions = RecognizerOptions(),  # noqa: B008
     config: ServingConfig = ServingConfig(),  # noqa: B008
 ) -> None:
-    """Serve a recognizer: a page at /, OpenAI's transcription API, live recognition, health and metrics."""
+    """Serve a recognizer: a page at /, OpenAI's transcription API, live recognition, health and metrics.
+
+    Example: carnelian serve runs/an4 --port 8000
+    """
     keys = read_keys(api_keys)
     if host not in LOOPBACK and not keys and not without_keys:
         raise CarnelianError(

@@ -28,7 +28,10 @@ def shard(
     shards: Annotated[int, "how many shards to write; 0: as many as hold an hour and a half each"] = 0,
     seed: Annotated[int, "of the chance by which utterances are spread over the shards"] = 0,
 ) -> None:
-    """Pack a corpus into tar shards (WebDataset's layout and NeMo's at once), for fast reading in long runs."""
+    """Pack a corpus into tar shards (WebDataset's layout and NeMo's at once), for fast reading in long runs.
+
+    Example: carnelian shard data/an4/train.jsonl data/an4/shards
+    """
     listed = out / "manifest.jsonl"
     if listed.exists():
         raise ManifestError(f"{listed}: is there already. Give another --out folder, or remove it")

@@ -33,6 +33,8 @@ def train(
     """Train a model as a recipe says; the same command goes on where an earlier run was stopped.
 
     Ctrl-C and SIGTERM save first; the exit code is then 130 or 143.
+
+    Example: carnelian train an4/quartznet --out runs/an4
     """
     if out is None and not dry_run:
         raise RecipeError("train: no folder for the run. Give --out FOLDER, or --dry-run")

@@ -32,7 +32,10 @@ def transcribe(
     channel: Annotated[str, CHANNEL_HELP] = "mix",
     options: RecognizerOptions = RecognizerOptions(),  # noqa: B008
 ) -> None:
-    """Write down what recordings say. A recording that cannot be read is named and left out; the exit code is then 2."""
+    """Write down what recordings say. A recording that cannot be read is named and left out; the exit code is then 2.
+
+    Example: carnelian transcribe runs/an4 recording.wav --format srt
+    """
     if format not in FORMATS:
         raise CarnelianError(f'--format "{format}": no such format. Known: {", ".join(FORMATS)}')
     from carnelian.data.sources import (

@@ -35,7 +35,10 @@ def tune(
     device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
 ) -> None:
-    """Find the language model's weight, the word bonus and the beam width that give few word errors, and not by luck alone."""
+    """Find the language model's weight, the word bonus and the beam width that give few word errors, and not by luck alone.
+
+    Example: carnelian tune runs/an4 data/an4/dev.jsonl --language-model an4.arpa --out decoding.toml
+    """
     if language_model is None:
         raise DecodingError("tune: no language model given, so there is nothing to weigh. Give --language-model FILE")
     settings = DecodingConfig(

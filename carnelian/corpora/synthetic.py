@@ -31,6 +31,21 @@ TEMPLATES = (
     "what is the weather in {city} {day}",
     "add {number} {item} and {number} {item}",
 )
+#: patterns that no training sentence has, of the same words: what a person's own command may look like
+OTHER_TEMPLATES = (
+    "{name} turn {switch} the {device} in the {room}",
+    "what is in the {room} {time}",
+    "open the {opening} and close the {opening} in the {room}",
+    "set the radio in the {room} to {music}",
+    "tell {name} to call {name} {day}",
+    "wake {name} and {name} {day} at {hour}",
+    "turn the {room} {device} {switch} at {hour} {minute}",
+    "dinner is at {hour} {minute} {day}",
+    "call me in {tens} {unit}",
+    "is the {opening} in the {room} {switch}",
+    "add {number} {item} to dinner {day}",
+    "the weather in {city} is {number} {unit}",
+)
 WORDS = {
     "switch": "on off",
     "room": "kitchen bedroom garden office bathroom",
@@ -59,6 +74,9 @@ SPEED, PITCH = (140, 200), (30, 70)  # words a minute, and espeak's scale of 0 t
 SYNCHRONOUS, UTF8, RATE, HEIGHT = 2, 1, 1, 3  # constants of espeak-ng's speak_lib.h
 BUFFER = 1000  # milliseconds of speech that espeak-ng hands over at once
 MOST_TEST = 1000  # different test sentences, about half of those that the grammar has
+FREE_ORDER = (
+    0.5  # share of the training sentences that are words in random order, so that not only the patterns are learnt
+)
 PART = 75  # utterances by one Speaker: what is said depends a little on what it said before
 
 
@@ -108,24 +126,26 @@ class Speaker:
 def synthesize_corpus(
     folder: str | Path, *, train: int = 1500, test: int = 150, seed: int = 0, sample_rate: int = 16000
 ) -> dict[str, Path]:
-    """Makes a spoken corpus in a folder and gives its manifests, "train" and "test".
+    """Makes a spoken corpus in a folder and returns its manifests, "train", "test" and "other".
 
-    No test sentence is a training sentence, and no test speaker a training speaker; the accents are the same. The
-    same arguments give the same bytes.
+    "test" has other sentences of the training's patterns, "other" has sentences of other patterns of the same words. No test sentence is
+    a training sentence, and no test speaker a training speaker; the accents are the same. The same arguments give the same bytes.
     """
     folder = Path(folder)
-    manifests = {name: folder / f"{name}.jsonl" for name in ("train", "test")}
+    manifests = {name: folder / f"{name}.jsonl" for name in ("train", "test", "other")}
     if all(manifest.exists() for manifest in manifests.values()):
         raise ManifestError(f"{folder}: it holds a corpus already. Give another folder, or remove this one")
-    heard, unheard = partition_sentences(train, test, seed)
-    subsets = {"train": (heard, TRAIN_SPEAKERS), "test": (unheard, TEST_SPEAKERS)}
-    with bar("Speaking", train + test) as advance:
+    known, unknown = partition_sentences(train, test, seed)
+    patterns = sentences(np.random.default_rng([seed, 1]), OTHER_TEMPLATES)
+    other = list(islice(dict.fromkeys(islice(patterns, 4 * test)), (test + 2) // 3))
+    subsets = {"train": (known, TRAIN_SPEAKERS), "test": (unknown, TEST_SPEAKERS), "other": (other, TEST_SPEAKERS)}
+    with bar("Speaking", train + test + len(other)) as advance:
 
         def speak_part(name: str, part: range) -> list[Utterance]:
             texts, speakers = subsets[name]
             speaker, utterances = Speaker(), []
             for number in part:
-                rng = np.random.default_rng([seed, number, name == "test"])
+                rng = np.random.default_rng([seed, number, list(subsets).index(name)])
                 path = folder / "audio" / f"{name}-{number:05d}.wav"
                 utterances.append(speak(speaker, texts[number], speakers, path, sample_rate, rng))
                 advance()
@@ -148,22 +168,30 @@ def partition_sentences(train: int, test: int, seed: int) -> tuple[list[str], li
         raise ManifestError(f"{train} training utterances: at least 1 is needed. Ask for more")
     if not 0 < test <= MOST_TEST:
         raise ManifestError(f"{test} test utterances: the grammar has sentences for 1 to {MOST_TEST}. Ask for fewer")
-    generator = sentences(np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    generator = sentences(rng)
     held_out: dict[str, None] = {}
     while len(held_out) < test:
         held_out[next(generator)] = None
-    return list(islice((text for text in generator if text not in held_out), train)), list(held_out)
+    mixed = (free_order(rng) if rng.random() < FREE_ORDER else next(generator) for _ in iter(int, 1))
+    return list(islice((text for text in mixed if text not in held_out), train)), list(held_out)
 
 
-def sentences(rng: np.random.Generator) -> Iterator[str]:
-    """Commands to a house without end: a template, and a word for each of its gaps."""
+def free_order(rng: np.random.Generator) -> str:
+    """Returns two to seven of the grammar's words in random order."""
+    words = sorted({word for text in (*TEMPLATES, *WORDS.values()) for word in text.split() if "{" not in word})
+    return " ".join(rng.choice(words, rng.integers(2, 8)))
+
+
+def sentences(rng: np.random.Generator, templates: Sequence[str] = TEMPLATES) -> Iterator[str]:
+    """Yields commands to a house without end: a template, and a word for each of its gaps."""
 
     def word(gap: re.Match) -> str:
         words = WORDS[gap[1]].split()
         return words[rng.integers(len(words))]
 
     while True:
-        yield re.sub(r"\{(\w+)\}", word, TEMPLATES[rng.integers(len(TEMPLATES))])
+        yield re.sub(r"\{(\w+)\}", word, templates[rng.integers(len(templates))])
 
 
 def speak(
