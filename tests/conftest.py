@@ -21,3 +21,16 @@ def shared():
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def cases():
+    """`cases("mp3_joined")`: the folder of a fault found earlier, with its small inputs; the test is skipped where it is absent."""
+
+    def find(name: str) -> Path:
+        path = SHARED.parent / "cases" / name
+        if not path.exists():
+            pytest.skip(f"the case is not at hand: ../shared/cases/{name}")
+        return path
+
+    return find

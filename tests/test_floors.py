@@ -21,7 +21,7 @@ DOORS = {
     "typer": "cli.py",
     "rich": "console.py",
     "safetensors": "checkpoint.py",
-    "soundfile": "data/audio.py",
+    "soundfile": "data/recording.py",
     "onnx": "inference/export/graph.py",
     "onnxruntime": "inference/onnx_engine.py",
     "soxr": "data/audio.py",

@@ -11,7 +11,8 @@ from typing import Annotated
 import numpy as np
 
 from carnelian.console import table, track
-from carnelian.data.audio import audio_info, encode_flac, load_audio
+from carnelian.data.audio import audio_info, load_audio
+from carnelian.data.recording import encode_flac
 from carnelian.data.shards import Shard, write_shard
 from carnelian.data.utterance import Manifest, Utterance, write_manifest
 from carnelian.errors import ManifestError

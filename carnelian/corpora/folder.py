@@ -10,7 +10,7 @@ from string import ascii_uppercase
 from typing import Any, TextIO
 
 from carnelian.console import note
-from carnelian.data.audio import AUDIO_SUFFIXES
+from carnelian.data.recording import AUDIO_SUFFIXES
 from carnelian.data.sources import channel_choice
 from carnelian.data.text.text_files import read_corpus_lines
 from carnelian.data.utterance import Utterance

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from carnelian.console import note
-from carnelian.data.audio import AUDIO_SUFFIXES, audio_info
+from carnelian.data.audio import audio_info
+from carnelian.data.recording import AUDIO_SUFFIXES
 from carnelian.data.utterance import Manifest, Utterance
 from carnelian.errors import AudioError, CarnelianError
 
