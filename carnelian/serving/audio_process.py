@@ -18,6 +18,7 @@ import sys
 from io import BytesIO
 
 from carnelian.data.audio import audio_blocks, audio_info
+from carnelian.data.mp3 import read_mp3
 from carnelian.errors import AudioError
 
 REQUEST = struct.Struct(
@@ -102,6 +103,7 @@ def warm_up() -> None:
     samples = struct.pack("<800h", *([0, 99] * 400))
     head = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 36 + 1600, b"WAVEfmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", 1600)
     list(audio_blocks(BytesIO(head + samples), 16_000))
+    read_mp3(bytes(64))  # compiled on first use
 
 
 if __name__ == "__main__":
