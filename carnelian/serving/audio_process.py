@@ -18,7 +18,7 @@ import sys
 from io import BytesIO
 
 from carnelian.data.audio import audio_blocks, audio_info
-from carnelian.data.mp3 import read_mp3
+from carnelian.data.lengths.mp3 import read_mp3
 from carnelian.errors import AudioError
 
 REQUEST = struct.Struct(
