@@ -149,7 +149,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in EXTRA_OF:
             raise
-        missing = MissingExtraError(error.name, EXTRA_OF[error.name], f"carnelian {asked}")
+        missing = MissingExtraError(error.name, EXTRA_OF[error.name], f"carnelian {asked_verb()}")
         print(f"carnelian: {missing}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

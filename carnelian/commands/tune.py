@@ -41,9 +41,7 @@ def tune(
     """
     if language_model is None:
         raise DecodingError("tune: no language model given, so there is nothing to weigh. Give --language-model FILE")
-    settings = DecodingConfig(
-        str(language_model), closed_vocabulary=closed_vocabulary, time_stretches=tuple(time_stretch)
-    )
+    settings = DecodingConfig(str(language_model), closed_vocabulary=closed_vocabulary, time_stretches=(*time_stretch,))
     recognizer = Recognizer.load(model, decoding=settings, device=device)
     decoder = recognizer.decoder
     if not isinstance(decoder, BeamSearch):

@@ -191,7 +191,7 @@ def sentences(rng: np.random.Generator, templates: Sequence[str] = TEMPLATES) ->
         return words[rng.integers(len(words))]
 
     while True:
-        yield re.sub(r"\{(\w+)\}", word, templates[rng.integers(len(templates))])
+        yield re.sub(r"\{(\w+)\}", word, templates[int(rng.integers(len(templates)))])
 
 
 def speak(
