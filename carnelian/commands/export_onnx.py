@@ -11,6 +11,7 @@ from carnelian.data.audio import load_audio
 from carnelian.data.utterance import Manifest, Utterance
 from carnelian.errors import CarnelianError
 from carnelian.files import written
+from carnelian.formats.catalog import find_checkpoint
 
 EXPORT_PRECISIONS = ("fp32", "int8")
 
@@ -37,7 +38,7 @@ def onnx(
         )
     if out.exists() and not overwrite:
         raise CarnelianError(f"{out}: exists already. Give another name, or --overwrite")
-    model, found = load_model(checkpoint)
+    model, found = load_model(find_checkpoint(checkpoint))
     exported = onnx_model(model, found)
     utterances = list(Manifest(calibrate)) if calibrate else []
     proof = [float_proof(model, exported, utterances)]

@@ -43,6 +43,40 @@ ENCODERS = {
     "weight": {"name": "jasper", "blocks": 5, "repeat": 1, "width": 0.125, "norm": "weight", "activation": "swish"},
     "citrinet": {"name": "citrinet", "channels": 64, "last": 64, "repeat": 2, "blocks": 2},
     "wave2letter": {"name": "wave2letter", "width": 0.125},
+    "conformer": {"name": "conformer", "channels": 32, "layers": 2, "kernel": 7},
+    "conformer, shared biases": {
+        "name": "conformer",
+        "channels": 32,
+        "layers": 2,
+        "norm": "layer",
+        "shared_biases": True,
+        "bias": False,
+        "outputs": 24,
+        "scale": False,
+        "context": [[9, 4]],
+        "convolution_context": [20, 10],
+    },
+    "fast conformer, chunked": {
+        "name": "conformer",
+        "channels": 32,
+        "layers": 2,
+        "kernel": 9,
+        "subsampling": "dw_striding",
+        "stride": 8,
+        "subsampling_channels": 12,
+        "causal_subsampling": True,
+        "convolution_context": [8, 0],
+        "context": [[6, 2]],
+        "context_style": "chunked",
+    },
+    "conformer, local": {
+        "name": "conformer",
+        "channels": 32,
+        "layers": 2,
+        "kernel": 7,
+        "context": [[7, 3]],
+        "context_style": "local",
+    },
     "conv2d": {
         "name": "convolutional",
         "conv2d": [{"channels": 16, "kernel": [5, 5], "stride": [2, 2]}, {"channels": 16, "kernel": [3, 3]}],
@@ -57,7 +91,7 @@ def checkpoint_of(encoder, features=FRONT_ENDS[0], **more):
     recipe = {"features": features, "encoder": encoder, **more}
     model = build_model(recipe, LETTERS).eval()
     for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.2)
             module.running_var.uniform_(0.5, 1.5)
             torch.nn.init.uniform_(module.weight, 0.7, 1.3)
@@ -108,7 +142,7 @@ def test_each_front_end_gives_what_pytorch_gives(features):
         np.testing.assert_allclose(found, expected.log_probs, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["quartznet", "citrinet", "layer", "conv2d"])
+@pytest.mark.parametrize("name", ["quartznet", "citrinet", "layer", "conv2d", "conformer", "conformer, local"])
 def test_a_batch_with_padding_gives_each_row_as_alone(name):
     """Whoever runs the file with a batch of several rows gets what each row gives by itself, in PyTorch too."""
     model, proto = exported(ENCODERS[name])
@@ -258,3 +292,8 @@ def test_an_exported_model_needs_no_pytorch(saved, tmp_path):
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.endswith("[]\n"), run.stderr
+
+
+def test_int8_without_convolutional_blocks_is_refused():
+    with pytest.raises(CarnelianError, match="int8 is for encoders of convolutional blocks"):
+        Quantizer(exported(ENCODERS["conformer"])[1])

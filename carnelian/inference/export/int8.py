@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from carnelian.errors import CarnelianError
 from carnelian.inference.export.graph import (
     GraphNode,
     OnnxModel,
@@ -72,6 +73,10 @@ class Quantizer:
             node for node in self.nodes if node.op_type == "Conv" and node.name.startswith("encoder/block")
         ][1:]
         self.convolutions = [node for node in self.convolutions if "excitation" not in node.name]
+        if not self.convolutions:
+            raise CarnelianError(
+                "int8 is for encoders of convolutional blocks, which this model has not. Export it in fp32"
+            )
 
     def output_of(self, node: GraphNode) -> str:
         """What is quantised of a convolution's output: the activation's output where that is all that reads it."""

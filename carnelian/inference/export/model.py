@@ -6,11 +6,13 @@ from pathlib import Path
 from carnelian.checkpoint import Checkpoint
 from carnelian.errors import CarnelianError
 from carnelian.files import written
+from carnelian.inference.export.conformer import conformer_encoder
 from carnelian.inference.export.encoders import convolution_encoder
 from carnelian.inference.export.front_end import STRETCH_INPUT, Rows, front_end
 from carnelian.inference.export.graph import FLOAT, INT64, Graph, OnnxModel
 from carnelian.inference.onnx_engine import ONNX_FORMAT
 from carnelian.models.acoustic import AcousticModel
+from carnelian.models.encoders.conformer import Conformer
 from carnelian.models.layers import ConvolutionalEncoder
 from carnelian.models.losses.ctc import CTC
 
@@ -20,14 +22,17 @@ def onnx_model(model: AcousticModel, checkpoint: Checkpoint) -> OnnxModel:
     if not isinstance(model.criterion, CTC):
         raise CarnelianError("a model trained by ASG cannot be exported to ONNX. Export a model trained by CTC")
     graph = Graph("carnelian")
-    if not isinstance(model.encoder, ConvolutionalEncoder):
+    if not isinstance(model.encoder, ConvolutionalEncoder | Conformer):
         raise CarnelianError(f"{type(model.encoder).__name__}: this encoder cannot be exported to ONNX")
-    rows = Rows(graph, "audio_lengths", mask=model.encoder.mask)
+    rows = Rows(graph, "audio_lengths", mask=isinstance(model.encoder, Conformer) or model.encoder.mask)
     graph.default(STRETCH_INPUT, 1.0)
     graph.scope = ["front_end"]
     features, frames = front_end(graph, rows, model.features, "audio", "audio_lengths")
     graph.scope = ["encoder"]
-    encoded, steps = convolution_encoder(graph, rows, model.encoder, features, frames)
+    if isinstance(model.encoder, Conformer):
+        encoded, steps = conformer_encoder(graph, rows, model.encoder, features, frames)
+    else:
+        encoded, steps = convolution_encoder(graph, rows, model.encoder, features, frames)
     graph.scope = ["head"]
     weight = graph.weight("weight", model.head.weight.detach().numpy()[:, :, None, None])
     scores = graph.add(

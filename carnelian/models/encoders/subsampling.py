@@ -50,6 +50,7 @@ class Subsampling(nn.Module):
                 encoded = F.pad(zero_padding(encoded, steps), self.padding * 2)
                 steps = self.reduced(steps)
             encoded = layer(encoded)
+        steps = steps * (frames > 0)  # causal convolutions would make one step of no frames
         encoded = zero_padding(encoded, steps)
         return self.out(encoded.transpose(1, 2).flatten(2)), steps
 
