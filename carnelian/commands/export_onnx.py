@@ -26,7 +26,10 @@ def onnx(
     ] = None,
     overwrite: Annotated[bool, "replace an existing model"] = False,
 ) -> None:
-    """Write a checkpoint as an ONNX model, waveforms in and log-probabilities out, and print how it compares with the original."""
+    """Write a checkpoint as an ONNX model, waveforms in and log-probabilities out, and print how it compares with the original.
+
+    Example: carnelian export onnx runs/an4 an4.onnx
+    """
     from carnelian.inference.export.model import onnx_model
 
     if precision not in EXPORT_PRECISIONS:
