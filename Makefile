@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart install test test-fast check format clients clean
+.PHONY: quickstart install test test-fast check package format clients clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/carnelian quickstart
@@ -20,6 +20,12 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Builds wheel and sdist, looks into both, installs the wheel into an empty environment, and does the main job from another folder.
+package: $(VENV)/.test
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python tests/check_package.py dist
 
 format: $(VENV)/.test
 	$(BIN)/ruff format .
