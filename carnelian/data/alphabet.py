@@ -3,16 +3,19 @@
 import base64
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from carnelian.errors import CarnelianError, MissingExtraError
 
 ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
+SPECIAL_TOKEN = re.compile(r"[<\[].+[>\]]")  # such as <pad> or [UNK], which no text is spelled with
 
 
 class Alphabet:
-    """Characters as symbols: symbol i is `symbols[i]`, and the blank is one past the last."""
+    """Characters, or groups of them such as "ch", as symbols: symbol i is `symbols[i]`, the blank is one past the last."""
 
     def __init__(self, symbols: Sequence[str]):
         self.symbols = tuple(symbols)
@@ -27,16 +30,35 @@ class Alphabet:
     #: the character that opens a word, and whether it is a symbol of its own (characters) or starts one (pieces)
     separator = " "
 
+    @cached_property
+    def spelling(self) -> tuple[bytes, ...]:
+        """What each symbol writes, UTF-8, with spaces between words; nothing for a symbol that only controls."""
+        return tuple(symbol.replace(self.separator, " ").encode() for symbol in self.symbols)
+
+    @cached_property
+    def groups(self) -> re.Pattern | None:
+        """Matches the longest symbol at a place in a text; None where all symbols are single characters."""
+        spelled = [symbol for symbol in self.symbols if symbol and not SPECIAL_TOKEN.fullmatch(symbol)]
+        if all(len(symbol) == 1 for symbol in spelled):
+            return None
+        return re.compile("|".join(re.escape(symbol) for symbol in sorted(spelled, key=len, reverse=True)))
+
     def encode(self, text: str) -> list[int]:
-        """The symbols that spell the text; characters the alphabet lacks are left out (see `unknown`)."""
-        return [self.index[character] for character in text if character in self.index]
+        """Returns the symbols that spell the text, the longest that fits at each place.
+
+        Characters that the alphabet lacks are left out (see `unknown`).
+        """
+        spelled = text if self.groups is None else self.groups.findall(text)
+        return [self.index[symbol] for symbol in spelled if symbol in self.index]
 
     def decode(self, symbols: Sequence[int]) -> str:
         """The text that symbols spell, blanks not among them."""
         return "".join(self.symbols[symbol] for symbol in symbols)
 
     def unknown(self, text: str) -> set[str]:
-        """The characters of a text that the alphabet cannot spell."""
+        """Returns the characters of a text that the alphabet cannot spell."""
+        if self.groups is not None:
+            text = self.groups.sub("", text)
         return set(text) - self.index.keys()
 
     def saved(self) -> str:
@@ -67,11 +89,24 @@ class WordPieces(Alphabet):
         self.processor = SentencePieceProcessor(model_proto=model)
         super().__init__([self.processor.id_to_piece(index) for index in range(self.processor.get_piece_size())])
 
+    @cached_property
+    def spelling(self) -> tuple[bytes, ...]:
+        """As in SentencePiece: bytes of byte pieces, nothing of control pieces, " ⁇ " of the unknown piece."""
+        spelled = list(super().spelling)
+        for index, piece in enumerate(self.symbols):
+            if self.processor.is_byte(index):
+                spelled[index] = bytes([int(piece[3:-1], 16)])
+            elif self.processor.is_control(index):
+                spelled[index] = b""
+            elif self.processor.is_unknown(index):
+                spelled[index] = " ⁇ ".encode()
+        return tuple(spelled)
+
     def encode(self, text: str) -> list[int]:
         return self.processor.encode(text)
 
     def decode(self, symbols: Sequence[int]) -> str:
-        return "".join(self.symbols[symbol] for symbol in symbols).replace("▁", " ").strip()
+        return self.processor.decode([int(symbol) for symbol in symbols]).strip()
 
     def unknown(self, text: str) -> set[str]:
         missing = self.processor.unk_id()

@@ -1,6 +1,8 @@
 """From symbols placed on output steps to words placed on output steps."""
 
 import math
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,38 +11,70 @@ from carnelian.data.transcript import Span
 from carnelian.jit import compiled
 
 
+class SpelledSymbol(NamedTuple):
+    """What a symbol writes: parts of words, and whether white space stands before the first and after the last of them."""
+
+    parts: tuple[bytes, ...]
+    opens: bool
+    closes: bool
+
+
+def spelled_symbols(alphabet: Alphabet) -> list[SpelledSymbol]:
+    """Returns what each symbol writes. Any white space separates words; a byte piece may write a part of a character."""
+    found = []
+    for spelled in alphabet.spelling:
+        text = spelled.decode(errors="replace")
+        parts = tuple(part.encode() for part in text.split()) if text.encode() == spelled else (spelled,)
+        found.append(SpelledSymbol(parts, text[:1].isspace(), text[-1:].isspace()))
+    return found
+
+
 class Words:
-    """What an alphabet's symbols do to words: `opens` says which begin one, `silent` which only part two."""
+    """Groups symbols into words: with several parts of words in one symbol, and with parts of characters."""
 
     def __init__(self, alphabet: Alphabet):
-        self.alphabet = alphabet
-        self.opens = np.array([symbol.startswith(alphabet.separator) for symbol in alphabet.symbols])
-        self.silent = np.array([symbol == alphabet.separator for symbol in alphabet.symbols])
+        symbols = spelled_symbols(alphabet)
+        self.parts = [part for symbol in symbols for part in symbol.parts]
+        self.begins = np.cumsum([0, *(len(symbol.parts) for symbol in symbols)])  # of each symbol's parts
+        self.opens = np.array([symbol.opens for symbol in symbols])
+        self.closes = np.array([symbol.closes for symbol in symbols])
 
     def spans(self, symbols: np.ndarray, first: np.ndarray, last: np.ndarray, peaks: np.ndarray) -> tuple[Span, ...]:
-        """The words that symbols (N,) spell, each symbol lying on the output steps `first` to `last`.
+        """Returns the words that symbols (N,) spell, each symbol lying on the output steps `first` to `last`.
 
         `peaks` is each symbol's highest log-probability on them; a word is as sure as its least sure symbol.
         """
-        texts = "".join([self.alphabet.symbols[symbol] for symbol in symbols.tolist()])
-        words = texts.replace(self.alphabet.separator, " ").split()
-        steps = group_words.for_work(8 * len(symbols))(symbols, first, last, peaks, self.opens, self.silent)
+        group = group_words.for_work(8 * len(symbols))
+        used, starts, *steps = group(symbols, first, last, peaks, self.begins, self.opens, self.closes)
+        parts = [self.parts[number] for number in used.tolist()]
+        words = [b"".join(parts[begin:end]).decode(errors="replace") for begin, end in pairwise(starts.tolist())]
         return tuple(map(Span._make, zip(words, *[values.tolist() for values in steps])))
 
 
 @compiled(nogil=True)
-def group_words(symbols, first, last, peaks, opens, silent):
-    """First step, last step and lowest probability of each word."""
-    begins, ends, confidences = np.empty_like(first), np.empty_like(last), np.empty(len(symbols))
-    count, fresh = 0, True
+def group_words(symbols, first, last, peaks, begins, opens, closes):
+    """Returns the parts of words that symbols (N,) write, by number, where the parts of each word start among them, and
+    of each word first step, last step and lowest probability.
+
+    begins: (V,), the parts of symbol s have the numbers begins[s] to begins[s + 1].
+    """
+    total = 0
+    for symbol in symbols:
+        total += begins[symbol + 1] - begins[symbol]
+    used, starts = np.empty(total, np.int64), np.empty(total + 1, np.int64)
+    froms, tos, confidences = np.empty(total, np.int64), np.empty(total, np.int64), np.empty(total)
+    count, filled, fresh = 0, 0, True
     for index in range(len(symbols)):
         symbol = symbols[index]
         fresh = fresh or opens[symbol]
-        if silent[symbol]:
-            continue
-        if fresh:
-            begins[count], confidences[count] = first[index], 1.0
-            count, fresh = count + 1, False
-        ends[count - 1] = last[index]
-        confidences[count - 1] = min(confidences[count - 1], math.exp(peaks[index]))
-    return begins[:count], ends[:count], confidences[:count]
+        for part in range(begins[symbol], begins[symbol + 1]):
+            if fresh:
+                starts[count], froms[count], confidences[count] = filled, first[index], 1.0
+                count += 1
+            used[filled] = part
+            filled += 1
+            tos[count - 1] = last[index]
+            confidences[count - 1] = min(confidences[count - 1], math.exp(peaks[index]))
+            fresh = part + 1 < begins[symbol + 1] or closes[symbol]
+    starts[count] = filled
+    return used, starts[: count + 1], froms[:count], tos[:count], confidences[:count]

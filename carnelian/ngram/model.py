@@ -158,7 +158,7 @@ class NGram:
         if self.tables.hashed is not None:
             raise LanguageModelError(
                 "the language model is a KenLM binary of hashed n-grams, which can be scored and searched with, but not "
-                "changed, written, or put on a device. Give the ARPA file it was made from"
+                "changed or written. Give the ARPA file it was made from"
             )
         return self
 

@@ -139,4 +139,70 @@ def test_saved_and_loaded(bunny, tmp_path):
     decoder.save_to_dir(str(tmp_path))
     loaded = BeamSearchDecoderCTC.load_from_dir(str(tmp_path))
     assert loaded.decode_beams(LOGITS) == decoder.decode_beams(LOGITS)
-    assert math.isclose(loaded._parameters["alpha"], 0.7)
+    assert math.isclose(loaded.model_container[loaded._model_key].alpha, 0.7)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_probabilities_of_any_precision_are_probabilities(dtype):
+    """Softmax rows in float32 sum to one but for rounding; as logits they would all be nearly alike."""
+    decoder = build_ctcdecoder(LABELS)
+    for seed in range(200):
+        logits = np.random.default_rng(seed).normal(0, 4, (30, 8)).astype(np.float32)
+        probs = np.exp(logits - logits.max(1, keepdims=True))
+        probs = (probs / probs.sum(1, keepdims=True)).astype(dtype)
+        expected = decoder.decode_beams(np.log(probs.astype(np.float64) + 1e-15))[0]
+        found = decoder.decode_beams(probs)[0]
+        assert found.text == expected.text and found.logit_score == pytest.approx(expected.logit_score, abs=0.1)
+
+
+def test_hot_words_that_cannot_be_spelled_are_ignored():
+    decoder = build_ctcdecoder(LABELS)
+    assert decoder.decode(LOGITS, hotwords=["ñandú", "bugs Ω"]) == decoder.decode(LOGITS, hotwords=["bugs"])
+    assert decoder.decode(LOGITS, hotwords=["bugs"], hotword_weight=1e6) == "bugs bunny"
+    pieces = build_ctcdecoder(["▁bugs", "▁bun", "ny", ""])
+    assert pieces.decode(np.eye(4)[[3, 0, 1, 2, 2, 3]], hotwords=["bunny", "xyz"]) == "bugs bunny"
+
+
+def test_names_of_pyctcdecode(bunny):
+    import importlib
+
+    names = {
+        "alphabet": ["Alphabet", "BPE_TOKEN", "UNK_TOKEN", "UNK_BPE_TOKEN"],
+        "constants": ["DEFAULT_ALPHA", "DEFAULT_BEAM_WIDTH", "DEFAULT_HOTWORD_WEIGHT", "DEFAULT_MIN_TOKEN_LOGP"],
+        "decoder": ["BeamSearchDecoderCTC", "build_ctcdecoder"],
+        "language_model": ["LanguageModel", "load_unigram_set_from_arpa"],
+    }
+    for module, expected in names.items():
+        found = importlib.import_module(f"carnelian.decoding.pyctcdecode.{module}")
+        assert all(hasattr(found, name) for name in expected)
+
+
+def test_a_decoder_from_its_parts_and_its_cleanup(bunny):
+    from carnelian.decoding.pyctcdecode import Alphabet, LanguageModel
+
+    model = LanguageModel(bunny, ["bugs", "bunny"], alpha=0.7)
+    decoder = BeamSearchDecoderCTC(Alphabet.build_alphabet(LABELS), model)
+    assert decoder.decode_beams(LOGITS) == build_ctcdecoder(LABELS, bunny, ["bugs", "bunny"], alpha=0.7).decode_beams(
+        LOGITS
+    )
+    assert decoder.model_container[decoder._model_key] is model and model._unigram_set == {"bugs", "bunny"}
+    text, before = decoder.decode(LOGITS), len(BeamSearchDecoderCTC.model_container)
+    model.alpha = 0.0  # weights may be changed at any time
+    assert text == "bugs bunny" and decoder.decode(LOGITS) == "bunny bunny"
+    decoder.cleanup()
+    assert len(BeamSearchDecoderCTC.model_container) == before - 1
+    decoder.cleanup()
+
+
+def test_scores_of_a_language_model(bunny):
+    from carnelian.decoding.pyctcdecode import LanguageModel
+
+    model = LanguageModel(bunny, alpha=0.5, beta=1.5)
+    state, total = model.get_start_state(), 0.0
+    for word, last in (("bugs", False), ("bunny", True)):
+        score, state = model.score(state, word, is_last_word=last)
+        total += score
+    (beam,) = build_ctcdecoder(LABELS, bunny).decode_beams(LOGITS)
+    assert total == pytest.approx(beam.lm_score - beam.logit_score, abs=1e-4)
+    assert model.score_partial_token("bu") == 0 and model.score_partial_token("bx") == -10
+    assert model.score_partial_token("bxbxbxbxbxbx") == -20

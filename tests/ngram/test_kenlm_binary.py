@@ -16,7 +16,6 @@ import pytest
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.beam import BeamSearch
 from carnelian.decoding.pyctcdecode import build_ctcdecoder
-from carnelian.decoding.tensors import DeviceBeamSearch
 from carnelian.errors import LanguageModelError
 from carnelian.ngram.binary import save_binary
 from carnelian.ngram.combine import n_grams
@@ -152,7 +151,6 @@ def test_hashed_n_grams_cannot_be_listed(load, tmp_path):
     for wrong in (
         lambda: list(n_grams(model)),
         lambda: save_binary(model, tmp_path / "written.bin"),
-        lambda: DeviceBeamSearch(ALPHABET, model),
     ):
         with pytest.raises(LanguageModelError, match=r"KenLM binary of hashed n-grams.*Give the ARPA file"):
             wrong()

@@ -11,6 +11,7 @@ from carnelian.console import note
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.search.state import SYMBOL, Language, Rules, Symbols, check_weight
 from carnelian.decoding.search.word_tree import build_tree, look_ahead, stored_tree
+from carnelian.decoding.words import spelled_symbols
 from carnelian.errors import DecodingError
 from carnelian.ngram.model import EMPTY, STATE, NGram, Tables, empty_arcs
 from carnelian.ngram.words import SPECIAL_WORDS
@@ -51,18 +52,21 @@ def with_word_tree(model: NGram) -> NGram:
 
 
 def make_symbols(alphabet: Alphabet, model: NGram | None) -> Symbols:
-    """An alphabet's symbols for the search; as words too, for a language model over symbols."""
-    letters = [symbol.replace(alphabet.separator, "").encode() for symbol in alphabet.symbols]
+    """Returns an alphabet's symbols for the search; as words too, for a language model over symbols."""
+    spelled = spelled_symbols(alphabet)
+    letters = [b" ".join(symbol.parts) for symbol in spelled]
     table = np.zeros(len(letters), SYMBOL)
-    table["opens"] = [symbol.startswith(alphabet.separator) for symbol in alphabet.symbols]
+    table["opens"] = [symbol.opens for symbol in spelled]
+    table["closes"] = [symbol.closes and bool(symbol.parts) for symbol in spelled]
     table["last"] = np.cumsum([len(each) for each in letters])
     table["first"][1:] = table["last"][:-1]
-    space = next((index for index, each in enumerate(letters) if not each), -1)
+    space = next((index for index, symbol in enumerate(spelled) if symbol.opens and not symbol.parts), -1)
     if model is not None:
         table["word"] = model.numbers(alphabet.symbols)
         if space >= 0:
             table["word"][space] = next((model.index[name] for name in SPACES if name in model.index), model.unknown)
-    return Symbols(table, np.frombuffer(b"".join(letters) or b" ", np.uint8), space)
+    closing = bool(table["closes"].any())
+    return Symbols(table, np.frombuffer(b"".join(letters) or b" ", np.uint8), space, closing)
 
 
 def make_vocabulary(
@@ -99,7 +103,9 @@ def make_vocabulary(
 
 def check_spelling(words: Collection[str], alphabet: Alphabet, where: str) -> None:
     """Says how many words the alphabet cannot spell; raises DecodingError if that is most of them."""
-    letters = set("".join(alphabet.symbols))
+    if b"\xff" in alphabet.spelling:  # byte pieces spell everything
+        return
+    letters = set("".join(alphabet.symbols) + b"".join(alphabet.spelling).decode(errors="replace"))
     if set("".join(words)) <= letters:
         return
     wrong = [word for word in words if not letters.issuperset(word)]

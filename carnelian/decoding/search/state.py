@@ -40,6 +40,7 @@ PREFIX = np.dtype(
 SYMBOL = np.dtype(
     [
         ("opens", np.bool_),  # begins a word, and so finishes the one before
+        ("closes", np.bool_),  # ends its word: white space follows its letters
         ("first", np.int32),  # its letters are letters[first:last]
         ("last", np.int32),
         ("word", np.int32),  # what it is to a language model over symbols
@@ -53,7 +54,8 @@ class Symbols(NamedTuple):
 
     table: np.ndarray  # (V - 1,) SYMBOL
     letters: np.ndarray  # uint8: the letters of all symbols in UTF-8
-    space: int  # the symbol without letters, which only parts words, or -1
+    space: int  # the symbol without letters, which only separates words, or -1
+    closing: bool  # whether any symbol closes a word
 
 
 class Rules(NamedTuple):

@@ -67,7 +67,7 @@ def take_steps(beam, probs, symbols, language, hot_words, settings):
         bar = bar_of(beam, settings)
         chance = 0.0
         for symbol in tokens[:count]:
-            if symbols.table[symbol].opens:
+            if symbols.closing or symbols.table[symbol].opens:
                 chance = max(chance, row[symbol])
         if chance > 0.0:
             ask_endings(beam, chance, bar, language, hot_words)
@@ -200,6 +200,7 @@ def grow(beam, row, tokens, symbols, language, hot_words, settings, bar):
         while other >= 0:
             seen[now[other].symbol] = mark
             other = now[other].sibling
+        closed = symbols.closing and prefix.symbol >= 0 and table[prefix.symbol].closes
         highest = prefix.look * gain if rules.kind < 2 else np.inf
         for symbol in tokens:
             if seen[symbol] == mark or (symbol == symbols.space and prefix.letters == 0):
@@ -207,7 +208,8 @@ def grow(beam, row, tokens, symbols, language, hot_words, settings, bar):
             mass = row[symbol] * (prefix.blank if symbol == prefix.symbol else total)
             act = table[symbol]
             place, hot = prefix.place, prefix.hot
-            if act.opens:
+            opens = act.opens or closed
+            if opens:
                 if math.isnan(prefix.ending):
                     continue
                 mass *= prefix.factor
@@ -224,7 +226,7 @@ def grow(beam, row, tokens, symbols, language, hot_words, settings, bar):
             after.node, after.parent, after.symbol = -1, prefix.node, symbol
             after.blank, after.spoken = 0.0, mass
             after.place, after.hot, after.look = place, hot, look
-            if act.opens:
+            if opens:
                 finish_word(after)
             spell(after, letters, act.first, act.last)
             if rules.kind == 2:
