@@ -1,6 +1,6 @@
 """Looks into the wheel and the sdist, installs the wheel into an empty environment, and does the main job from another folder.
 
-    python tests/check_package.py dist
+python tests/check_package.py dist
 """
 
 import os
@@ -13,7 +13,15 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-IN_SDIST = ("README.md", "CHANGELOG.md", "LICENSE", "Makefile", "constraints.txt", "docs/ARCHITECTURE.md", "tests/test_floors.py")
+IN_SDIST = (
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "Makefile",
+    "constraints.txt",
+    "docs/ARCHITECTURE.md",
+    "tests/test_floors.py",
+)
 QUICKSTART = ["quickstart", "--folder", "quickstart"]
 
 

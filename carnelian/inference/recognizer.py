@@ -129,6 +129,8 @@ class Recognizer:
     def emissions(self, audio: Sequence[np.ndarray]) -> list[Emissions]:
         """Returns the model's output for each waveform (S,) at the model's sample rate, at the time stretch of the best path."""
         candidates = self.engine.emissions(audio, self.time_stretches)
+        if len(candidates) == 1:
+            return candidates[0]
         return [max(each, key=lambda emissions: emissions.best_path_score) for each in zip(*candidates)]
 
     def batches(

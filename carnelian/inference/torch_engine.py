@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from carnelian.checkpoint import load_model
 from carnelian.data.alphabet import Alphabet
-from carnelian.data.batch import padded
 from carnelian.formats.catalog import find_checkpoint
 from carnelian.inference.emissions import Emissions
 from carnelian.models.acoustic import AcousticModel
@@ -29,7 +29,8 @@ class TorchEngine:
     def emissions(self, audio: Sequence[np.ndarray], time_stretches: Sequence[float]) -> list[list[Emissions]]:
         """Returns the model's output for each waveform (S,), once for each time stretch; features are computed once."""
         device = next(self.model.parameters()).device
-        batch, lengths = (tensor.to(device) for tensor in padded(audio))
+        batch = pad_sequence([torch.from_numpy(each) for each in audio], batch_first=True).to(device)
+        lengths = torch.tensor([len(each) for each in audio], device=device)
         bf16 = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
         found = []
         with torch.inference_mode(), bf16:

@@ -330,7 +330,10 @@ class ConvolutionalEncoder(nn.Module):
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         lengths = frames if self.mask else torch.full_like(frames, features.shape[-1])
-        encoded, lengths = self.front(features, lengths)
+        if self.front.layers:
+            encoded, lengths = self.front(features, lengths)
+        else:
+            encoded = masked(features.clone(), lengths)
         inputs = [encoded.unsqueeze(2).contiguous(memory_format=torch.channels_last)]
         for spec, block in zip(self.specs, self.blocks):
             encoded, lengths = block(inputs, lengths)

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from carnelian.jit import compiled
-
 from carnelian.errors import CarnelianError
+from carnelian.jit import compiled
 
 HIT, SUBSTITUTION, DELETION, INSERTION = range(4)
 EDIT_KINDS = ("hit", "substitution", "deletion", "insertion")
