@@ -31,7 +31,6 @@ try:
     from fastapi.exceptions import RequestValidationError
     from pydantic import BaseModel
     from starlette.exceptions import HTTPException
-    from starlette.formparsers import MultiPartParser
     from starlette.requests import ClientDisconnect
     from starlette.responses import JSONResponse, StreamingResponse
     from starlette.websockets import WebSocketDisconnect
@@ -83,7 +82,6 @@ def make_app(service: Service, *, keys: tuple[str, ...] = (), log_transcripts: b
         yield
         await service.close()
 
-    MultiPartParser.spool_max_size = service.config.max_upload_bytes + 1  # nothing of a client is written to a disk
     app = FastAPI(
         title="Carnelian",
         version=__version__,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -100,6 +101,14 @@ class Served:
         """Bytes of the server process in memory."""
         fields = Path(f"/proc/{self.process.pid}/status").read_text().split("VmRSS:")[1]
         return int(fields.split()[0]) * 1024
+
+    def disk(self) -> int:
+        """Bytes of the files without a name that the server process holds."""
+        size = 0
+        for each in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(OSError):
+                size += os.stat(each).st_size if "(deleted)" in os.readlink(each) else 0
+        return size
 
     def decoder(self) -> int:
         """The process that forks decoders."""

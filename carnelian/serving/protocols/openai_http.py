@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from carnelian.data.text.captions import captions, srt, vtt
+from carnelian.data.text.captions import Caption, captions, srt, vtt
 from carnelian.data.transcript import Transcript, Word
 from carnelian.serving.config import Refusal
 from carnelian.serving.service import Service, joined
@@ -101,7 +101,7 @@ def make_answer(service: Service, request: TranscriptionRequest, transcript: Tra
         "text": transcript.text,
     }
     if "word" in request.granularities:
-        verbose["words"] = [{"word": each.text, "start": each.start, "end": each.end} for each in transcript.words]
+        verbose["words"] = list(map(timed_word, transcript.words))
     if "segment" in request.granularities or not request.granularities:
         verbose["segments"] = list(verbose_segments(service, transcript, request.temperature))
     return verbose | {"usage": usage}
@@ -121,13 +121,24 @@ def log_confidence(word: Word) -> float:
     return round(math.log(max(word.confidence, 1e-10)), 6)
 
 
-def verbose_segments(service: Service, transcript: Transcript, temperature: float) -> Iterator[dict[str, Any]]:
-    """The transcript's captions with the figures that Whisper gives of its segments."""
+def timed_word(word: Word) -> dict[str, Any]:
+    """A word of OpenAI's with its confidence, which OpenAI's lack."""
+    return {"word": word.text, "start": word.start, "end": word.end, "confidence": round(word.confidence, 4)}
+
+
+def captions_with_words(transcript: Transcript) -> Iterator[tuple[Caption, str, tuple[Word, ...]]]:
+    """The transcript's captions, each with its text and its words."""
     first = 0
-    for index, caption in enumerate(captions(transcript)):
+    for caption in captions(transcript):
         text = " ".join(caption.lines)
         words = transcript.words[first : first + len(text.split())]
         first += len(words)
+        yield caption, text, words
+
+
+def verbose_segments(service: Service, transcript: Transcript, temperature: float) -> Iterator[dict[str, Any]]:
+    """The transcript's captions with the figures that Whisper gives of its segments."""
+    for index, (caption, text, words) in enumerate(captions_with_words(transcript)):
         content = text.encode()
         yield {
             "id": index,
@@ -160,27 +171,28 @@ async def transcription_events(
             async for piece in transcripts:
                 pieces.append(piece)
                 delta = {"type": "transcript.text.delta", "delta": " " * (spoken and bool(piece.text)) + piece.text}
-                yield event(delta | ({"logprobs": logprobs(piece.words)} if wanted else {}))
+                yield make_event(delta | ({"logprobs": logprobs(piece.words)} if wanted else {}))
                 spoken = spoken or bool(piece.text)
-                for caption in captions(piece):
+                for caption, text, words in captions_with_words(piece):
                     place = {"id": f"seg_{count}", "start": caption.start, "end": caption.end, "speaker": ""}
-                    yield event({"type": "transcript.text.segment", **place, "text": " ".join(caption.lines)})
+                    timed = {"words": list(map(timed_word, words))} if "word" in request.granularities else {}
+                    yield make_event({"type": "transcript.text.segment", **place, "text": text, **timed})
                     count += 1
     except Refusal as refusal:
         if not pieces:
             raise
-        yield event(refusal.body)
+        yield make_event(refusal.body)
         return
     whole = joined(pieces)
     done = {"type": "transcript.text.done", "text": whole.text}
     tokens = {"input_tokens": round(10 * whole.duration), "output_tokens": len(service.model.encode(whole.text))}
     usage = {"type": "tokens", **tokens, "total_tokens": sum(tokens.values())}
     finished(whole)
-    yield event(done | ({"logprobs": logprobs(whole.words)} if wanted else {}) | {"usage": usage})
+    yield make_event(done | ({"logprobs": logprobs(whole.words)} if wanted else {}) | {"usage": usage})
     yield STREAM_END
 
 
-def event(content: dict[str, Any]) -> str:
+def make_event(content: dict[str, Any]) -> str:
     """An object as a server-sent event."""
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
 

@@ -14,6 +14,7 @@ from carnelian.data.transcript import Transcript
 from carnelian.serving.config import Refusal
 from carnelian.serving.live import FinalResult, LiveEvent, LiveSession, PartialResult, SpeechStarted, pcm16, run_session
 from carnelian.serving.protocols.messages import Socket, next_message, read_object, read_rate, read_words
+from carnelian.serving.protocols.openai_http import timed_word
 from carnelian.serving.service import Service
 
 
@@ -75,11 +76,7 @@ async def serve_own(service: Service, socket: Socket, first: str | bytes, openin
 
 def result(transcript: Transcript) -> dict[str, Any]:
     """Text and words of a transcript."""
-    words = [
-        {"word": each.text, "start": each.start, "end": each.end, "confidence": round(each.confidence, 4)}
-        for each in transcript.words
-    ]
-    return {"text": transcript.text, "words": words}
+    return {"text": transcript.text, "words": list(map(timed_word, transcript.words))}
 
 
 async def serve_vosk(service: Service, socket: Socket, first: str | bytes, opening: dict[str, Any]) -> None:
