@@ -145,18 +145,17 @@ class Resampler:
         return self.stream.resample_chunk(block, last=last) if self.stream else block
 
 
-def audio_blocks(source: Source, sample_rate: int, *, seconds: float = 20.0) -> Iterator[np.ndarray]:
-    """Yields a recording as consecutive blocks (S,) float32, mono, at `sample_rate`, each of about `seconds`.
+def audio_blocks(file: Recording, sample_rate: int, *, seconds: float = 20.0) -> Iterator[np.ndarray]:
+    """Yields an open recording as consecutive blocks (S,) float32, mono, at `sample_rate`, each of about `seconds`.
 
-    The whole is never held. Raises AudioError for what cannot be read, where it is cut off after its last block.
+    The whole is never held. Raises AudioError for what cannot be decoded, where it is cut off after its last block.
     """
-    with open_audio(source) as file:
-        frames = max(1, min(round(seconds * file.sample_rate), MAX_BLOCK_SAMPLES // file.channels))
-        resampler = Resampler(file.sample_rate, sample_rate)
-        for first in range(0, file.frames, frames):
-            wanted = min(frames, file.frames - first)
-            block = file.read(first, wanted)
-            last = len(block) < wanted or first + wanted == file.frames
-            yield resampler(mix_channels(block, None, file.name), last)
-            if len(block) < wanted:
-                return refuse_short(file, first + len(block), file.frames)
+    frames = max(1, min(round(seconds * file.sample_rate), MAX_BLOCK_SAMPLES // file.channels))
+    resampler = Resampler(file.sample_rate, sample_rate)
+    for first in range(0, file.frames, frames):
+        wanted = min(frames, file.frames - first)
+        block = file.read(first, wanted)
+        last = len(block) < wanted or first + wanted == file.frames
+        yield resampler(mix_channels(block, None, file.name), last)
+        if len(block) < wanted:
+            return refuse_short(file, first + len(block), file.frames)

@@ -15,11 +15,11 @@ import signal
 import socket
 import struct
 import sys
-from io import BytesIO
 
-from carnelian.data.audio import audio_blocks, audio_info
+from carnelian.data.audio import audio_blocks
 from carnelian.data.lengths.mp3 import read_mp3
-from carnelian.errors import AudioError
+from carnelian.data.recording import open_audio
+from carnelian.errors import CarnelianError
 
 REQUEST = struct.Struct(
     "<QIdQI"
@@ -54,19 +54,14 @@ def decode_recording(client: socket.socket) -> None:
         client.sendall(content)
 
     try:
-        recording = bytes(receive_bytes(client, size))
-        duration = audio_info(recording).duration
-        send(b"H", struct.pack("<d", duration))
-        if duration <= most:  # else the caller refuses it
-            sent = 0
-            for block in audio_blocks(recording, sample_rate):
-                sent += len(block)
-                if sent > most * sample_rate + sample_rate:  # the header promised less
-                    send(b"H", struct.pack("<d", sent / sample_rate))
-                    return
-                send(b"A", block.tobytes())
+        with open_audio(bytes(receive_bytes(client, size))) as file:
+            duration = file.frames / file.sample_rate
+            send(b"H", struct.pack("<d", duration))
+            if duration <= most:  # else the caller refuses it
+                for block in audio_blocks(file, sample_rate):
+                    send(b"A", block.tobytes())
         send(b"E")
-    except AudioError as error:
+    except CarnelianError as error:
         send(b"X", str(error).encode())
     except MemoryError:
         send(
@@ -102,7 +97,8 @@ def warm_up() -> None:
     """Decodes a tenth of a second, so that children inherit what libraries set up on first use."""
     samples = struct.pack("<800h", *([0, 99] * 400))
     head = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 36 + 1600, b"WAVEfmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", 1600)
-    list(audio_blocks(BytesIO(head + samples), 16_000))
+    with open_audio(head + samples) as file:
+        list(audio_blocks(file, 16_000))
     read_mp3(bytes(64))  # compiled on first use
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from carnelian.data.audio import audio_info, load_audio
+from carnelian.data.audio import audio_blocks, audio_info, load_audio
+from carnelian.data.recording import open_audio
 from carnelian.data.utterance import Utterance, read_manifest
 from carnelian.errors import AudioError
 
@@ -133,3 +134,26 @@ def test_real_mp3_at_48_khz(shared):
     for utterance in utterances:
         assert len(load_audio(utterance, 16000)) == pytest.approx(utterance.duration * 16000, rel=0.02)
     assert {audio_info(utterance).sample_rate for utterance in utterances} == {16000, 48000}
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
+@pytest.mark.parametrize("seconds", [0.3, 7.0])
+def test_blocks_are_the_recording_bit_by_bit(rate, seconds):
+    samples = np.random.default_rng(0).normal(0, 0.1, (rate * 9 + 17, 2)).astype(np.float32)
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="FLAC")
+    whole = load_audio(file.getvalue(), 16_000)
+    with open_audio(file.getvalue()) as opened:
+        blocks = list(audio_blocks(opened, 16_000, seconds=seconds))
+    assert max(map(len, blocks)) <= (seconds + 0.3) * 16_000
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+
+
+def test_a_recording_cut_off_is_told_after_its_last_block(tmp_path):
+    file = io.BytesIO()
+    soundfile.write(file, np.random.default_rng(0).normal(0, 0.1, 160_000), 16_000, format="FLAC")
+    found = []
+    with pytest.raises(AudioError, match="cut off|broken"), open_audio(file.getvalue()[:100_000]) as opened:
+        for block in audio_blocks(opened, 16_000, seconds=1.0):
+            found.append(len(block))
+    assert sum(found) > 0

@@ -193,3 +193,18 @@ def clients() -> str:
     if not python.exists():
         pytest.skip("the real clients are not installed: make clients")
     return str(python)
+
+
+@pytest.fixture(scope="session")
+def ask(clients, tmp_path_factory):
+    """`ask(served, call, recording, script)`: what a client's script prints."""
+
+    def run(served, call: str, recording: bytes, script: str = "openai_client.py"):
+        path = tmp_path_factory.mktemp("recording") / "a.wav"
+        path.write_bytes(recording)
+        command = [clients, str(HERE / "clients" / script), call, f"http://127.0.0.1:{served.port}", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)["answer"]
+
+    return run

@@ -1,28 +1,8 @@
 """Clients that people already have: OpenAI's own and Wyoming's, each in its environment (`make clients`)."""
 
-import json
-import subprocess
-from pathlib import Path
-
 import pytest
 
-SCRIPTS = Path(__file__).parent / "clients"
 SCALE = "do re mi fa sol la ti"
-
-
-@pytest.fixture(scope="module")
-def ask(clients, tmp_path_factory):
-    """`ask(served, call, recording, script)`: what a client's script prints."""
-
-    def run(served, call: str, recording: bytes, script: str = "openai_client.py"):
-        path = tmp_path_factory.mktemp("recording") / "a.wav"
-        path.write_bytes(recording)
-        command = [clients, str(SCRIPTS / script), call, f"http://127.0.0.1:{served.port}", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout)["answer"]
-
-    return run
 
 
 @pytest.fixture(scope="module")

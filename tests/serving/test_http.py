@@ -1,5 +1,6 @@
 """OpenAI's transcription API over plain HTTP: every format, every refusal, in the order of the doors."""
 
+import io
 import json
 import re
 import socket
@@ -69,6 +70,21 @@ def test_other_formats_and_rates(service, singer, encoder, form, rate):
     if form == "OGG" and rate == 8000:
         pytest.skip("Vorbis at 8 kHz blurs short tones")
     assert service.transcribe(encoder(singer(SCALE, rate=rate), rate, form)).json["text"] == SCALE
+
+
+def test_what_telephones_record(service, singer):
+    av = pytest.importorskip("av")
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=44_100, layout="mono")
+        samples = (singer(SCALE, rate=44_100) * 32767).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(samples, "s16", "mono")
+        frame.sample_rate = 44_100
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    assert service.transcribe(file.getvalue()).json["text"] == SCALE
+    broken = service.transcribe(file.getvalue()[:5000])
+    assert (broken.status, broken.json["error"]["code"]) == (400, "invalid_audio")
 
 
 def test_a_long_recording_is_cut_in_its_pauses(service, singer, encoder):
@@ -219,7 +235,7 @@ def test_two_gigabytes_cost_less_than_the_limit_and_a_megabyte(start):
     while sender.is_alive():
         highest = max(highest, served.memory() + served.disk())
         time.sleep(0.01)
-    print(highest-before-limit)
+    print(highest - before - limit)
     assert highest - before < limit + (1 << 20)
     assert sent[0][0] < 8 * limit  # the rest was not taken
     assert served.request("GET", "/health/ready").status == 200

@@ -144,7 +144,8 @@ function corrected(words, text) {
 
 const line = words => words.map(each => each.word).join(" ");
 const clock = (seconds, digits = 1) => {
-  const whole = Math.floor(seconds / 60), rest = (seconds % 60).toFixed(digits).padStart(digits ? 3 + digits : 2, "0");
+  const units = Math.floor(seconds * 10 ** digits + 1e-6), whole = Math.floor(units / (60 * 10 ** digits));
+  const rest = (units / 10 ** digits - 60 * whole).toFixed(digits).padStart(digits ? 3 + digits : 2, "0");
   return whole >= 60 ? `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}:${rest}` : `${whole}:${rest}`;
 };
 const stamp = (seconds, point) => {
@@ -304,7 +305,7 @@ function fillSegment(row, words) {
 function appendSegment(words) {
   if (!words.length) return;
   const row = make("p"), button = make("button", { type: "button", textContent: clock(words[0].start, 0) });
-  button.setAttribute("aria-label", `Play from ${clock(words[0].start)}`);
+  button.setAttribute("aria-label", `${button.textContent}, play from here`);
   button.onclick = () => play(words[0].start, words.at(-1)?.end);
   row.append(button);
   fillSegment(row, words);
