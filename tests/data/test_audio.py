@@ -1,5 +1,6 @@
 """Recordings of any format, rate and channels become the same waveform; broken ones become one line."""
 
+import io
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -153,7 +154,7 @@ def test_a_recording_cut_off_is_told_after_its_last_block(tmp_path):
     file = io.BytesIO()
     soundfile.write(file, np.random.default_rng(0).normal(0, 0.1, 160_000), 16_000, format="FLAC")
     found = []
-    with pytest.raises(AudioError, match="cut off|broken"), open_audio(file.getvalue()[:100_000]) as opened:
+    with pytest.raises(AudioError, match=r"cut off|broken"), open_audio(file.getvalue()[:100_000]) as opened:
         for block in audio_blocks(opened, 16_000, seconds=1.0):
             found.append(len(block))
     assert sum(found) > 0
