@@ -128,8 +128,8 @@ def synthesize_corpus(
 ) -> dict[str, Path]:
     """Makes a spoken corpus in a folder and returns its manifests, "train", "test" and "other".
 
-    "test" has other sentences of the training's patterns, "other" has sentences of other patterns of the same words. No test sentence is
-    a training sentence, and no test speaker a training speaker; the accents are the same. The same arguments give the same bytes.
+    "test" has other sentences of the training's patterns, "other" has other patterns of the same words. No test sentence is a training
+    sentence, and no test speaker a training speaker; the accents are the same. The same arguments give the same bytes.
     """
     folder = Path(folder)
     manifests = {name: folder / f"{name}.jsonl" for name in ("train", "test", "other")}

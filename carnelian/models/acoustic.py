@@ -10,7 +10,7 @@ from carnelian.models.specaugment import Mask
 
 
 class AcousticModel(nn.Module):
-    """Features, masks on them while training, encoder, head: (B, S) audio, (B,) samples -> (B, O, V) log-probs, (B,) steps."""
+    """Features, masks on them (in training mode only), encoder, head: (B, S) audio, (B,) samples -> (B, O, V) log-probs, (B,) steps."""
 
     def __init__(
         self,
@@ -21,9 +21,9 @@ class AcousticModel(nn.Module):
         criterion: Any | None = None,
         time_stretches: Sequence[float] = (1.0,),
     ):
-        """`symbols` counts the alphabet's, after which the head has what the criterion (by default CTC) adds: the blank.
+        """symbols: of the alphabet; the head has as many outputs, and those that the criterion adds (CTC, the default: the blank).
 
-        `time_stretches` are those at which a recognizer hears with it where none are asked for.
+        time_stretches: those that a recognizer uses by default.
         """
         super().__init__()
         self.features: Any = features
@@ -35,7 +35,7 @@ class AcousticModel(nn.Module):
 
     @property
     def seconds_per_step(self) -> float:
-        """Seconds of audio that one output step covers."""
+        """Returns the seconds of audio that one output step covers."""
         return self.features.hop * self.encoder.stride
 
     def forward(self, audio: Tensor, audio_lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,5 +53,5 @@ class AcousticModel(nn.Module):
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Trainable numbers of a model."""
+    """Returns the number of trainable parameters of a model."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,4 +1,4 @@
-"""What an acoustic model costs, layer by layer: parameters, multiply-adds, memory. Only shapes are computed, so size is no matter."""
+"""What an acoustic model costs, layer by layer: parameters, multiply-adds, memory. Computed from shapes alone, so that models of any size can be described."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ WEIGHTED = (Convolution, nn.Conv1d, nn.Conv2d, nn.Linear, nn.GRU)
 
 @dataclass(frozen=True)
 class Layer:
-    """One line of a model's table; multiply-adds per second of audio."""
+    """A layer of a model: its parameters, and its multiply-adds per second of audio."""
 
     name: str
     description: str
@@ -26,7 +26,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Cost:
-    """The layers; and the bytes that a training step keeps for its gradients, for each second of audio and besides."""
+    """The layers of a model, and the bytes of activations that a training step keeps: per second of audio, and fixed."""
 
     layers: list[Layer]
     activation_bytes: float
@@ -38,16 +38,16 @@ class Cost:
 
     @property
     def multiply_adds(self) -> float:
-        """For each second of audio, the front end not counted."""
+        """Multiply-adds per second of audio, without the front end."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     def training_bytes(self, batch_seconds: float, states: int) -> float:
-        """Memory of a training step in 32-bit floats: weights, gradients, the optimizer's `states`, activations."""
+        """Returns the bytes of a training step in 32-bit floats: weights, gradients, `states` numbers of the optimizer per weight, activations."""
         return 4 * self.parameters * (2 + states) + self.fixed_bytes + self.activation_bytes * batch_seconds
 
 
 def describe_block(spec: BlockSpec) -> str:
-    """A block of convolutions in a few words."""
+    """Returns a block of convolutions in a few words."""
     words = [f"{spec.repeat} x " * (spec.repeat > 1) + f"{spec.channels} channels, kernel {spec.kernel}"]
     words += ["separable"] * spec.separable
     words += [f"{name} {value}" for name, value in (("stride", spec.stride), ("dilation", spec.dilation)) if value > 1]
@@ -57,7 +57,7 @@ def describe_block(spec: BlockSpec) -> str:
 
 
 def describe_conv2d(front: Conv2dFrontEnd) -> str:
-    """Convolutions over bands and frames in a few words."""
+    """Returns a front end of 2-D convolutions in a few words."""
     return "2-D convolutions: " + ", ".join(
         f"{layer.channels} channels, kernel {layer.kernel[0]} x {layer.kernel[1]}, stride {layer.stride[0]} x {layer.stride[1]}"
         for layer in front.layers
@@ -65,7 +65,7 @@ def describe_conv2d(front: Conv2dFrontEnd) -> str:
 
 
 def parts(model: AcousticModel) -> Iterator[tuple[str, str, nn.Module]]:
-    """Name, description and module of each layer, in order; lists of layers are opened."""
+    """Yields name, description and module of each layer, in order; each entry of a list of layers is one."""
     rows = iter(getattr(model.encoder, "specs", ()))
     for name, module in [("features", model.features), *model.encoder.named_children(), ("head", model.head)]:
         several = isinstance(module, nn.ModuleList)
@@ -84,14 +84,14 @@ def parts(model: AcousticModel) -> Iterator[tuple[str, str, nn.Module]]:
 
 
 def weights_used(module: nn.Module) -> int:
-    """How many weights one position of a module's output is multiplied with."""
+    """Returns the multiply-adds for one position of a module's output."""
     if isinstance(module, nn.GRU):
         return sum(weight.numel() for weight in module.parameters() if weight.dim() > 1)
     return module.weight.numel()  # type: ignore[operator, union-attr, return-value]
 
 
 def encode(model: AcousticModel, seconds: float) -> None:
-    """Runs encoder and head as in training on features of so many seconds of silence."""
+    """Runs encoder and head in training mode on features of `seconds` of silence."""
     frames, device = round(seconds / model.features.hop), model.head.weight.device
     features = torch.zeros(1, model.features.channels, frames, device=device)
     encoded, _ = model.encoder.train()(features, torch.full((1,), frames, device=device))
@@ -99,7 +99,7 @@ def encode(model: AcousticModel, seconds: float) -> None:
 
 
 def bytes_kept(model: AcousticModel, seconds: float) -> int:
-    """What the forward pass of a training step keeps for the backward one, the model's own weights not counted."""
+    """Returns the bytes that a forward pass keeps for the backward pass, without the model's weights."""
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ def bytes_kept(model: AcousticModel, seconds: float) -> int:
 
 
 def multiply_adds(model: AcousticModel, seconds: float) -> Counter[nn.Module]:
-    """How many each module of the encoder and the head does for so many seconds of audio."""
+    """Returns the multiply-adds of each module of encoder and head for `seconds` of audio."""
     counted: Counter[nn.Module] = Counter()
 
     def count(module: nn.Module, _: object, output: Tensor | tuple[Tensor, ...]) -> None:
@@ -130,8 +130,8 @@ def multiply_adds(model: AcousticModel, seconds: float) -> Counter[nn.Module]:
 
 
 def measure_cost(model: AcousticModel, *, seconds: float = 2.0) -> Cost:
-    """The cost of a model; let it lie on the meta device, where nothing is computed but shapes."""
-    # what twice the time takes more: the padding at the ends and all that is done once are left out
+    """Returns the cost of a model. On the meta device only shapes are computed."""
+    # the difference between twice the time and once leaves out padding at the ends and whatever is done once
     little, much = multiply_adds(model, seconds), multiply_adds(model, 2 * seconds)
     once, twice = bytes_kept(model, seconds), bytes_kept(model, 2 * seconds)
     layers = [

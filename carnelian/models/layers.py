@@ -1,7 +1,8 @@
-"""The masked convolutional block of Wave2Letter+, Jasper, QuartzNet and Citrinet, fast on CPU, and nobody else's business how.
+"""The masked convolutional block of Wave2Letter+, Jasper, QuartzNet and Citrinet, and how it is made fast on CPU.
 
 Activations are held as (B, D, 1, T) in channels-last memory: the 1x1 convolutions, which are most of a separable network, become
-plain matrix products. What that layout makes slow (the gradients of a depthwise convolution) is computed in another way below.
+plain matrix products. The gradients of a depthwise convolution, which are slow in
+this layout, are computed in another way below; `benchmarks/training_step.py` measures the gain.
 """
 
 import math
@@ -23,7 +24,7 @@ from carnelian.ranges import Fraction, NonNegativeInt, PositiveInt
 
 
 def interleave(encoded: Tensor, dilation: int) -> Tensor:
-    """(B, D, 1, T) as (B * dilation, D, 1, T / dilation): every dilation-th frame is a sequence of its own."""
+    """Returns (B, D, 1, T) as (B * dilation, D, 1, T / dilation): each dilation-th frame in a row of its own, T padded with zeros."""
     batch, channels, _, frames = encoded.shape
     rows = F.pad(encoded, (0, -frames % dilation)).permute(0, 2, 3, 1)
     rows = rows.reshape(batch, -1, dilation, channels).transpose(1, 2).reshape(batch * dilation, 1, -1, channels)
@@ -32,7 +33,7 @@ def interleave(encoded: Tensor, dilation: int) -> Tensor:
 
 
 def deinterleave(encoded: Tensor, dilation: int, frames: int) -> Tensor:
-    """What `interleave` was given, cut to its frames."""
+    """Returns the input of `interleave` from its output: (B * dilation, D, 1, T / dilation) to (B, D, 1, frames)."""
     rows, channels, _, length = encoded.shape
     batch = rows // dilation
     whole = encoded.permute(0, 2, 3, 1).reshape(batch, dilation, length, channels).transpose(1, 2)
@@ -40,17 +41,18 @@ def deinterleave(encoded: Tensor, dilation: int, frames: int) -> Tensor:
 
 
 def channels_first(encoded: Tensor) -> Tensor:
-    """(B, D, 1, T) in channels-last memory as (D, B, T) in memory of its own; as a matrix, for that is transposed quickest."""
+    """Returns (B, D, 1, T) in channels-last memory as a new contiguous (D, B, T), through a matrix transpose, which is the fastest way."""
     batch, channels, _, frames = encoded.shape
     rows = encoded.permute(0, 2, 3, 1).reshape(batch * frames, channels)
     return torch.empty_like(rows).view(channels, -1).copy_(rows.t()).view(channels, batch, frames)
 
 
 def depthwise_weight_gradient(encoded: Tensor, gradient: Tensor, kernel: int) -> Tensor:
-    """The gradient (D, 1, 1, K) of a "same" depthwise convolution's weight, from its input and its output's gradient.
+    """Returns the gradient (D, 1, 1, K) of the weight of a "same" depthwise convolution, from its input and its output's gradient.
 
-    Blocks of gradient frames times the windows of input frames they saw is one batched matrix product; tap k of the kernel is the
-    sum along the k-th diagonal of the result.
+    A block of gradient frames times the window of input frames that it depends on is a Toeplitz-like matrix product, done for all
+    blocks in one batched product; tap k of the kernel is the sum of the k-th diagonal. This is what makes a training step fast
+    (`benchmarks/training_step.py`): oneDNN computes this gradient many times slower.
     """
     batch, channels, _, frames = encoded.shape
     block = 48 if kernel > 16 else 16  # frames of gradient in a product: wider wastes work, narrower loses speed
@@ -65,7 +67,7 @@ def depthwise_weight_gradient(encoded: Tensor, gradient: Tensor, kernel: int) ->
 
 
 class _Depthwise(torch.autograd.Function):
-    """A depthwise convolution of odd kernel, stride 1, "same" padding, with both gradients computed the quick way."""
+    """A depthwise convolution of odd kernel, stride 1, "same" padding, whose gradients are computed by `depthwise_weight_gradient` and a flipped convolution."""
 
     @staticmethod
     def forward(ctx, encoded, weight):
@@ -98,7 +100,7 @@ class Convolution(nn.Module):
         self.bias: Tensor | None = None
 
     def forward(self, encoded: Tensor) -> Tensor:
-        weight = self.weight  # once: under weight norm it is computed each time it is asked for
+        weight = self.weight  # read once: weight norm computes it at each access
         depthwise = self.groups == encoded.shape[1] == weight.shape[0] and self.kernel % 2 == 1 and self.stride == 1
         if not depthwise or encoded.device.type != "cpu" or self.bias is not None:
             settings = (1, self.stride), (0, self.padding), (1, self.dilation), self.groups
@@ -113,7 +115,7 @@ class Convolution(nn.Module):
         return deinterleave(rows, self.dilation, encoded.shape[-1])
 
     def lengths(self, lengths: Tensor) -> Tensor:
-        """How many frames come out for so many frames in."""
+        """Returns the output lengths for input lengths, both in frames."""
         return (lengths + 2 * self.padding - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
 
 
@@ -167,7 +169,7 @@ class BlockSpec:
 
 
 class Excitation(nn.Module):
-    """Squeeze-and-excitation (Hu et al., 2017, arXiv 1709.01507): channels scaled by what the whole row says about them."""
+    """Squeeze-and-excitation (Hu et al., 2017, arXiv 1709.01507): each channel is scaled by a function of all channels' means over the row."""
 
     def __init__(self, channels: int, reduction: int):
         super().__init__()
@@ -179,13 +181,13 @@ class Excitation(nn.Module):
     def forward(self, encoded: Tensor, lengths: Tensor) -> Tensor:
         encoded = masked(encoded, lengths)
         with torch.autocast("cuda" if encoded.is_cuda else "cpu", enabled=False):
-            mean = encoded.to(self.squeeze.weight.dtype).sum(3).squeeze(2) / lengths[:, None]
+            mean = encoded.to(self.squeeze.weight.dtype).sum(3).squeeze(2) / lengths[:, None].clamp_min(1)
             scale = self.expand(F.relu(self.squeeze(mean))).sigmoid().to(encoded.dtype)
         return encoded * scale[:, :, None, None]
 
 
 def shuffle(encoded: Tensor, groups: int) -> Tensor:
-    """Channels dealt out anew, one of each group in turn (ShuffleNet, arXiv 1707.01083), so that grouped convolutions mix."""
+    """Returns the channels reordered, one of each group in turn, so that grouped convolutions mix them (ShuffleNet, arXiv 1707.01083)."""
     batch, channels, _, frames = encoded.shape
     dealt = encoded.permute(0, 3, 2, 1).reshape(batch, frames, groups, channels // groups).transpose(2, 3)
     return dealt.reshape(batch, frames, 1, channels).permute(0, 3, 2, 1)
@@ -223,7 +225,7 @@ class Normalized(nn.Module):
         if self.depthwise is not None:
             lengths = self.depthwise.lengths(lengths)
             encoded = self.depthwise(encoded)
-            # the statistics of the norm are taken over the padding too, so what the kernel smeared into it must go
+            # the statistics of the norm are taken over the padding too, so what the convolution wrote there must be cleared
             encoded = masked(encoded, lengths)
         lengths = self.convolution.lengths(lengths)
         encoded = self.convolution(encoded)

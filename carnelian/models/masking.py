@@ -1,5 +1,7 @@
-"""Zero past each row's length, in activations and in their gradients: a row alone equals the same row in a batch. And dropout,
-where it comes right after."""
+"""Padding masks: activations and their gradients are zero past each row's length, so that a row alone equals the row in a batch.
+
+ReLU and dropout are done in the same pass where they follow.
+"""
 
 import numpy as np
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 
 
 def mask_padding(encoded: Tensor, lengths: Tensor) -> Tensor:
-    """The same tensor (B, ..., T) with all frames at and past each row's length set to zero, in place."""
+    """Sets the frames of a tensor (B, ..., T) at and past each row's length to zero, in place, and returns it."""
     frames = encoded.shape[-1]
     if encoded.device.type == "cpu":  # touch only the padding, which is little
         for row, length in enumerate(lengths.tolist()):
@@ -20,7 +22,7 @@ def mask_padding(encoded: Tensor, lengths: Tensor) -> Tensor:
 
 
 class _MaskPadding(torch.autograd.Function):
-    """Zero past each row's length, in place, and in the gradients."""
+    """The padding mask, in place, for activations and their gradients."""
 
     @staticmethod
     def forward(ctx, encoded, lengths):
@@ -35,7 +37,7 @@ class _MaskPadding(torch.autograd.Function):
 
 
 def masked(encoded: Tensor, lengths: Tensor) -> Tensor:
-    """Activations that nobody else holds, made zero past each row's length, with the gradient to match."""
+    """Returns activations with zeros past each row's length; the gradient is masked too. Works in place: no other code may use the input."""
     if not encoded.requires_grad:
         return mask_padding(encoded, lengths)
     if encoded.device.type == "cpu" and int(lengths.min()) >= encoded.shape[-1]:
@@ -44,9 +46,10 @@ def masked(encoded: Tensor, lengths: Tensor) -> Tensor:
 
 
 def dropout_in_place(encoded: Tensor, share: float) -> Tensor:
-    """The same tensor with a share of its numbers set to zero and the others scaled up to make up for it, in place.
+    """Applies dropout in place and returns the tensor: a share of the values becomes zero, the others are scaled by 1 / (1 - share).
 
-    On CPU each number is drawn with 16 bits of a generator that torch's seeds: torch's own is four times as slow, which shows.
+    On CPU the mask is drawn with 16 bits per value from NumPy's SFC64, seeded by torch's generator: four times as fast as
+    torch's own dropout (`benchmarks/training_step.py`).
     """
     if encoded.device.type != "cpu" or torch.compiler.is_compiling() or share >= 1:
         return F.dropout(encoded, share, inplace=True)
@@ -58,7 +61,7 @@ def dropout_in_place(encoded: Tensor, share: float) -> Tensor:
 
 
 class _MaskedRelu(torch.autograd.Function):
-    """ReLU, zero past each row's length, and dropout, in place: the zeros kept for the gradient of the one serve all three."""
+    """ReLU, padding mask and dropout, in place: the zeros of the result are the mask of all three gradients."""
 
     @staticmethod
     def forward(ctx, encoded, lengths, dropout):
@@ -78,5 +81,5 @@ class _MaskedRelu(torch.autograd.Function):
 
 
 def masked_relu(encoded: Tensor, lengths: Tensor, dropout: float = 0.0) -> Tensor:
-    """ReLU of activations that nobody else holds, zero past each row's length, and a share of them dropped."""
+    """Returns ReLU, padding mask and dropout of activations. Works in place: no other code may use the input."""
     return _MaskedRelu.apply(encoded, lengths, dropout)

@@ -1,4 +1,4 @@
-"""What a convolution's output is brought to scale by, on (B, D, 1, T): the norms of Jasper's tables 2 and 3."""
+"""Normalisation layers on (B, D, 1, T): the ones compared in tables 2 and 3 of the Jasper paper."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch norm whose statistics are taken over all frames of the batch, the padding among them."""
+    """Returns batch norm with statistics over all frames of the batch, padding included."""
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.1)
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose statistics leave the padding out."""
+    """Batch norm with statistics over the frames inside each row's length only."""
 
     def __init__(self, channels: int):
         super().__init__(channels, eps=1e-3, momentum=0.1)
@@ -26,7 +26,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
 
 
 class MaskedLayerNorm(nn.Module):
-    """Each row at mean 0 and deviation 1 over its channels and its own frames, then scaled and shifted by channel."""
+    """Layer norm over a row's channels and the frames inside its length, with a scale and a bias per channel. A row of length 0 gives its bias."""
 
     def __init__(self, channels: int, eps: float = 1e-3):
         super().__init__()
@@ -36,7 +36,7 @@ class MaskedLayerNorm(nn.Module):
 
     def forward(self, encoded: Tensor, lengths: Tensor) -> Tensor:
         inside = (torch.arange(encoded.shape[-1], device=encoded.device) < lengths[:, None])[:, None, None]
-        count = encoded.shape[1] * lengths[:, None, None, None]
+        count = encoded.shape[1] * lengths[:, None, None, None].clamp_min(1)
         encoded = encoded.to(self.weight.dtype)  # half precision is too coarse for sums over a recording
         mean = (encoded * inside).sum((1, 2, 3), keepdim=True) / count
         centred = (encoded - mean) * inside
@@ -45,7 +45,7 @@ class MaskedLayerNorm(nn.Module):
 
 
 class Bias(nn.Module):
-    """A shift of each channel: what is left of a norm where the weights are normalised instead."""
+    """A bias per channel: all that remains of a norm where the weights are normalised instead (weight norm)."""
 
     def __init__(self, channels: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A training on several processes: who is among them, what they add up, and batch norm over all their rows.
+"""Training with several processes: their group, sums over them, sharded models, and batch norm over all their rows.
 
 Launched by torchrun, on one machine or many; gloo between CPUs, NCCL between GPUs.
 """
@@ -27,7 +27,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a training: which of them this is, how many there are, and the device of this one."""
+    """The processes of a training: the rank of this one, their number, and the device of this one."""
 
     rank: int = 0
     ranks: int = 1
@@ -36,7 +36,7 @@ class World:
 
 @contextmanager
 def init_process_group(device: str = "") -> Iterator[World]:
-    """The processes that torchrun has started, joined while open; one alone where it has not. A GPU is taken where there is one."""
+    """Initializes the process group that torchrun has started, or yields a single process. By default a GPU is used where there is one."""
     device = choose_device(device)
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if ranks == 1:
@@ -102,17 +102,17 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def local_part(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor, to compute with or to change: all of it, unless it is divided among them."""
+    """Returns the part of a tensor that this process holds: all of it, unless it is sharded."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """All of a tensor, put together where it is divided; then all processes must ask for it."""
+    """Returns the full tensor, gathered from all processes where it is sharded; then all of them must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def divided_like(tensor: Tensor, like: Tensor | None) -> Tensor:
-    """A whole tensor, divided among the processes where `like` is, if it has its shape."""
+    """Returns a full tensor sharded as `like` is, if the shapes agree; else the tensor."""
     if not isinstance(like, DTensor) or like.shape != tensor.shape:
         return tensor
     parts = distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
@@ -120,7 +120,7 @@ def divided_like(tensor: Tensor, like: Tensor | None) -> Tensor:
 
 
 def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Whole copies of tensors in the CPU's memory, for the first process; the others only give it their parts."""
+    """Returns full copies of tensors on the CPU in the first process; the others only contribute their parts."""
     first = not distributed.is_initialized() or distributed.get_rank() == 0
     copies = {}
     for name, tensor in tensors.items():

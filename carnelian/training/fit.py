@@ -21,14 +21,14 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass
 class DataPosition:
-    """Where a training stands: optimizer steps taken, and the next batch as its position in an epoch."""
+    """How far a training is: optimizer steps taken, the epoch, and the position of the next batch in the epoch."""
 
     step: int = 0
     epoch: int = 0
     position: int = 0
 
     def follow(self, epoch_batches: Callable[[int, int], Iterator]) -> Iterator:
-        """Batches for ever; the position advances with each. `epoch_batches(epoch, start)` gives one epoch's from `start` on."""
+        """Yields batches of one epoch after another, and counts them. `epoch_batches(epoch, start)` returns those of an epoch from `start` on."""
         while True:
             before = self.position
             for batch in epoch_batches(self.epoch, self.position):
@@ -41,7 +41,7 @@ class DataPosition:
 
 @dataclass
 class Training:
-    """All that a run must keep to go on as if it had never stopped."""
+    """Everything that a run must save to go on exactly as if it had not stopped."""
 
     model: nn.Module
     optimizer: Optimizer
@@ -50,7 +50,7 @@ class Training:
     scaler: torch.amp.GradScaler | None = None
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The state as tensors by name and as numbers, from which `restore` goes on; copies, and the first process's alone."""
+        """Returns copies of the state, as tensors by name and as numbers; only those of the first process are complete."""
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
@@ -64,7 +64,7 @@ class Training:
         return gathered(tensors), numbers
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Goes back to a state that `state` gave."""
+        """Sets the state to what `state` returned."""
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
@@ -91,7 +91,7 @@ class Training:
             self.scaler.load_state_dict(numbers["scaler"])
 
     def averaged(self) -> dict[str, Tensor]:
-        """The weights to evaluate and to publish: the moving average where there is one, the model's own otherwise."""
+        """Returns the weights to validate and to save: the moving average where there is one, else the model's."""
         return {**self.model.state_dict(), **self.average}
 
     @torch.no_grad()
@@ -145,7 +145,7 @@ def fit(
     wrapped: nn.Module | None = None,
     halves: Callable[[Any], list] | None = None,
 ) -> Iterator[StepReport]:
-    """Trains, and reports each step, after which the caller may save, validate or leave.
+    """Trains, and yields a report after each step; the caller may then save, validate or stop.
 
     `loss(model, batch)` gives one value for each row of a batch; the gradient is that of the mean over the rows of a step, in all
     its `accumulate` batches on all processes. `clip` bounds the gradient's norm, `larc` scales it layer by layer, `average` is

@@ -1,4 +1,4 @@
-"""Leaving a training by a signal, with everything saved."""
+"""Signals that stop a training after everything is saved."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Stopped(Exception):
-    """The run was told to stop, by the signal of that number, and has saved."""
+    """Raised when a run has stopped because of a signal, after it saved."""
 
     def __init__(self, number: int, folder: Path, step: int):
         self.number = number
@@ -18,10 +18,10 @@ class Stopped(Exception):
 
 @contextmanager
 def catch_signals() -> Iterator[Callable[[], int]]:
-    """While open, Ctrl-C and SIGTERM are noted, to be looked at between steps; a second Ctrl-C interrupts at once.
+    """Records SIGINT (Ctrl-C) and SIGTERM instead of stopping; a second Ctrl-C interrupts at once.
 
-    Gives a function that tells the signal's number, 0 if none came. Outside the main thread, where Python hears no signals, none
-    comes.
+    Yields a function that returns the number of the signal, 0 if none came. Python delivers signals to the main thread only; in any
+    other thread the function always returns 0.
     """
     noted: list[int] = []
 

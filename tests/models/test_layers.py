@@ -46,7 +46,7 @@ def test_interleave_is_undone():
     assert torch.equal(layers.deinterleave(layers.interleave(encoded, 4), 4, 11), encoded)
 
 
-def test_silence():
+def test_mask_padding():
     lengths = torch.tensor([5, 3])
     encoded = random(2, 4, 1, 5)
     quiet = masking.mask_padding(encoded.clone(), lengths)
@@ -138,12 +138,12 @@ def test_unknown_choices_are_named(settings, row):
 
 
 @pytest.mark.parametrize("plane", [{"kernel": [4, 3]}, {"kernel": [3]}, {"kernel": [3, 3], "stride": [2]}])
-def test_a_plane_has_two_axes_and_odd_kernels(plane):
+def test_a_2d_convolution_has_two_axes_and_odd_kernels(plane):
     with pytest.raises(RecipeError, match=r"conv2d: kernel .* Give two of each|expected two values"):
         convolutional(8, conv2d=[{"channels": 4, **plane}], blocks=[{"channels": 4, "kernel": 3}])
 
 
-def test_planes_tell_their_stride_and_receptive_field():
+def test_2d_convolutions_give_their_stride_and_receptive_field():
     """The gradient of one step reaches as many frames as the encoder says, and steps are as far apart."""
     planes = [{"channels": 2, "kernel": [3, 5], "stride": [2, 2]}, {"channels": 3, "kernel": [3, 3], "stride": [2, 1]}]
     encoder = convolutional(8, conv2d=planes, blocks=[{"channels": 4, "kernel": 3, "stride": 2}]).eval()
@@ -156,7 +156,7 @@ def test_planes_tell_their_stride_and_receptive_field():
     assert reached[-1] - reached[0] + 1 == encoder.receptive_field == 5 + 2 * 2 + 2 * 2
 
 
-def test_planes_hold_their_activations_channels_last():
+def test_2d_convolutions_hold_their_activations_channels_last():
     """One channel of features must not pass for that layout: the convolutions would then all run in the other, a third slower."""
     planes = [{"channels": 4, "kernel": [3, 3]}, {"channels": 6, "kernel": [3, 3], "stride": [2, 2]}]
     encoder = convolutional(8, conv2d=planes, blocks=[{"channels": 4, "kernel": 3}])
@@ -166,3 +166,14 @@ def test_planes_hold_their_activations_channels_last():
     encoder(torch.rand(2, 8, 20), torch.tensor([20, 15]))
     encoder(torch.rand(2, 20, 8).transpose(1, 2).requires_grad_(), torch.tensor([20, 15]))
     assert found == [1] * 8
+
+
+@pytest.mark.parametrize(
+    "module", [layers.Excitation(8, 2), layers.NORMS["layer"](8)], ids=["excitation", "layer norm"]
+)
+def test_a_row_without_frames_is_finite(module):
+    encoded = torch.randn(2, 8, 1, 5)
+    output = module(encoded, torch.tensor([5, 0]))
+    assert output.isfinite().all()
+    output.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in module.parameters())

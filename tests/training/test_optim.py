@@ -33,6 +33,16 @@ def test_decay(name, settings, halfway, end):
     assert (rate(0), rate(50), rate(100)) == pytest.approx((1.0, halfway, end))
 
 
+def test_a_rate_in_steps_falls_at_its_step():
+    """At the very step, for lengths where a share of the steps, multiplied back, comes out a little too low."""
+    for every in (3, 7, 5_000, 10_000):
+        steps, warmup = 50 * every + 11, 1000 % (every + 1)
+        rate = SCHEDULES["exponential"](steps=steps, peak=1.0, lowest=1e-9, warmup=warmup, factor=0.5, every=every)
+        for count in range(1, 20):
+            at = warmup + count * every
+            assert (rate(at - 1), rate(at)) == pytest.approx((0.5 ** (count - 1), 0.5**count)), (every, count)
+
+
 def test_hold_keeps_the_peak():
     rate = SCHEDULES["cosine"](steps=100, peak=1.0, warmup=10, hold=40)
     assert {rate(step) for step in range(10, 51)} == {1.0}

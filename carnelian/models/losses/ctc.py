@@ -23,9 +23,9 @@ def ctc_loss(log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: 
 
 
 def disagreement(log_probs: Tensor, others: Tensor, steps: Tensor) -> Tensor:
-    """How far two views (B, O, V) of the same rows are apart, (B,): Kullback-Leibler both ways, halved, summed over a row's steps.
+    """Returns the divergence (B,) of two outputs (B, O, V) for the same rows: the mean of both Kullback-Leibler divergences, summed over steps.
 
-    Each view is drawn to the other as it is: no gradient flows into the one it is compared with (Yao et al., 2024, arXiv 2410.05101).
+    Each output is the constant target of the other: no gradient flows into a target (CR-CTC, Yao et al., 2024, arXiv 2410.05101).
     """
     inside = torch.arange(log_probs.shape[1], device=steps.device) < steps[:, None]
     apart = torch.zeros_like(log_probs[..., 0])
@@ -35,12 +35,12 @@ def disagreement(log_probs: Tensor, others: Tensor, steps: Tensor) -> Tensor:
 
 
 def steps_needed(symbols: list[int]) -> int:
-    """The fewest output steps that can spell the symbols: one each, and a blank between equal neighbours."""
+    """Returns the fewest output steps that CTC needs for the symbols: one each, and a blank between equal neighbours."""
     return len(symbols) + sum(left == right for left, right in zip(symbols, symbols[1:]))
 
 
 class CTC(nn.Module):
-    """The criterion as a part of a model: nothing to learn, and one output more than the alphabet has symbols, the blank."""
+    """CTC as the criterion of a model: it has no weights, and adds one output to the alphabet's symbols, the blank."""
 
     extra = 1
 
@@ -49,5 +49,5 @@ class CTC(nn.Module):
 
 
 def ctc(symbols: int) -> CTC:
-    """The criterion of an alphabet of so many symbols, whatever their number."""
+    """Returns CTC, which is the same for any number of symbols."""
     return CTC()
