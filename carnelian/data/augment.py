@@ -93,15 +93,19 @@ def impulse(manifest: str, probability: Fraction = 1.0, sample_rate: int = 16000
         chosen = responses[int(rng.integers(len(responses)))]
         one = replace(chosen, more={"channel": 0} | chosen.more)  # the channels of a room are not alike: no average
         response = load_audio(one, sample_rate)
-        response = response[np.abs(response).argmax() :]
-        size = len(audio) + len(response) - 1
-        unit = 1 << max(0, size.bit_length() - 4)  # rounded up to a number of small factors, which transforms fast
-        size = -(-size // unit) * unit
-        wet = np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(response, size), size)[: len(audio)]
-        power = np.mean(wet**2)
-        return (wet * np.sqrt(np.mean(audio**2) / power) if power > 0 else audio).astype(np.float32)
+        return reverberate(audio, response[np.abs(response).argmax() :])
 
     return sometimes(probability, apply)
+
+
+def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Returns the audio (S,) convolved with a room's response, cut to its length and as loud as before."""
+    size = len(audio) + len(response) - 1
+    unit = 1 << max(0, size.bit_length() - 4)  # rounded up to a number of small factors, which transforms fast
+    size = -(-size // unit) * unit
+    wet = np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(response, size), size)[: len(audio)]
+    power = np.mean(wet**2)
+    return (wet * np.sqrt(np.mean(audio**2) / power) if power > 0 else audio).astype(np.float32)
 
 
 def shift(
