@@ -37,7 +37,10 @@ def synthesize(
     sample_rate: Annotated[int, "samples per second"] = 16000,
     overwrite: Annotated[bool, "with --text: replace the manifest and recordings if they exist"] = False,
 ) -> None:
-    """Make synthetic speech: a small corpus of commands to a house, or with --text any text, in many voices."""
+    """Make synthetic speech: a small corpus of commands to a house, or with --text any text, in many voices.
+
+    Example: carnelian synthesize spoken --text sentences.txt --normalize en --per-text 2 --room simulated
+    """
     if sample_rate < 4000:
         raise CarnelianError(f"--sample-rate {sample_rate}: too low for speech. Give 8000, 16000 or more")
     if text is None:

@@ -16,6 +16,7 @@ from carnelian.data.utterance import Manifest
 from carnelian.errors import ManifestError
 from carnelian.recipe import Recipe
 from carnelian.training.distributed import World
+from carnelian.training.mixture import plan_mixture
 from carnelian.training.settings import TrainingConfig
 
 TEXTS_COUNTED = 100_000  # of which the characters are counted; of more, some
@@ -54,18 +55,21 @@ class Corpus:
     def plan(self, epoch: int) -> list[np.ndarray]:
         """The batches of an epoch, as indices into `durations`."""
         settings = self.settings
-        return plan_batches(
-            self.seconds(epoch),
-            batch_size=settings.batch_size or None,
-            batch_seconds=settings.batch_seconds or None,
-            seed=self.seed,
-            epoch=epoch,
-            rank=self.world.rank,
-            ranks=self.world.ranks,
-            sorted_first_epoch=settings.sorted_first_epoch,
-            padding=settings.padding,
-            shards=self.manifest.shards[self.kept],
-        )
+        how: dict[str, Any] = {
+            "batch_size": settings.batch_size or None,
+            "batch_seconds": settings.batch_seconds or None,
+            "seed": self.seed,
+            "epoch": epoch,
+            "rank": self.world.rank,
+            "ranks": self.world.ranks,
+            "sorted_first_epoch": settings.sorted_first_epoch,
+            "padding": settings.padding,
+            "shards": self.manifest.shards[self.kept],
+        }
+        if len(settings.mix) > 1:
+            sources = np.searchsorted(self.manifest.firsts, self.kept, side="right") - 1
+            return plan_mixture(self.seconds(epoch), sources, settings.mix, **how)
+        return plan_batches(self.seconds(epoch), **how)
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of an epoch from its batch `start` on."""

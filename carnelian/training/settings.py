@@ -75,6 +75,7 @@ class RunConfig:
 class TrainingConfig(RunConfig):
     """The table [train] of an acoustic model: the keys of `RunConfig`, and these.
 
+    mix: share of each of `manifests` in every batch (of utterances, or of seconds); an epoch is then one pass over the first of them.
     unknown_characters: largest share of the transcripts' characters that may be outside the alphabet. larc: trust of LARC, which
     scales the gradient layer by layer (0: not used). consistency: weight of the difference between two views of each utterance under
     different masks, added to the loss (CR-CTC, Yao et al., 2024: 0.2; 0: one view). checkpoint_activations: compute each block again
@@ -82,6 +83,7 @@ class TrainingConfig(RunConfig):
     and optimizer state among the processes, for a model too large for one of them.
     """
 
+    mix: list[Fraction] = field(default_factory=list)
     unknown_characters: Fraction = 0.05
     larc: NonNegativeFloat = 0.0
     consistency: NonNegativeFloat = 0.0
@@ -112,6 +114,12 @@ def check_recipe(recipe: Recipe) -> TrainingConfig:
             raise RecipeError(
                 "[train] consistency compares the probabilities of CTC. Remove the key, or train with CTC"
             )
+    if settings.mix and (len(settings.mix) != len(settings.manifests) or not min(settings.mix) > 0):
+        raise RecipeError(
+            f"[train] mix = {settings.mix}: expected {len(settings.manifests)} shares above 0, one for each of the manifests"
+        )
+    if settings.mix and abs(sum(settings.mix) - 1) > 0.01:
+        raise RecipeError(f"[train] mix = {settings.mix}: the shares add up to {sum(settings.mix):g}. Make it 1")
     if settings.larc and settings.clip:
         raise RecipeError("[train] larc, clip: both scale the gradient. Give one of them")
     if settings.sharded and settings.compile:
