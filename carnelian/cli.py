@@ -31,6 +31,7 @@ VERBS = {
     "transcribe": ("transcribe", "Write down what recordings say."),
     "serve": ("serve", "Serve a recognizer: OpenAI's API, live recognition and a page."),
     "evaluate": ("evaluate", "Measure word and character error rates."),
+    "score": ("score", "Score transcripts of any origin: text, TRN, STM and CTM, manifests, JSON lines."),
     "compare": ("compare", "Say whether one of two recognizers is really better."),
     "tune": ("tune", "Find the best weights of a language model."),
     "language-model": ("language_model", "Build, score, mix and filter n-gram language models."),

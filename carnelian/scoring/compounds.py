@@ -7,8 +7,8 @@ cheap alignments are chosen between as kaldialign does, which differs from sclit
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from carnelian.jit import compiled
 from carnelian.scoring.wer import DELETION, EDIT_KINDS, HIT, INSERTION, SUBSTITUTION, Edit, Errors, numbered
 
 
@@ -28,7 +28,8 @@ def align_compounds(reference: Sequence[str], hypothesis: Sequence[str]) -> list
     """The fewest edits that turn the reference into the hypothesis; a matched compound is one hit, its parts spaced."""
     edits = []
     words, others = numbered(reference, hypothesis)
-    steps = compound_path(words, others, joined_words(reference, hypothesis))
+    path = compound_path.for_work(len(reference) * len(hypothesis))
+    steps = path(words, others, joined_words(reference, hypothesis))
     for r, past_r, h, past_h in steps:
         one, other = " ".join(reference[r:past_r]), " ".join(hypothesis[h:past_h])
         if past_r == r:
@@ -67,7 +68,7 @@ def compounds_of(parts: Sequence[str], wholes: Sequence[str]) -> list[tuple[int,
     return found
 
 
-@njit(cache=True)
+@compiled()
 def compound_path(reference, hypothesis, compounds):
     """The steps (L, 4) of the cheapest alignment: from and to which word of the reference, and of the hypothesis.
 

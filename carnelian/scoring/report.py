@@ -7,19 +7,24 @@ from pathlib import Path
 
 from carnelian.console import table
 from carnelian.errors import MissingExtraError
+from carnelian.scoring.compounds import align_compounds, count_compounds
 from carnelian.scoring.confidence import Interval, interval
-from carnelian.scoring.wer import Edit, Errors, align_words, count_character_errors
+from carnelian.scoring.wer import Edit, Errors, align_words, character_errors_of_texts, errors_of_edits, errors_of_texts
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreReport:
-    """What a recognizer got wrong; `confusions` counts the edits that are no hits, `utterances` holds errors of each."""
+    """What a recognizer got wrong; `confusions` counts the edits that are no hits, `utterances` holds errors of each.
+
+    normalization: name and version of what was done to both sides before, which belongs beside every figure.
+    """
 
     words: Errors
-    characters: Errors
+    characters: Errors | None  # None where characters were not compared
     interval: Interval
     confusions: Counter[Edit]
     utterances: tuple[Errors, ...]
+    normalization: str = "none"
 
     def as_dict(self) -> dict:
         """The figures as one JSON object; rates from 0 on, not percent."""
@@ -28,35 +33,51 @@ class ScoreReport:
             "wer": self.words.rate,
             "wer_low": self.interval.low,
             "wer_high": self.interval.high,
-            "cer": self.characters.rate,
+            "cer": self.characters.rate if self.characters else None,
             "words": self.words.reference_words,
             "hits": self.words.hits,
             "substitutions": self.words.substitutions,
             "deletions": self.words.deletions,
             "insertions": self.words.insertions,
+            "normalization": self.normalization,
         }
 
 
 def score_texts(
-    references: Iterable[str], hypotheses: Iterable[str], *, speakers: Sequence[Hashable] | None = None, seed: int = 0
+    references: Iterable[str],
+    hypotheses: Iterable[str],
+    *,
+    speakers: Sequence[Hashable] | None = None,
+    merge_compounds: bool = False,
+    normalization: str = "none",
+    seed: int = 0,
 ) -> ScoreReport:
-    """The report of hypotheses beside their references, with a 95 % interval (by speaker, where they are given)."""
+    """The report of hypotheses beside their references, with a 95 % interval (by speaker, where they are given).
+
+    merge_compounds: "white paper" equals "whitepaper", as on the Open ASR Leaderboard. normalization: the name of what
+    was done to the texts, only for the report.
+    """
+    references, hypotheses = list(references), list(hypotheses)
+    characters = character_errors_of_texts(references, hypotheses)
+    utterances = errors_of_texts(references, hypotheses)
     confusions: Counter[Edit] = Counter()
-    utterances, characters = [], Errors()
-    for reference, hypothesis in zip(references, hypotheses, strict=True):
-        edits = align_words(reference.split(), hypothesis.split())
-        kinds = Counter(edit.kind for edit in edits)
-        utterances.append(Errors(kinds["hit"], kinds["substitution"], kinds["deletion"], kinds["insertion"]))
-        confusions.update(edit for edit in edits if edit.kind != "hit")
-        characters += count_character_errors(reference, hypothesis)
+    for index, errors in enumerate(utterances):
+        if errors.total:
+            one, other = references[index].split(), hypotheses[index].split()
+            edits = align_compounds(one, other) if merge_compounds else align_words(one, other)
+            confusions.update(edit for edit in edits if edit.kind != "hit")
+            if merge_compounds:
+                utterances[index] = count_compounds(one, other)
     words = sum(utterances, Errors())
-    return ScoreReport(
-        words, characters, interval(utterances, groups=speakers, seed=seed), confusions, tuple(utterances)
-    )
+    ranges = interval(utterances, groups=speakers, seed=seed)
+    if merge_compounds:
+        normalization += ", compounds merged"
+    return ScoreReport(words, characters, ranges, confusions, tuple(utterances), normalization)
 
 
 def print_rates(reports: dict[str, ScoreReport], title: str = "Error rates") -> None:
-    """A line per report: the counts of words, WER in percent with its 95 % interval, and CER."""
+    """A line per report: the counts of words, WER in percent with its 95 % interval, and CER; and the normalisation."""
+    title += f" (normalisation: {', '.join(dict.fromkeys(each.normalization for each in reports.values()))})"
     columns = ("", "words", "hits", "subs", "dels", "ins", "WER %", "95 %", "CER %")
     rows = [
         (
@@ -68,21 +89,48 @@ def print_rates(reports: dict[str, ScoreReport], title: str = "Error rates") -> 
             report.words.insertions,
             f"{100 * report.words.rate:.2f}",
             f"{100 * report.interval.low:.2f}-{100 * report.interval.high:.2f}",
-            f"{100 * report.characters.rate:.2f}",
+            f"{100 * report.characters.rate:.2f}" if report.characters else "",
         )
         for name, report in reports.items()
     ]
     table(title, columns, rows)
 
 
+def report_of_edits(
+    edits: Sequence[Sequence[Edit]], *, speakers: Sequence[Hashable] | None = None, normalization: str, seed: int = 0
+) -> ScoreReport:
+    """The report of utterances that are aligned already."""
+    utterances = tuple(errors_of_edits(each) for each in edits)
+    confusions = Counter(edit for each in edits for edit in each if edit.kind != "hit")
+    ranges = interval(utterances, groups=speakers, seed=seed)
+    return ScoreReport(sum(utterances, Errors()), None, ranges, confusions, utterances, normalization)
+
+
+def print_groups(title: str, groups: dict[str, Errors]) -> None:
+    """A line per group (speaker, subset): its counts of words and its error rate."""
+    rows = [
+        (
+            name,
+            errors.reference_words,
+            errors.hits,
+            errors.substitutions,
+            errors.deletions,
+            errors.insertions,
+            f"{100 * errors.rate:.2f}",
+        )
+        for name, errors in groups.items()
+    ]
+    table(title, ("", "words", "hits", "subs", "dels", "ins", "WER %"), rows)
+
+
 def print_confusions(report: ScoreReport, most: int = 10) -> None:
-    """A table of the most frequent errors: what was said, what was found, how often."""
+    """A table of the most frequent errors: reference, hypothesis, how often."""
     rows = [
         (edit.reference or "(nothing)", edit.hypothesis or "(nothing)", count)
         for edit, count in sorted(report.confusions.items(), key=lambda item: (-item[1], str(item)))[:most]
     ]
     if rows:
-        table("Most frequent errors", ("said", "found", "times"), rows)
+        table("Most frequent errors", ("reference", "hypothesis", "times"), rows)
 
 
 def plot_confusions(report: ScoreReport, path: Path, most: int = 20) -> None:
@@ -93,16 +141,16 @@ def plot_confusions(report: ScoreReport, path: Path, most: int = 20) -> None:
         raise MissingExtraError("matplotlib", "plot", "A heat map") from None
     pairs = [(edit, count) for edit, count in report.confusions.items() if edit.kind == "substitution"]
     pairs = sorted(pairs, key=lambda item: (-item[1], item[0]))[:most]
-    said = sorted({str(edit.reference) for edit, _ in pairs})
-    found = sorted({str(edit.hypothesis) for edit, _ in pairs})
-    counts = [[dict(pairs).get(Edit("substitution", word, other), 0) for other in found] for word in said]
-    figure = Figure(figsize=(2 + 0.4 * len(found), 2 + 0.3 * len(said)), layout="constrained")
+    spoken = sorted({str(edit.reference) for edit, _ in pairs})
+    written = sorted({str(edit.hypothesis) for edit, _ in pairs})
+    counts = [[dict(pairs).get(Edit("substitution", word, other), 0) for other in written] for word in spoken]
+    figure = Figure(figsize=(2 + 0.4 * len(written), 2 + 0.3 * len(spoken)), layout="constrained")
     axes = figure.subplots()
     if pairs:
         figure.colorbar(axes.imshow(counts, cmap="magma_r"), label="times")
-    axes.set_xticks(range(len(found)), found, rotation=90)
-    axes.set_yticks(range(len(said)), said)
-    axes.set(xlabel="found", ylabel="said", title=f"{100 * report.words.rate:.2f} % word errors")
+    axes.set_xticks(range(len(written)), written, rotation=90)
+    axes.set_yticks(range(len(spoken)), spoken)
+    axes.set(xlabel="hypothesis", ylabel="reference", title=f"{100 * report.words.rate:.2f} % word errors")
     figure.savefig(path)
 
 

@@ -1,13 +1,16 @@
 """Word and character errors: the alignment of two texts with the fewest edits, and its counts."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import accumulate
+from itertools import count as count_from_zero
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from carnelian.errors import CarnelianError
+from carnelian.errors import ScoringError
 from carnelian.jit import compiled
 
 HIT, SUBSTITUTION, DELETION, INSERTION = range(4)
@@ -57,23 +60,15 @@ class Edit(NamedTuple):
     hypothesis: str | None
 
 
+def errors_of_edits(edits: Iterable[Edit]) -> Errors:
+    """The counts of an alignment."""
+    kinds = Counter(edit.kind for edit in edits)
+    return Errors(kinds["hit"], kinds["substitution"], kinds["deletion"], kinds["insertion"])
+
+
 def count_errors(reference: str, hypothesis: str, costs: tuple[int, int, int] = FEWEST) -> Errors:
     """The word errors of a hypothesis; words are what white space parts."""
     return count(reference.split(), hypothesis.split(), costs)
-
-
-def wer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> float:
-    """Returns the word error rate of one hypothesis, or of a list over all its words: 0.05 is 5 %. Words are separated by white space.
-
-    The texts are compared as they are, without normalisation. Raises CarnelianError if the lists differ in length.
-    """
-    if isinstance(references, str) != isinstance(hypotheses, str):
-        raise CarnelianError("wer: one argument is a text and the other a list. Give two texts, or two lists of texts")
-    if isinstance(references, str) and isinstance(hypotheses, str):
-        references, hypotheses = [references], [hypotheses]
-    if len(references) != len(hypotheses):
-        raise CarnelianError(f"wer: {len(references)} references and {len(hypotheses)} hypotheses. Give one for each")
-    return sum((count_errors(one, other) for one, other in zip(references, hypotheses)), Errors()).rate
 
 
 def count_character_errors(reference: str, hypothesis: str) -> Errors:
@@ -85,11 +80,99 @@ def count(reference: Sequence[str], hypothesis: Sequence[str], costs: tuple[int,
     """The errors between two sequences of words or characters."""
     if reference == hypothesis:
         return Errors(hits=len(reference))
-    cost, substitutions = distance.for_work(len(reference) * len(hypothesis))(numbered(reference, hypothesis), costs)
-    longer = len(reference) - len(hypothesis)  # deletions less insertions
-    insertions = (cost - costs[0] * substitutions - costs[1] * longer) // (costs[1] + costs[2])
-    deletions = insertions + longer
-    return Errors(len(reference) - substitutions - deletions, substitutions, deletions, insertions)
+    one, other = numbered(reference, hypothesis)
+    count_pair = counts_of_pair.for_work(len(reference) * len(hypothesis))
+    return Errors(*map(int, count_pair(one, other, costs)))
+
+
+def wer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> float:
+    """The word error rate of a text, or of all texts of a list together; 0.05 is 5 %.
+
+    Texts are compared as they stand: normalise both sides first where they are written in different ways. Infinite
+    where there are words in the hypotheses and none in the references.
+    """
+    return rate_of(references, hypotheses, words_of_texts)
+
+
+def cer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> float:
+    """The character error rate, likewise; a space between words is a character."""
+    return rate_of(references, hypotheses, characters_of_texts)
+
+
+def rate_of(references: str | Sequence[str], hypotheses: str | Sequence[str], split: "Split") -> float:
+    """The error rate of texts in the units into which `split` parts them."""
+    if isinstance(references, str) != isinstance(hypotheses, str):
+        raise ScoringError("one side is a text and the other a list of texts. Give two texts, or two lists")
+    if isinstance(references, str):
+        references, hypotheses = [references], [str(hypotheses)]
+    return Errors(*map(int, counts_of_texts(references, hypotheses, split).sum(axis=0))).rate
+
+
+def errors_of_texts(
+    references: Sequence[str], hypotheses: Sequence[str], costs: tuple[int, int, int] = FEWEST
+) -> list[Errors]:
+    """The word errors of each of many texts; much faster than one by one."""
+    return [Errors(*counts) for counts in counts_of_texts(references, hypotheses, words_of_texts, costs).tolist()]
+
+
+def character_errors_of_texts(references: Sequence[str], hypotheses: Sequence[str]) -> Errors:
+    """The character errors of many texts together."""
+    return Errors(*map(int, counts_of_texts(references, hypotheses, characters_of_texts).sum(axis=0)))
+
+
+def counts_of_texts(
+    references: Sequence[str], hypotheses: Sequence[str], split: "Split", costs: tuple[int, int, int] = FEWEST
+) -> np.ndarray:
+    """Hits, substitutions, deletions and insertions (N, 4) int64 of each pair of texts.
+
+    All pairs are counted in one compiled call: benchmarks/scoring.py.
+    """
+    references, hypotheses = list(references), list(hypotheses)
+    if len(references) != len(hypotheses):
+        raise ScoringError(f"{len(references)} references beside {len(hypotheses)} hypotheses. Give one for each")
+    (units, offsets), (others, other_offsets) = split(references, hypotheses)
+    counts = np.empty((len(references), 4), dtype=np.int64)
+    count_pair = counts_of_pair.for_work(len(units) * len(others))
+    if count_pair is not counts_of_pair.function:
+        counts_of_pairs(units, offsets, others, other_offsets, costs, counts)
+        return counts
+    for n in range(len(counts)):  # few words, or no Numba
+        one, other = units[offsets[n] : offsets[n + 1]], others[other_offsets[n] : other_offsets[n + 1]]
+        counts[n] = count_pair(one, other, costs)
+    return counts
+
+
+BETWEEN_TEXTS = "\0|\0"
+Units: TypeAlias = "tuple[np.ndarray, np.ndarray]"
+"""The units of many texts in a row, as numbers (M,), and where each text begins and the last ends (N + 1,) int64."""
+Split: TypeAlias = "Callable[[Sequence[str], Sequence[str]], tuple[Units, Units]]"
+
+
+def words_of_texts(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[Units, Units]:
+    """The words of both sides as numbers, equal words as equal ones; words are what white space parts."""
+    numbers: defaultdict[str, int] = defaultdict(count_from_zero().__next__)
+    mark = numbers[BETWEEN_TEXTS]
+    sides = []
+    for texts in (references, hypotheses):
+        words = f" {BETWEEN_TEXTS} ".join(texts).split()  # once for all texts: six times as fast as text by text
+        units = np.fromiter(map(numbers.__getitem__, words), np.int32, len(words))
+        marks = np.flatnonzero(units == mark)
+        if len(marks) != max(len(texts) - 1, 0):
+            raise ScoringError(f"a text has {BETWEEN_TEXTS!r} as a word. Take it out")
+        offsets = np.concatenate([[0], marks - np.arange(len(marks)), [len(units) - len(marks)]])
+        sides.append((units[units != mark], offsets[: len(texts) + 1].astype(np.int64)))
+    return sides[0], sides[1]
+
+
+def characters_of_texts(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[Units, Units]:
+    """The characters of both sides as code points; white space of any length is one space."""
+    sides = []
+    for texts in (references, hypotheses):
+        plain = [" ".join(text.split()) for text in texts]
+        offsets = np.fromiter(accumulate(map(len, plain), initial=0), np.int64, len(plain) + 1)
+        letters = "".join(plain).encode("utf-32-le", "surrogatepass")
+        sides.append((np.frombuffer(letters, dtype=np.int32), offsets))
+    return sides[0], sides[1]
 
 
 def align_words(
@@ -114,26 +197,61 @@ def numbered(*sequences: Sequence[str]) -> tuple[np.ndarray, ...]:
     )
 
 
-@compiled()
-def distance(words, costs):
-    """The cost of the alignment that `alignment` gives, and its substitutions; memory grows with the hypothesis only."""
-    reference, hypothesis = words
+@compiled(nogil=True)
+def counts_of_pair(reference, hypothesis, costs):
+    """Hits, substitutions, deletions and insertions of the alignment that `alignment` gives.
+
+    The table of costs is filled within `band` words of the diagonals through both ends, and again, twice as wide, where
+    a path outside of them could be as cheap: so it is exact, and fast where there are few errors. Memory grows with the
+    hypothesis only.
+    """
     substitution, deletion, insertion = costs
-    cost = np.arange(len(hypothesis) + 1) * insertion
-    substitutions = np.zeros(len(hypothesis) + 1, dtype=np.int64)
-    for r in range(len(reference)):
-        diagonal, replaced = cost[0], np.int64(0)
-        cost[0] = (r + 1) * deletion
-        for h in range(1, len(hypothesis) + 1):
-            unlike = reference[r] != hypothesis[h - 1]
-            best, count = diagonal + (substitution if unlike else 0), replaced + unlike
-            diagonal, replaced = cost[h], substitutions[h]
-            if cost[h - 1] + insertion < best:
-                best, count = cost[h - 1] + insertion, substitutions[h - 1]
-            if diagonal + deletion < best:
-                best, count = diagonal + deletion, replaced
-            cost[h], substitutions[h] = best, count
-    return cost[-1], substitutions[-1]
+    R, H = len(reference), len(hypothesis)
+    longer = R - H  # deletions less insertions
+    apart = longer * deletion if longer > 0 else -longer * insertion
+    far = 1 << 40
+    band = 4
+    while True:
+        before, after = band + max(0, longer), band + max(0, -longer)  # words behind and ahead of the diagonal
+        cost = np.full(H + 1, far, dtype=np.int64)
+        substitutions = np.zeros(H + 1, dtype=np.int64)
+        for h in range(min(H, after) + 1):
+            cost[h] = h * insertion
+        for r in range(1, R + 1):
+            first, last = max(1, r - before), min(H, r + after)
+            diagonal, replaced = cost[first - 1], substitutions[first - 1]
+            left, left_replaced = r * deletion if first == 1 and r <= before else far, 0
+            cost[first - 1], substitutions[first - 1] = left, left_replaced
+            word = reference[r - 1]
+            for h in range(first, last + 1):
+                unlike = word != hypothesis[h - 1]
+                best, changed = diagonal + (substitution if unlike else 0), replaced + unlike
+                diagonal, replaced = cost[h], substitutions[h]
+                if left + insertion < best:
+                    best, changed = left + insertion, left_replaced
+                if diagonal + deletion < best:
+                    best, changed = diagonal + deletion, replaced
+                cost[h], substitutions[h] = best, changed
+                left, left_replaced = best, changed
+        if cost[H] < apart + (band + 1) * (deletion + insertion) or band >= max(R, H):
+            break
+        band *= 2
+    replaced = substitutions[H]
+    inserted = (cost[H] - substitution * replaced - deletion * longer) // (deletion + insertion)
+    deleted = inserted + longer
+    return R - replaced - deleted, replaced, deleted, inserted
+
+
+compiled_pair = counts_of_pair  # under this name compiled code calls it: there, jit puts the compiled function
+
+
+@compiled(nogil=True)
+def counts_of_pairs(units, offsets, others, other_offsets, costs, counts):
+    """Fills counts (N, 4) with the hits, substitutions, deletions and insertions of many pairs of texts."""
+    for n in range(len(counts)):
+        reference = units[offsets[n] : offsets[n + 1]]
+        hypothesis = others[other_offsets[n] : other_offsets[n + 1]]
+        counts[n, 0], counts[n, 1], counts[n, 2], counts[n, 3] = compiled_pair(reference, hypothesis, costs)
 
 
 @compiled()

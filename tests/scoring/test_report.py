@@ -2,6 +2,7 @@
 
 import pytest
 
+from carnelian.errors import ScoringError
 from carnelian.scoring.report import plot_confusions, print_confusions, print_rates, score_texts
 from carnelian.scoring.wer import Edit, Errors
 
@@ -20,7 +21,7 @@ def test_counts():
 
 
 def test_lists_of_different_length():
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ScoringError, match="3 references beside 2 hypotheses"):
         score_texts(REFERENCES, HYPOTHESES[:2])
 
 

@@ -4,18 +4,23 @@ import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carnelian.errors import ScoringError
 from carnelian.scoring.wer import (
     EDIT_KINDS,
     FEWEST,
     SCLITE,
     Errors,
     align_words,
+    cer,
+    character_errors_of_texts,
     count,
     count_character_errors,
     count_errors,
+    errors_of_texts,
+    wer,
 )
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=12)
@@ -75,6 +80,38 @@ def test_laws_of_a_distance(a, b, c):
     assert count(a, a).total == 0
     assert count(a, b).total == count(b, a).total
     assert count(a, c).total <= count(a, b).total + count(b, c).total
+
+
+def test_rates_of_texts_and_lists():
+    assert wer("the cat sat", "the hat sat") == pytest.approx(1 / 3)
+    assert wer(["the cat sat", "a"], ["the hat sat", "a"]) == pytest.approx(1 / 4)
+    assert cer("ab cd", "ab  cx") == pytest.approx(1 / 5)
+    assert wer([], []) == wer("", "") == 0 and math.isinf(wer([""], ["word"]))
+    for references, hypotheses in ((["a"], "a"), (["a", "b"], ["a"])):
+        with pytest.raises(ScoringError):
+            wer(references, hypotheses)
+    with pytest.raises(ScoringError, match="as a word"):
+        wer(["a \0|\0 b"], ["a"])
+
+
+TEXTS = st.lists(st.tuples(*[st.text(alphabet="abc \n\u3000é", max_size=30)] * 2), max_size=5)
+
+
+@given(TEXTS, st.sampled_from([FEWEST, SCLITE]))
+@settings(deadline=None)
+def test_many_texts_count_as_one_by_one(pairs, costs):
+    references, hypotheses = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    assert errors_of_texts(references, hypotheses, costs) == [count_errors(*pair, costs) for pair in pairs]
+    characters = sum((count_character_errors(*pair) for pair in pairs), Errors())
+    assert character_errors_of_texts(references, hypotheses) == characters
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=60), st.lists(st.sampled_from("abc"), max_size=60))
+@settings(deadline=None)
+def test_the_band_around_the_diagonal_loses_nothing(reference, hypothesis):
+    for costs in (FEWEST, SCLITE):
+        kinds = [edit.kind for edit in align_words(reference, hypothesis, costs)]
+        assert count(reference, hypothesis, costs) == Errors(*(kinds.count(kind) for kind in EDIT_KINDS))
 
 
 def test_published_rate(shared):

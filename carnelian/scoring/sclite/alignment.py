@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numba import njit
 
+from carnelian.jit import compiled
 from carnelian.scoring.sclite.network import NULL, NetworkItem, NetworkWord, network
 from carnelian.scoring.wer import DELETION, EDIT_KINDS, HIT, INSERTION, SCLITE, SUBSTITUTION, Edit, align_words
 
@@ -111,7 +111,9 @@ def align_networks(
     same = equal_words(words_r, words_h)
     substitution = (timed_costs if rules.time_mediated else spelling_costs)(words_r, words_h, same)
     deletion, insertion = (gap_costs(words, rules.time_mediated) for words in (words_r, words_h))
-    path = network_path((before_r, offsets_r, last_r), (before_h, offsets_h, last_h), deletion, insertion, substitution)
+    path = network_path.for_work(len(words_r) * len(words_h))(
+        (before_r, offsets_r, last_r), (before_h, offsets_h, last_h), deletion, insertion, substitution
+    )
     edits = []
     for r, h, kind in path:
         one, other = words_r[r], words_h[h]
@@ -191,7 +193,7 @@ def null_words(words: Sequence[NetworkWord]) -> np.ndarray:
     return np.array([place for place, word in enumerate(words) if word.text == NULL], dtype=np.int64)
 
 
-@njit(cache=True)
+@compiled()
 def network_path(reference, hypothesis, deletion, insertion, substitution):
     """The steps (L, 3) of the cheapest path through two networks: word of each, and SUBSTITUTION, DELETION or INSERTION.
 

@@ -11,7 +11,7 @@ from carnelian.scoring.sclite.ctm import CtmWord, ctm_groups, ctm_items
 from carnelian.scoring.sclite.network import parse_transcript
 from carnelian.scoring.sclite.stm import StmFile, StmSegment
 from carnelian.scoring.sclite.trn import speaker_of
-from carnelian.scoring.wer import Edit, Errors
+from carnelian.scoring.wer import Edit, Errors, errors_of_edits
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,7 @@ class ScoredSegment:
     @property
     def errors(self) -> Errors:
         """Their counts."""
-        kinds = Counter(edit.kind for edit in self.edits)
-        return Errors(kinds["hit"], kinds["substitution"], kinds["deletion"], kinds["insertion"])
+        return errors_of_edits(self.edits)
 
 
 def score_trn(

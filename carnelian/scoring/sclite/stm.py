@@ -76,8 +76,15 @@ def write_stm(path: str | Path, segments: Iterable[StmSegment]) -> None:
 
 def numbered_lines(path: str | Path, encoding: str) -> Iterator[tuple[int, str]]:
     """The lines of a file that are not empty, with their numbers from 1 on."""
+    for number, line in enumerate(read_text(path, encoding).split("\n"), 1):
+        if line.strip():
+            yield number, line.rstrip("\r")
+
+
+def read_text(path: str | Path, encoding: str) -> str:
+    """The text of a file without a byte order mark. ScoringError where it is not text in this encoding."""
     try:
-        text = Path(path).read_text(encoding=encoding)
+        return Path(path).read_text(encoding=encoding).removeprefix("\ufeff")
     except LookupError:
         raise ScoringError(f'"{encoding}": no such encoding. Known: utf-8, latin-1, gb18030, euc-jp, ...') from None
     except UnicodeDecodeError as error:
@@ -86,6 +93,3 @@ def numbered_lines(path: str | Path, encoding: str) -> Iterator[tuple[int, str]]
         ) from None
     except OSError as error:
         raise ScoringError(f"{path}: cannot be read ({error.strerror}). Give a file") from None
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
-        if line.strip():
-            yield number, line.rstrip("\r")

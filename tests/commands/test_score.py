@@ -1,0 +1,129 @@
+"""`carnelian score` on files of every origin."""
+
+import json
+
+import pytest
+
+from carnelian.commands.score import ScliteOptions, score
+from carnelian.commands.scoring_options import ScoringOptions
+from carnelian.errors import CarnelianError, ScoringError
+
+REFERENCES = {"s1-a": "the cat sat", "s1-b": "on a mat", "s2-a": "hello"}
+HYPOTHESES = {"s1-a": "the hat sat", "s1-b": "on mat", "s2-a": "hello there"}
+
+
+def lines(kind, texts, hypothesis=False):
+    if kind == "trn":
+        return "".join(f"{text} ({name})\n" for name, text in texts.items())
+    if kind in ("tsv", "kaldi"):
+        return "".join(f"{name}{chr(9) if kind == 'tsv' else ' '}{text}\n" for name, text in texts.items())
+    if kind == "jsonl":
+        key = "pred_text" if hypothesis else "text"
+        return "".join(
+            json.dumps({"audio_filepath": f"/x/{name}.wav", key: text}) + "\n" for name, text in texts.items()
+        )
+    return "".join(f"{text}\n" for text in texts.values())
+
+
+def scored(capsys, *given, **settings):
+    score(*given, json_output=True, **settings)
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("kind", ["trn", "tsv", "kaldi", "jsonl", "txt"])
+def test_every_format_gives_the_same_counts(tmp_path, capsys, kind):
+    name = "text" if kind == "kaldi" else f"file.{kind}"
+    for side, texts in (("ref", REFERENCES), ("hyp", HYPOTHESES)):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / name).write_text(lines(kind, texts, side == "hyp"))
+    found = scored(capsys, tmp_path / "ref" / name, tmp_path / "hyp" / name)
+    assert (found["substitutions"], found["deletions"], found["insertions"], found["words"]) == (1, 1, 1, 7)
+    if kind == "trn":
+        assert {name: each["errors"] for name, each in found["speakers"].items()} == {"s1": 2, "s2": 1}
+
+
+def test_formats_may_differ_and_names_decide(tmp_path, capsys):
+    (tmp_path / "ref.jsonl").write_text(lines("jsonl", REFERENCES))
+    backwards = dict(reversed(HYPOTHESES.items()))
+    (tmp_path / "hyp.tsv").write_text(lines("tsv", backwards))
+    assert scored(capsys, tmp_path / "ref.jsonl", tmp_path / "hyp.tsv")["wer"] == pytest.approx(3 / 7)
+    (tmp_path / "hyp.tsv").write_text(lines("tsv", {"s1-b": "on mat"}))
+    score(tmp_path / "ref.jsonl", tmp_path / "hyp.tsv")
+    told = capsys.readouterr()
+    assert "2 of 3 references have no hypothesis; all their words count as deleted" in told.err
+    (tmp_path / "hyp.tsv").write_text(lines("tsv", {"s1-b": "on mat", "s9": "more"}))
+    with pytest.raises(ScoringError, match=r'1 utterances have no reference .* the first is "s9"'):
+        score(tmp_path / "ref.jsonl", tmp_path / "hyp.tsv")
+
+
+def test_one_file_may_hold_both(tmp_path, capsys):
+    rows = [
+        {"text": REFERENCES[name], "hypothesis": HYPOTHESES[name], "speaker": name[:2], "id": name}
+        for name in REFERENCES
+    ]
+    path = tmp_path / "results.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = scored(capsys, path)
+    assert found["wer"] == pytest.approx(3 / 7) and found["normalization"] == "none"
+    assert found["speakers"]["s2"]["errors"] == 1
+    path.write_text(json.dumps(rows))
+    assert scored(capsys, path)["wer"] == pytest.approx(3 / 7)
+
+
+def test_normalisation_is_named(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("Open the window, Mr. Smith.\n\nIt's 5 p.m.\n")
+    (tmp_path / "b.txt").write_text("open the window mister smith\n\nit's five p m\n")
+    files = tmp_path / "a.txt", tmp_path / "b.txt"
+    assert scored(capsys, *files)["wer"] > 0.5
+    found = scored(capsys, *files, scoring=ScoringOptions(normalize="en"))
+    assert (found["wer"], found["normalization"]) == (0, "en 1")
+    (tmp_path / "b.txt").write_text("open the window mister smith\n\nits five p m\n")
+    assert scored(capsys, *files, scoring=ScoringOptions(normalize="en"))["substitutions"] == 1
+    score(*files, scoring=ScoringOptions(normalize="en", merge_compounds=True))
+    assert "normalisation: en 1, compounds merged" in capsys.readouterr().out.replace("\n", " ")
+    with pytest.raises(CarnelianError, match="no such normalisation"):
+        ScoringOptions(normalize="english")
+
+
+def test_rules_of_sclite(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("{ he is / he's } (uh) here wo- UM\n")
+    (tmp_path / "b.txt").write_text("he's here word uh\n")
+    (tmp_path / "x.glm").write_text(';; x\n* case_sensitive = "F"\nUH => %H / [ ] __ [ ]\nUM => %H / [ ] __ [ ]\n')
+    files = tmp_path / "a.txt", tmp_path / "b.txt"
+    options = ScliteOptions(glm=tmp_path / "x.glm", deletable=True, fragments=True)
+    found = scored(capsys, *files, options=options)
+    assert found["wer"] == 0 and found["normalization"] == "sclite -D -F GLM x.glm"
+    assert scored(capsys, *files, options=ScliteOptions(sclite=True))["wer"] > 0
+    with pytest.raises(ScoringError, match="do not go with"):
+        score(*files, options=options, scoring=ScoringOptions(normalize="en"))
+    with pytest.raises(ScoringError, match=r"--case maybe: not known\. Take one of fold, ascii, keep"):
+        score(*files, options=ScliteOptions(case="maybe"))
+
+
+def test_segments_and_subsets(shared, tmp_path, capsys):
+    folder = shared("scoring/sctk") / "sclite_testdata"
+    out = tmp_path / "lines.jsonl"
+    found = scored(capsys, folder / "lvc_ref.stm", folder / "lvc_hyp.ctm", out=out)
+    assert (found["words"], found["hits"], found["insertions"]) == (1779, 1013, 171)
+    assert set(found["subsets"]) == {"Overall", "With Alt", "NO Alt"}
+    assert len(out.read_text().splitlines()) == 61
+
+
+@pytest.mark.parametrize(
+    "first, second, told",
+    [
+        ("one\ntwo\n", "one\n", "1 lines, .* has 2"),
+        ('{"a": 1}\n', "x\n", "no text. Expected one of the keys"),
+        ('{"text": \n', "x\n", ":1: not JSON"),
+        ("a\tone\na\ttwo\n", "a\tone\n", '"a" is there twice'),
+    ],
+)
+def test_files_that_cannot_be_scored(tmp_path, first, second, told):
+    (tmp_path / "a").write_text(first)
+    (tmp_path / "b").write_text(second)
+    with pytest.raises(ScoringError, match=told):
+        score(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(ScoringError, match="cannot be read"):
+        score(tmp_path / "a", tmp_path / "none")
+    with pytest.raises(ScoringError, match='format "xls": not known'):
+        score(tmp_path / "a", tmp_path / "b", reference_format="xls")
