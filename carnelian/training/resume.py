@@ -25,6 +25,7 @@ FREE_KEYS = {
     "keep_last",
     "manifests",
     "patience",
+    "price_per_hour",
     "save_every",
     "save_minutes",
     "unknown_characters",

@@ -33,6 +33,7 @@ from carnelian.training.fit import StepReport, Training
 from carnelian.training.log import Log
 from carnelian.training.settings import RunConfig
 from carnelian.training.signals import Stopped
+from carnelian.training.totals import Meter, Totals
 
 STATE_SUFFIX = ".state.safetensors"
 BROKEN_SUFFIX = ".broken"
@@ -95,6 +96,7 @@ class Run:
         self.log = Log(folder if world.rank == 0 else None)
         self.saved = time.monotonic()
         self.scores: dict[int, float] = {}
+        self.totals = Totals()
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self.writing: Future | None = None
 
@@ -142,14 +144,17 @@ class Run:
             return {}
         self.training.restore(*state)
         self.scores = {step: score for step, score in read_scores(self.folder).items() if step <= self.step}
+        self.totals = Totals.restore(state[1].get("totals"))
         return state[1]
 
     def train(self, reports: Iterable[StepReport], stop: Callable[[], int]) -> None:
         """Takes the steps of `reports`; between them it shows, validates and saves. Raises Stopped where `stop()` returns a signal."""
+        self.meter = Meter(self.totals)
         with self.progress() as show:
             self.validate_if_due(stop)  # the run may have been stopped while validating
             for report in reports:
                 show(report)
+                self.meter.step(report.seconds, report.waited, audio_seconds(report))
                 if not report.finite and self.config.nonfinite == "stop" and not self.training.scaler:
                     found = describe_nonfinite(report)
                     raise RecipeError(f"step {self.step}: {found} The run stops here ([train] nonfinite)")
@@ -185,9 +190,15 @@ class Run:
         tensors, numbers = self.training.state()
         if self.world.rank:
             return
-        numbers |= {"processes": self.world.ranks, "steps": self.steps, "data": self.data}
+        numbers |= {
+            "totals": self.totals.saved(),
+            "processes": self.world.ranks,
+            "steps": self.steps,
+            "data": self.data,
+        }
         score = self.scores.get(self.step)
-        more = {} if score is None else {"validation_wer": score}
+        more: dict[str, Any] = {} if score is None else {"validation_wer": score}
+        more["training"] = self.totals.figures(self.config.price_per_hour) | {"validations": self.totals.validations}
         self.wait()
         checkpoint = Checkpoint(weights, self.alphabet, self.recipe, self.step, more)
         self.writing = self.writer.submit(self.write, checkpoint, tensors, numbers)
@@ -257,6 +268,7 @@ class Run:
         if result is None:
             return False
         self.scores[self.step] = result.rate
+        self.meter.validation(self.step, result.rate)
         if self.world.rank == 0:
             with written(self.folder / "scores.json") as file:
                 json.dump(self.scores, file)
@@ -271,6 +283,16 @@ class Run:
         scores = [self.scores[step] for step in sorted(self.scores)]
         patience = self.config.patience
         return bool(patience and scores) and len(scores) - 1 - scores.index(min(scores)) >= patience
+
+    def summary(self) -> str:
+        """Returns in a few lines what the training took, and the steps and minutes to its best validation."""
+        found = self.totals.figures(self.config.price_per_hour)
+        figures = "  ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in found.items())
+        lines = [f"{self.folder}: finished at step {self.step}", f"    {figures}"]
+        if self.totals.validations:
+            step, minutes, rate = min(self.totals.validations, key=lambda each: each[2])
+            lines.append(f"    best validation WER {100 * rate:.2f} % at step {step:.0f}, after {minutes:.1f} minutes")
+        return "\n".join(lines)
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[StepReport], None]]:

@@ -113,7 +113,7 @@ def train_acoustic(
         if dry_run:
             run.steps = run.step + 1
         train_in_stages(run, corpus, initialization, schedule, stop)
-        console.note("one step was taken; the recipe works" if dry_run else f"{folder}: finished at step {run.step}")
+        console.note("one step was taken; the recipe works" if dry_run else run.summary())
     return checkpoint_path(folder, run.step)
 
 

@@ -296,14 +296,28 @@ def test_no_better_validation_ends_the_run(recipe, tmp_path):
     path = train_acoustic(recipe, tmp_path, validate=lambda *_: Score(next(rates), [("a b", "a")]))
     assert path.name == "step-00000004.safetensors"
     assert list(saved_steps(tmp_path)) == [2, 4], "the best is kept beside the last"
-    assert load_checkpoint(tmp_path / "step-00000002.safetensors").more == {"validation_wer": 0.5}
+    assert load_checkpoint(tmp_path / "step-00000002.safetensors").more["validation_wer"] == 0.5
     assert train_acoustic(recipe, tmp_path, validate=lambda *_: 1 / 0) == path, "and it stays ended"
 
 
 def test_the_end_is_validated(recipe, tmp_path):
     recipe["train"]["steps"] = 3
     path = train_acoustic(recipe, tmp_path, validate=lambda *_: Score(0.125, []))
-    assert load_checkpoint(path).more == {"validation_wer": 0.125}
+    assert load_checkpoint(path).more["validation_wer"] == 0.125
+
+
+def test_what_a_training_took_is_kept_and_goes_on(recipe, tmp_path, capfd):
+    """A run that was stopped and went on counts all its steps, and each error rate with its minutes."""
+    recipe["train"] |= {"validate_every": 2, "price_per_hour": 3600.0}
+    stop_at(recipe, tmp_path, 2)
+    rates = iter([0.5, 0.25, 0.75])
+    path = train_acoustic(recipe, tmp_path, validate=lambda *_: Score(next(rates), []))
+    took = load_checkpoint(path).more["training"]
+    assert [step for step, _, _ in took["validations"]] == [2, 4, 6, 8]
+    assert took["cost"] == pytest.approx(60 * took["wall_minutes"], rel=0.01) and took["peak_memory_gb"] > 0.1
+    assert took["audio_hours"] * 3600 > 8 * 4 * 0.3 and 0 < took["processor_minutes"]
+    printed = capfd.readouterr().err
+    assert "best validation WER 25.00 % at step" in printed and "audio hours per hour" in printed
 
 
 def test_validation_leaves_no_trace(recipe, tmp_path):
