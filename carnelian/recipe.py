@@ -160,7 +160,8 @@ def check_value(value: Any, hint: Any, *, where: str, key: str) -> None:
 
 
 def matches_type(value: Any, hint: Any) -> bool:
-    """Returns whether a value of TOML is of a type: integers count as floats, lists as tuples; numbers are finite and in their range."""
+    """Returns whether a value of TOML is of a type: integers count as floats, lists as tuples; numbers are finite and in
+    their range."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return matches_type(value, arguments[0]) and all(

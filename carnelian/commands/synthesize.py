@@ -56,7 +56,7 @@ def synthesize(
     text: Annotated[
         Path | None, "speak the lines of this file (plain, gzip or a manifest) instead of the small corpus"
     ] = None,
-    options: SpeechOptions = SpeechOptions(),  # noqa: B008
+    options: SpeechOptions = SpeechOptions(),
     train: Annotated[int, "training utterances of the small corpus"] = 1500,
     test: Annotated[int, "its test utterances, of other sentences and other speakers"] = 150,
     seed: Annotated[int, "the same seed gives the same recordings"] = 0,

@@ -68,7 +68,8 @@ class Transcript:
 
 
 def transcript(hypotheses: list[Hypothesis], *, seconds_per_step: float, duration: float) -> Transcript:
-    """Returns the transcript of one utterance from its hypotheses, best first; `seconds_per_step`: of audio that one output step covers."""
+    """Returns the transcript of one utterance from its hypotheses, best first; `seconds_per_step`: of audio that one
+    output step covers."""
     best = hypotheses[0]
     words = tuple(
         Word(

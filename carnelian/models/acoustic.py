@@ -10,7 +10,8 @@ from carnelian.models.specaugment import Mask
 
 
 class AcousticModel(nn.Module):
-    """Features, masks on them (in training mode only), encoder, head: (B, S) audio, (B,) samples -> (B, O, V) log-probs, (B,) steps."""
+    """Features, masks on them (in training mode only), encoder, head: (B, S) audio, (B,) samples -> (B, O, V) log-probs,
+    (B,) steps."""
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""What an acoustic model costs, layer by layer: parameters, multiply-adds, memory. Computed from shapes alone, so that models of any size can be described."""
+"""What an acoustic model costs, layer by layer: parameters, multiply-adds, memory.
+
+Computed from shapes alone, so that models of any size can be described.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -42,7 +45,8 @@ class Cost:
         return sum(layer.multiply_adds for layer in self.layers)
 
     def training_bytes(self, batch_seconds: float, states: int) -> float:
-        """Returns the bytes of a training step in 32-bit floats: weights, gradients, `states` numbers of the optimizer per weight, activations."""
+        """Returns the bytes of a training step in 32-bit floats: weights, gradients, `states` numbers of the optimizer
+        per weight, activations."""
         return 4 * self.parameters * (2 + states) + self.fixed_bytes + self.activation_bytes * batch_seconds
 
 

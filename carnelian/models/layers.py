@@ -41,7 +41,8 @@ def deinterleave(encoded: Tensor, dilation: int, frames: int) -> Tensor:
 
 
 def channels_first(encoded: Tensor) -> Tensor:
-    """Returns (B, D, 1, T) in channels-last memory as a new contiguous (D, B, T), through a matrix transpose, which is the fastest way."""
+    """Returns (B, D, 1, T) in channels-last memory as a new contiguous (D, B, T), through a matrix transpose, which is
+    the fastest way."""
     batch, channels, _, frames = encoded.shape
     rows = encoded.permute(0, 2, 3, 1).reshape(batch * frames, channels)
     return torch.empty_like(rows).view(channels, -1).copy_(rows.t()).view(channels, batch, frames)
@@ -67,7 +68,8 @@ def depthwise_weight_gradient(encoded: Tensor, gradient: Tensor, kernel: int) ->
 
 
 class _Depthwise(torch.autograd.Function):
-    """A depthwise convolution of odd kernel, stride 1, "same" padding, whose gradients are computed by `depthwise_weight_gradient` and a flipped convolution."""
+    """A depthwise convolution of odd kernel, stride 1, "same" padding, whose gradients are computed by
+    `depthwise_weight_gradient` and a flipped convolution."""
 
     @staticmethod
     def forward(ctx, encoded, weight):
@@ -169,7 +171,8 @@ class BlockSpec:
 
 
 class Excitation(nn.Module):
-    """Squeeze-and-excitation (Hu et al., 2017, arXiv 1709.01507): each channel is scaled by a function of all channels' means over the row."""
+    """Squeeze-and-excitation (Hu et al., 2017, arXiv 1709.01507): each channel is scaled by a function of all channels'
+    means over the row."""
 
     def __init__(self, channels: int, reduction: int):
         super().__init__()
@@ -187,7 +190,8 @@ class Excitation(nn.Module):
 
 
 def shuffle(encoded: Tensor, groups: int) -> Tensor:
-    """Returns the channels reordered, one of each group in turn, so that grouped convolutions mix them (ShuffleNet, arXiv 1707.01083)."""
+    """Returns the channels reordered, one of each group in turn, so that grouped convolutions mix them (ShuffleNet,
+    arXiv 1707.01083)."""
     batch, channels, _, frames = encoded.shape
     dealt = encoded.permute(0, 3, 2, 1).reshape(batch, frames, groups, channels // groups).transpose(2, 3)
     return dealt.reshape(batch, frames, 1, channels).permute(0, 3, 2, 1)
@@ -300,8 +304,8 @@ class ConvolutionalEncoder(nn.Module):
         norm: Norm = "batch",
         mask: bool = True,
     ):
-        """`conv2d` layers come before the blocks; `activation` is one of ACTIVATIONS, `norm` one of NORMS; without `mask` the padding of
-        a batch is treated as sound."""
+        """`conv2d` layers come before the blocks; `activation` is one of ACTIVATIONS, `norm` one of NORMS; without
+        `mask` the padding of a batch is treated as sound."""
         super().__init__()
         for name, value, known in (("activation", activation, ACTIVATIONS), ("norm", norm, NORMS)):
             if value not in known:

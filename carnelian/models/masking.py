@@ -37,7 +37,10 @@ class _MaskPadding(torch.autograd.Function):
 
 
 def masked(encoded: Tensor, lengths: Tensor) -> Tensor:
-    """Returns activations with zeros past each row's length; the gradient is masked too. Works in place: no other code may use the input."""
+    """Returns activations with zeros past each row's length; the gradient is masked too.
+
+    Works in place: no other code may use the input.
+    """
     if not encoded.requires_grad:
         return mask_padding(encoded, lengths)
     if encoded.device.type == "cpu" and int(lengths.min()) >= encoded.shape[-1]:

@@ -26,7 +26,10 @@ class MaskedBatchNorm(nn.BatchNorm2d):
 
 
 class MaskedLayerNorm(nn.Module):
-    """Layer norm over a row's channels and the frames inside its length, with a scale and a bias per channel. A row of length 0 gives its bias."""
+    """Layer norm over a row's channels and the frames inside its length, with a scale and a bias per channel.
+
+    A row of length 0 gives its bias.
+    """
 
     def __init__(self, channels: int, eps: float = 1e-3):
         super().__init__()

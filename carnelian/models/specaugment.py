@@ -30,7 +30,8 @@ def spec_augment(
     time_masks: NonNegativeInt = 2,
     time_width: NonNegativeInt | Fraction = 75,
 ) -> Mask:
-    """Returns a mask that sets bands and spans of frames to zero; widths are drawn from 0 to the given bins and frames (a float: share of the row)."""
+    """Returns a mask that sets bands and spans of frames to zero; widths are drawn from 0 to the given bins and frames
+    (a float: share of the row)."""
 
     def mask(features: Tensor, frames: Tensor) -> Tensor:
         batch, bands, length = features.shape

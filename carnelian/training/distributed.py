@@ -36,7 +36,10 @@ class World:
 
 @contextmanager
 def init_process_group(device: str = "") -> Iterator[World]:
-    """Initializes the process group that torchrun has started, or yields a single process. By default a GPU is used where there is one."""
+    """Initializes the process group that torchrun has started, or yields a single process.
+
+    By default a GPU is used where there is one.
+    """
     device = choose_device(device)
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if ranks == 1:

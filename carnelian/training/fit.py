@@ -28,7 +28,10 @@ class DataPosition:
     position: int = 0
 
     def follow(self, epoch_batches: Callable[[int, int], Iterator]) -> Iterator:
-        """Yields batches of one epoch after another, and counts them. `epoch_batches(epoch, start)` returns those of an epoch from `start` on."""
+        """Yields batches of one epoch after another, and counts them.
+
+        `epoch_batches(epoch, start)` returns those of an epoch from `start` on.
+        """
         while True:
             before = self.position
             for batch in epoch_batches(self.epoch, self.position):

@@ -1,4 +1,5 @@
-"""Training that begins with an earlier model, as a recipe's table [initialize] describes: the parts taken, frozen, or moved more slowly."""
+"""Training that begins with an earlier model, as a recipe's table [initialize] describes: the parts taken, frozen, or
+moved more slowly."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

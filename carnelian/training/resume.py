@@ -112,7 +112,8 @@ def keep_recipe(folder: Path, recipe: Recipe) -> None:
 def check_data_of_run(
     folder: Path, state: Mapping[str, Any], data: Mapping[str, Any], world: World, *, allow_changes: bool
 ) -> None:
-    """Raises CheckpointError if a state comes from other data or another number of processes, which change the batches and the schedule."""
+    """Raises CheckpointError if a state comes from other data or another number of processes, which change the batches
+    and the schedule."""
     found = []
     if state.get("processes", world.ranks) != world.ranks:
         found.append(

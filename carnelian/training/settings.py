@@ -37,8 +37,8 @@ class RunConfig:
     precision: fp16 and bf16 are mixed precision. clip: largest norm of the gradient (0: no limit). average: decay of a moving average
     of the weights, which is what is validated and saved (0: none). nonfinite: what to do with a step whose gradient is not finite.
     validate_every, save_every: steps (0: at the end only; then also every `save_minutes`). patience: validations in a row without a
-    better result after which the run ends (0: never). keep_last, keep_best: checkpoints that are kept. price_per_hour: of the machine, for the
-    cost in the summary.
+    better result after which the run ends (0: never). keep_last, keep_best: checkpoints that are kept. price_per_hour: of the
+    machine, for the cost in the summary.
     """
 
     manifests: list[str]

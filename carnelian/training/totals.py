@@ -16,8 +16,8 @@ RAPL = Path("/sys/class/powercap")  # energy counters of Intel and AMD processor
 class Totals:
     """Sums over all steps of a run, kept in its checkpoints, so that a run that was stopped and went on is counted as one.
 
-    Seconds; waited: for data; processor: of all threads of this process, since the run began; joules: of the processors and GPUs, where
-    the machine tells it. validations: (step, minutes of training so far, error rate).
+    Seconds; waited: for data; processor: of all threads of this process, since the run began; joules: of the processors and
+    GPUs, where the machine tells it. validations: (step, minutes of training so far, error rate).
     """
 
     steps: int = 0

@@ -18,7 +18,8 @@ def convolutional(
     norm: Norm = "batch",
     mask: bool = True,
 ) -> ConvolutionalEncoder:
-    """Blocks given one by one, each a table with the fields of `BlockSpec`; before them 2-D convolutions, with those of `Conv2dLayer`."""
+    """Blocks given one by one, each a table with the fields of `BlockSpec`; before them 2-D convolutions, with those of
+    `Conv2dLayer`."""
     return ConvolutionalEncoder(
         features,
         [call(BlockSpec, block, where="encoder.blocks") for block in blocks],

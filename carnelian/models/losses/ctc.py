@@ -23,7 +23,8 @@ def ctc_loss(log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: 
 
 
 def disagreement(log_probs: Tensor, others: Tensor, steps: Tensor) -> Tensor:
-    """Returns the divergence (B,) of two outputs (B, O, V) for the same rows: the mean of both Kullback-Leibler divergences, summed over steps.
+    """Returns the divergence (B,) of two outputs (B, O, V) for the same rows: the mean of both Kullback-Leibler
+    divergences, summed over steps.
 
     Each output is the constant target of the other: no gradient flows into a target (CR-CTC, Yao et al., 2024, arXiv 2410.05101).
     """
