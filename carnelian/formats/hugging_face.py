@@ -2,16 +2,20 @@
 
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from carnelian.checkpoint import load_tensors
 from carnelian.data.alphabet import Alphabet, WordPieces
 from carnelian.errors import CheckpointError, MissingExtraError
-from carnelian.formats.safe_loading import ForeignModel, read_file
-from carnelian.models.encoders.hugging_face import ARCHITECTURES, pretrained
+from carnelian.formats.nemo_configuration import Section
+from carnelian.formats.nemo_conformer import conformer_weights
+from carnelian.formats.safe_loading import ForeignModel, check_tensors, read_file, read_pickle
+from carnelian.models.encoders.hugging_face import pretrained
 
 NORMAL, UNKNOWN, CONTROL = 1, 2, 3  # kinds of pieces in a SentencePiece model
 SPECIAL_TOKENS = ("<s>", "</s>", "<unk>", "<pad>", "[UNK]", "[PAD]", "[CLS]", "[SEP]")
@@ -84,20 +88,126 @@ def characters_of(path: Path, blank: int, delimiter: str) -> tuple[Alphabet, lis
     return Alphabet(symbols), [index for _, index in kept]
 
 
-def read_hugging_face(folder: Path) -> ForeignModel:
-    """The model of a folder with config.json, its weights and its tokenizer, through transformers."""
-    config = read_json(folder / "config.json")
-    kind = next(
-        (kind for kind, (name, _) in ARCHITECTURES.items() if name in (config.get("architectures") or [])), None
+def folder_weights(folder: Path) -> dict[str, Tensor]:
+    """All weights of a folder, from model.safetensors, its parts, or pytorch_model.bin."""
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        parts = sorted({Path(str(part)).name for part in read_json(index).get("weight_map", {}).values()})
+        return {name: tensor for part in parts for name, tensor in load_tensors(folder / part)[0].items()}
+    pickled = folder / "pytorch_model.bin"
+    if pickled.exists() and not (folder / "model.safetensors").exists():
+        return check_tensors(str(pickled), read_pickle(str(pickled), read_file(pickled)))
+    return load_tensors(folder / "model.safetensors")[0]
+
+
+#: what transformers call the parts of a Conformer -> our names, which are NeMo's
+PARAKEET_NAMES = {
+    "subsampling.layers.": "pre_encode.conv.",
+    "subsampling.linear.": "pre_encode.out.",
+    "self_attn.q_proj.": "self_attn.linear_q.",
+    "self_attn.k_proj.": "self_attn.linear_k.",
+    "self_attn.v_proj.": "self_attn.linear_v.",
+    "self_attn.o_proj.": "self_attn.linear_out.",
+    "self_attn.relative_k_proj.": "self_attn.linear_pos.",
+    "self_attn.bias_": "self_attn.pos_bias_",
+    "conv.norm.": "conv.batch_norm.",
+}
+
+
+def parakeet_table(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's [encoder] of a ParakeetForCTC; CheckpointError for settings that are not followed here."""
+    section = Section(folder, "encoder_config", config.get("encoder_config"))
+    channels, heads = section.get("hidden_size", int, 1024), section.get("num_attention_heads", int, 8)
+    bias = section.get("attention_bias", bool, True)
+    section.expect(
+        hidden_act="silu",
+        subsampling_conv_kernel_size=3,
+        subsampling_conv_stride=2,
+        convolution_bias=bias,
+        num_key_value_heads=heads,
     )
-    if kind is None:
-        found, names = (
-            ", ".join(config.get("architectures") or ["model"]),
-            " and ".join(name for name, _ in ARCHITECTURES.values()),
-        )
-        raise CheckpointError(f"{folder}: a {found}, which is unknown here. {names} are read")
+    return {
+        "name": "conformer",
+        "channels": channels,
+        "layers": section.get("num_hidden_layers", int, 24),
+        "heads": heads,
+        "expansion": section.get("intermediate_size", int, 4096) // max(1, channels),
+        "kernel": section.get("conv_kernel_size", int, 9),
+        "subsampling": "dw_striding",
+        "stride": section.get("subsampling_factor", int, 8),
+        "subsampling_channels": section.get("subsampling_conv_channels", int, 256),
+        "scale": section.get("scale_input", bool, True),
+        "bias": bias,
+    }
+
+
+def parakeet_weights(
+    folder: Path, weights: Mapping[str, Tensor], table: Mapping[str, Any], features: int
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """(the encoder's weights under our names, the head's weight (V, D), its bias (V,)) of a ParakeetForCTC."""
+    ours = {}
+    for name, tensor in weights.items():
+        for theirs, own in PARAKEET_NAMES.items():
+            name = name.replace(theirs, own)
+        ours[name] = tensor.float() if tensor.is_floating_point() else tensor
     try:
-        settings, encoder, head = pretrained(folder, kind)
+        head = ours.pop("ctc_head.weight").flatten(1), ours.pop("ctc_head.bias")
+    except KeyError as missing:
+        raise CheckpointError(f"{folder}: has no {missing.args[0]}. Is the folder whole?") from None
+    layers = len({name.split(".")[2] for name in ours if name.startswith("encoder.layers.")})
+    if table["layers"] != layers:
+        raise CheckpointError(f"{folder}: weights of {layers} layers, by config.json {table['layers']}")
+    return conformer_weights(folder, ours, table, features), *head
+
+
+def read_hugging_face(folder: Path) -> ForeignModel:
+    """The model of a folder with config.json, its weights and its tokenizer."""
+    config = read_json(folder / "config.json")
+    readers = {"Wav2Vec2ForCTC": read_wav2vec2, "ParakeetForCTC": read_parakeet}
+    architectures = [str(name) for name in config.get("architectures") or []]
+    reader = next((readers[name] for name in architectures if name in readers), None)
+    if reader is None:
+        raise CheckpointError(
+            f"{folder}: a {', '.join(architectures) or 'model'}, which is unknown here. {' and '.join(readers)} are read"
+        )
+    prepared = folder / "preprocessor_config.json"
+    return reader(folder, config, read_json(prepared) if prepared.exists() else {})
+
+
+def read_parakeet(folder: Path, config: dict[str, Any], given: Mapping[str, Any]) -> ForeignModel:
+    """NVIDIA's Parakeet, a Fast Conformer; transformers need not be installed."""
+    blank = int(config.get("pad_token_id") or 0)
+    alphabet = pieces_of(folder / "tokenizer.json", blank)
+    bands = Section(folder, "encoder_config", config.get("encoder_config")).get("num_mel_bins", int, 80)
+    rate = given.get("sampling_rate", 16_000)
+    features = {
+        "name": "log_mel",
+        "features": bands,
+        "sample_rate": rate,
+        "window": given.get("win_length", 400) / rate,
+        "hop": given.get("hop_length", 160) / rate,
+        "pad_to": 0,
+    }
+    table = parakeet_table(folder, config)
+    weights, weight, bias = parakeet_weights(folder, folder_weights(folder), table, bands)
+    order = outputs_in_order(folder, [index for index in range(len(alphabet) + 1) if index != blank], blank, len(bias))
+    weights |= {"head.weight": weight[order], "head.bias": bias[order]}
+    return ForeignModel({"features": features, "encoder": table}, alphabet, weights)
+
+
+def outputs_in_order(folder: Path, outputs: Sequence[int], blank: int, count: int) -> Tensor:
+    """The places of the alphabet's symbols among the head's outputs, the blank's last."""
+    if max(*outputs, blank) >= count:
+        raise CheckpointError(
+            f"{folder}: its vocabulary has {max(*outputs, blank) + 1} symbols, its head {count} outputs"
+        )
+    return torch.tensor([*outputs, blank])
+
+
+def read_wav2vec2(folder: Path, config: dict[str, Any], given: Mapping[str, Any]) -> ForeignModel:
+    """A wav2vec 2.0 with its letters, through transformers."""
+    try:
+        settings, encoder, head = pretrained(folder)
     except MissingExtraError:
         raise
     except Exception as error:  # transformers raise many kinds for a folder that is not whole
@@ -107,36 +217,17 @@ def read_hugging_face(folder: Path) -> ForeignModel:
         ) from None
     settings = json.loads(json.dumps({key: value for key, value in settings.items() if value is not None}, default=str))
     blank = int(config.get("pad_token_id") or 0)
-    prepared = folder / "preprocessor_config.json"
-    given = read_json(prepared) if prepared.exists() else {}
-    alphabet: Alphabet
-    if kind == "wav2vec2":
-        tokenizer = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
-        alphabet, outputs = characters_of(folder / "vocab.json", blank, tokenizer.get("word_delimiter_token") or "|")
-        features = {
-            "name": "waveform",
-            "sample_rate": given.get("sampling_rate", 16_000),
-            "normalize": bool(given.get("do_normalize", True)),
-        }
-    else:
-        alphabet = pieces_of(folder / "tokenizer.json", blank)
-        outputs = [index for index in range(len(alphabet) + 1) if index != blank]
-        features = {
-            "name": "log_mel",
-            "features": settings["num_mel_bins"],
-            "sample_rate": given.get("sampling_rate", 16_000),
-            "window": given.get("win_length", 400) / given.get("sampling_rate", 16_000),
-            "hop": given.get("hop_length", 160) / given.get("sampling_rate", 16_000),
-            "pad_to": 0,
-        }
-    order = torch.tensor([*outputs, blank])
-    if int(order.max()) >= len(head["bias"]):
-        raise CheckpointError(
-            f"{folder}: its vocabulary has {int(order.max()) + 1} symbols, its head {len(head['bias'])} outputs"
-        )
+    tokenizer = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
+    alphabet, outputs = characters_of(folder / "vocab.json", blank, tokenizer.get("word_delimiter_token") or "|")
+    features = {
+        "name": "waveform",
+        "sample_rate": given.get("sampling_rate", 16_000),
+        "normalize": bool(given.get("do_normalize", True)),
+    }
+    order = outputs_in_order(folder, outputs, blank, len(head["bias"]))
     weights = {f"encoder.{name}": tensor for name, tensor in encoder.items()}
     weights |= {f"head.{name}": tensor[order] for name, tensor in head.items()}
-    recipe = {"features": features, "encoder": {"name": "hugging_face", "kind": kind, "config": settings}}
+    recipe = {"features": features, "encoder": {"name": "hugging_face", "kind": "wav2vec2", "config": settings}}
     return ForeignModel(
         recipe, alphabet, weights, ("the encoder is built by transformers, which must be installed to use it",)
     )

@@ -1,15 +1,17 @@
 """Folders of Hugging Face: equal to what transformers compute, where they are installed."""
 
 import json
+import sys
 
 import pytest
 import torch
 
-from carnelian.checkpoint import load_weights
+from carnelian.checkpoint import load_weights, save_tensors
 from carnelian.data.alphabet import WordPieces
 from carnelian.errors import CheckpointError
 from carnelian.formats.detect import detect_and_read
-from carnelian.formats.hugging_face import characters_of, sentencepiece_model
+from carnelian.formats.hugging_face import PARAKEET_NAMES, characters_of, sentencepiece_model
+from carnelian.models.encoders.conformer import conformer
 from carnelian.models.registry import build_model
 from carnelian.models.time_stretch import time_stretch
 
@@ -83,6 +85,52 @@ def test_parakeet(transformers, tmp_path):
         expected = theirs(**given).logits.log_softmax(-1)
     for row, count in enumerate(steps.tolist()):
         torch.testing.assert_close(log_probs[row, :count], expected[row, :count], atol=1e-3, rtol=1e-3)
+
+
+def test_parakeet_without_transformers(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    encoder = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "conv_kernel_size": 5,
+        "subsampling_conv_channels": 8,
+        "scale_input": False,
+    }
+    ours = conformer(
+        80, channels=16, layers=2, heads=2, expansion=2, kernel=5, subsampling="dw_striding", stride=8,
+        subsampling_channels=8, scale=False,
+    )  # fmt: skip
+    weights = {f"encoder.{name}": tensor for name, tensor in ours.state_dict().items()}
+    weights |= {"ctc_head.weight": torch.randn(9, 16, 1), "ctc_head.bias": torch.randn(9)}
+    theirs = {}
+    for name, tensor in weights.items():
+        for other, own in PARAKEET_NAMES.items():
+            name = name.replace(own, other)
+        theirs[name] = tensor[..., None] if "pointwise_conv" in name and name.endswith("weight") else tensor
+    config = {"architectures": ["ParakeetForCTC"], "encoder_config": encoder, "pad_token_id": 0}
+    pieces = [["<pad>", 0.0], ["<unk>", 0.0], *([f"b{index}", -2.0] for index in range(7))]
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"type": "Unigram", "vocab": pieces}}))
+    parts = {"a": list(theirs)[:9], "b": list(theirs)[9:]}
+    for part, names in parts.items():
+        save_tensors(tmp_path / f"{part}.safetensors", {name: theirs[name] for name in names}, {})
+    index = {"weight_map": {name: f"{part}.safetensors" for part, names in parts.items() for name in names}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model, found = imported(tmp_path)
+    assert found.remarks == ()
+    assert all(torch.equal(model.encoder.state_dict()[name], tensor) for name, tensor in ours.state_dict().items())
+    assert torch.equal(model.head.bias, weights["ctc_head.bias"].roll(-1))  # the blank stands last here
+    for change, expected in (
+        ({"num_hidden_layers": 10**9}, "weights of 2 layers"),
+        ({"hidden_size": 10**12}, "of shape|weights"),
+        ({"num_attention_heads": 3}, "heads divide"),
+        ({"hidden_act": "gelu"}, "hidden_act"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"encoder_config": encoder | change}))
+        with pytest.raises(CheckpointError, match=expected):
+            detect_and_read(tmp_path)
 
 
 def test_a_sentencepiece_model_from_pieces_splits_as_they_do():

@@ -1,4 +1,4 @@
-"""Encoders that Hugging Face's transformers build: wav2vec 2.0 (arXiv 2006.11477), Parakeet's Fast Conformer (arXiv 2305.05084).
+"""The encoder of wav2vec 2.0 (arXiv 2006.11477) as Hugging Face's transformers build it.
 
 The door to transformers.
 """
@@ -11,12 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from carnelian.errors import MissingExtraError, RecipeError
+from carnelian.errors import MissingExtraError
 from carnelian.models.features import SampleRate
 from carnelian.ranges import PositiveInt
-
-#: kind of model: (its class with a CTC head, the attribute that holds its encoder)
-ARCHITECTURES = {"wav2vec2": ("Wav2Vec2ForCTC", "wav2vec2"), "parakeet_ctc": ("ParakeetForCTC", "encoder")}
 
 
 def transformers_module() -> Any:
@@ -25,11 +22,6 @@ def transformers_module() -> Any:
     except ImportError:
         raise MissingExtraError("transformers", "transformers", "A model of Hugging Face") from None
     return transformers
-
-
-def encoder_of(model: Any, kind: str) -> Any:
-    """The encoder of a CTC model."""
-    return getattr(model, ARCHITECTURES[kind][1])
 
 
 class Waveform(nn.Module):
@@ -85,43 +77,15 @@ class Wav2Vec2(nn.Module):
         return nn.utils.rnn.pad_sequence(rows, batch_first=True).transpose(1, 2), self.steps(frames)
 
 
-class Parakeet(nn.Module):
-    """Parakeet's encoder: (B, F, T) features and (B,) frames -> (B, D, O) and (B,) steps."""
-
-    def __init__(self, config: dict[str, Any], inputs: int):
-        super().__init__()
-        library = transformers_module()
-        settings = library.ParakeetEncoderConfig.from_dict(config)
-        if settings.num_mel_bins != inputs:
-            raise RecipeError(
-                f"[encoder] hugging_face: made for {settings.num_mel_bins} features, [features] gives {inputs}"
-            )
-        self.channels, self.receptive_field = settings.hidden_size, math.inf
-        self.stride = settings.subsampling_factor
-        self.model = library.AutoModel.from_config(settings)
-
-    def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        inside = torch.arange(features.shape[-1], device=features.device) < frames[:, None]
-        found = self.model(features.transpose(1, 2), attention_mask=inside, output_attention_mask=True)
-        return found.last_hidden_state.transpose(1, 2), found.attention_mask.sum(-1).long()
+def hugging_face(features: PositiveInt = 1, *, kind: Literal["wav2vec2"], config: dict) -> nn.Module:
+    """An encoder as transformers build it from a configuration; `kind` is "wav2vec2"."""
+    return Wav2Vec2(config, features)
 
 
-def hugging_face(features: PositiveInt = 1, *, kind: Literal["wav2vec2", "parakeet_ctc"], config: dict) -> nn.Module:
-    """An encoder as transformers build it from a configuration; `kind` is "wav2vec2" or "parakeet_ctc"."""
-    encoders = {"wav2vec2": Wav2Vec2, "parakeet_ctc": Parakeet}
-    return encoders[kind](config, features)
-
-
-def pretrained(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
+def pretrained(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
     """(configuration, encoder's weights, head's weight (V, D) and bias (V,)) of a folder; raises what transformers raise."""
     library = transformers_module()
-    model = getattr(library, ARCHITECTURES[kind][0]).from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    encoder = encoder_of(model, kind)
-    heads = (
-        [model.lm_head]
-        if kind == "wav2vec2"
-        else [part for part in model.ctc_head.modules() if isinstance(part, nn.Conv1d)]
-    )
-    head: Any = heads[0]
-    weights = {f"model.{name}": tensor for name, tensor in encoder.state_dict().items()}
-    return encoder.config.to_dict(), weights, {"weight": head.weight.detach().flatten(1), "bias": head.bias.detach()}
+    model = library.Wav2Vec2ForCTC.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    weights = {f"model.{name}": tensor for name, tensor in model.wav2vec2.state_dict().items()}
+    head = {"weight": model.lm_head.weight.detach(), "bias": model.lm_head.bias.detach()}
+    return model.wav2vec2.config.to_dict(), weights, head
