@@ -17,8 +17,10 @@ from carnelian.console import note, table, track
 from carnelian.data.alphabet import Alphabet, make_alphabet
 from carnelian.data.audio import audio_info, load_audio
 from carnelian.data.parallel import in_parallel
+from carnelian.data.text.names import NORMALIZE_HELP, likely_normalizations, make_normalizer
+from carnelian.data.text.report import NormalizationReport, Normalizer
 from carnelian.data.utterance import BOM, Utterance, manifest_line, open_manifest, parse_line, write_manifest
-from carnelian.errors import CarnelianError
+from carnelian.errors import CarnelianError, MissingExtraError
 from carnelian.files import written
 from carnelian.models.losses.ctc import steps_needed
 
@@ -76,12 +78,15 @@ def check(
     alphabet: Annotated[str, "the characters that a model can write, or a SentencePiece .model; by default any"] = "",
     model: Annotated[Path | None, "a checkpoint, whose alphabet and step are taken"] = None,
     step_seconds: Annotated[float, "seconds that one output step of the model covers"] = 0.02,
+    normalize: Annotated[str, NORMALIZE_HELP] = "",
     out: Annotated[
         Path | None, "the folder for NAME.clean.jsonl and NAME.rejects.jsonl; by default the manifest's"
     ] = None,
     workers: Annotated[int, "recordings decoded at once; 0 is one per processor"] = 0,
 ) -> None:
     """Find what would break or hurt a training; write the clean manifest, and the rejects with reasons, beside each.
+
+    Where texts cannot be spelled, it says which --normalize would help, and with it writes them so.
 
     Example: carnelian check data/an4/train.jsonl --out data/an4
     """
@@ -91,6 +96,7 @@ def check(
     if model:
         acoustic, checkpoint = load_model(model)
         symbols, step_seconds = checkpoint.alphabet, acoustic.seconds_per_step
+    normalizer, report = make_normalizer(normalize, symbols) if normalize else None, NormalizationReport()
     seen: dict[bytes, str] = {}
     for manifest in manifests:
         lines = list(read_manifest_lines(manifest))
@@ -99,10 +105,16 @@ def check(
         decoded = in_parallel(lambda given: check_audio(*given), zip(lines, alone), workers or None)
         checked = list(track(decoded, f"Checking {manifest.name}", len(lines)))
         for each in checked:
+            if normalizer:
+                normalize_line(each, normalizer, report)
             check_text(each, symbols, step_seconds)
             check_duplicate(each, seen)
         written = write_results(manifest, checked, out or manifest.parent)
         print_findings(manifest, checked)
+        if normalizer:
+            table(f"normalised as {normalizer.label}", ("", "count"), report.rows())
+        elif symbols:
+            note_normalization(checked, symbols, step_seconds)
         note("wrote " + ", ".join(str(path) for path in written))
 
 
@@ -162,6 +174,46 @@ def check_samples(line: Checked, audio: np.ndarray) -> None:
     elif (clipped := float(np.mean(loudness >= 0.999))) > CLIPPED:
         line.findings.append(("clipping", f"{100 * clipped:.1f} % of its samples are at full scale"))
     line.digest = hashlib.blake2b(audio.tobytes(), digest_size=16).digest()
+
+
+def normalize_line(line: Checked, normalizer: Normalizer, report: NormalizationReport) -> None:
+    """Puts the normalised text in the place of an utterance's; the manifest keeps the name, and the text as it was."""
+    if line.utterance is None:
+        return
+    text = normalizer(line.utterance.text, report)
+    if text is None:
+        return  # nothing of it can be spelled: what is wrong is found in the text as it stands
+    more = line.utterance.more | {"normalization": normalizer.label}
+    if text != line.utterance.text:
+        more.setdefault("original_text", line.utterance.text)
+    line.utterance = replace(line.utterance, text=text, more=more)
+
+
+def note_normalization(checked: list[Checked], alphabet: Alphabet, step_seconds: float) -> None:
+    """Says how many of the lines rejected for their characters would be clean with a normalisation, and with which."""
+    rejected = [each for each in checked if each.utterance and "characters unknown" in dict(each.findings)]
+    texts = [each.utterance.text for each in rejected if each.utterance]
+    saved: dict[str, int] = {}
+    for name in likely_normalizations(texts) if texts else ():
+        try:
+            normalizer = make_normalizer(name, alphabet)
+        except MissingExtraError:
+            continue
+        lines = [Checked(each.place, each.utterance, spoken_findings(each)) for each in rejected]
+        for line in lines:
+            normalize_line(line, normalizer, NormalizationReport())
+            check_text(line, alphabet, step_seconds)
+        saved[name] = sum(line.clean for line in lines)
+    if any(saved.values()):
+        best = max(saved, key=lambda name: saved[name])  # the first, so the likeliest, of equals
+        note(f"{saved[best]} of {len(checked)} would be clean with --normalize {best}")
+
+
+def spoken_findings(line: Checked) -> list[tuple[str, str]]:
+    """What was found in a line but for its text."""
+    return [
+        finding for finding in line.findings if finding[0] not in ("characters unknown", "text too long", "text empty")
+    ]
 
 
 def check_text(line: Checked, alphabet: Alphabet | None, step_seconds: float) -> None:

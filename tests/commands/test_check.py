@@ -151,3 +151,39 @@ def test_folder_that_cannot_be_written(planted):
 def test_no_manifest(tmp_path):
     with pytest.raises(ManifestError, match="No such file"):
         check([tmp_path / "none.jsonl"])
+
+
+def test_texts_that_cannot_be_spelled_get_a_normalisation(tmp_path, capsys):
+    """What would be clean is counted and named, and done when asked for; the text as it was stays in the manifest."""
+    texts = ["Open the window.", "It’s 5 p.m.", "already clean", "привет", "Mr. Brown & the dog"]
+    lines = []
+    for number, text in enumerate(texts):
+        record(tmp_path / f"{number}.wav", seconds=3.0, seed=number)
+        lines.append(json.dumps({"audio_filepath": f"{number}.wav", "duration": 3.0, "text": text}))
+    manifest = tmp_path / "all.jsonl"
+    manifest.write_text("\n".join(lines))
+    check([manifest], alphabet=" abcdefghijklmnopqrstuvwxyz'")
+    assert "3 of 5 would be clean with --normalize en" in capsys.readouterr().err
+    assert [each.text for each in read_manifest(tmp_path / "all.clean.jsonl")] == ["already clean"]
+    check([manifest], alphabet=" abcdefghijklmnopqrstuvwxyz'", normalize="en")
+    kept = list(read_manifest(tmp_path / "all.clean.jsonl"))
+    assert [each.text for each in kept] == [
+        "open the window",
+        "it's five p m",
+        "already clean",
+        "mister brown and the dog",
+    ]
+    assert kept[0].more == {"normalization": "en 1", "original_text": "Open the window."}
+    assert kept[2].more == {"normalization": "en 1"}
+    assert "would be clean" not in capsys.readouterr().err
+    with pytest.raises(CarnelianError, match="no such normalisation"):
+        check([manifest], normalize="english")
+
+
+def test_the_language_is_told_by_its_words(tmp_path, capsys):
+    record(tmp_path / "a.wav", seconds=9.0)
+    line = {"audio_filepath": "a.wav", "duration": 9.0, "text": "¿Qué dijo el señor a las 3 de la tarde?"}
+    manifest = tmp_path / "es.jsonl"
+    manifest.write_text(json.dumps(line))
+    check([manifest], alphabet=" abcdefghijklmnñopqrstuvwxyzáéíóúü")
+    assert "1 of 1 would be clean with --normalize es" in capsys.readouterr().err

@@ -17,6 +17,7 @@ class LanguageRules:
     point: what is said for the decimal mark. decimal: the mark itself. digits: decimals are read digit by digit.
     ordinal: what follows the digits of an ordinal number. years: numbers of this pattern are read as years.
     strip_accents: letters lose their marks, as the language's own words have none.
+    frequent: words by which the language is told from others.
     """
 
     point: str
@@ -28,6 +29,7 @@ class LanguageRules:
     years: str = r"(?!)"
     clock: str = ""
     strip_accents: bool = False
+    frequent: str = ""
     abbreviations: Mapping[str, str] = field(default_factory=dict)
     symbols: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
@@ -36,6 +38,7 @@ class LanguageRules:
 
 
 ENGLISH_RULES = LanguageRules(
+    frequent="the and of to in is that it was he for on with you this are not have they at",
     point="point",
     decimal=".",
     digits=True,
@@ -121,6 +124,7 @@ ENGLISH_RULES = LanguageRules(
 )
 
 SPANISH_RULES = LanguageRules(
+    frequent="el la los las de que y en un una es no se por con para lo del como más",
     point="coma",
     percent="por ciento",
     minus="menos",
@@ -180,6 +184,7 @@ SPANISH_RULES = LanguageRules(
 )
 
 GERMAN_RULES = LanguageRules(
+    frequent="der die das und ist nicht ein eine zu den mit von sie er es auf für im dem auch",
     point="komma",
     digits=True,
     percent="prozent",
@@ -237,6 +242,7 @@ GERMAN_RULES = LanguageRules(
 )
 
 FRENCH_RULES = LanguageRules(
+    frequent="le la les des et est un une du que dans qui pas pour il elle ne sur ce au",
     point="virgule",
     percent="pour cent",
     minus="moins",

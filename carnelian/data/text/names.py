@@ -1,11 +1,12 @@
 """The normalisations by their names on the command line."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from carnelian.data.alphabet import Alphabet
-from carnelian.data.text.languages import LANGUAGE_RULES_VERSION
+from carnelian.data.text.languages import LANGUAGE_RULES, LANGUAGE_RULES_VERSION
 from carnelian.data.text.normalize import TextNormalizer
 from carnelian.data.text.report import Normalizer
 from carnelian.data.text.whisper import WhisperNormalizer
@@ -53,3 +54,10 @@ def make_normalizer(name: str, alphabet: Alphabet | None = None) -> Normalizer:
 def normalized_texts(normalizer: Normalizer, texts: Iterable[str]) -> list[str]:
     """Texts to be compared: normalised, and empty where no word is left."""
     return [normalizer(text) or "" for text in texts]
+
+
+def likely_normalizations(texts: Iterable[str]) -> list[str]:
+    """The names of normalisations that may suit texts, the likeliest first: by the frequent words of their language."""
+    words = Counter(word for text in texts for word in re.findall(r"[^\W\d_]+", text.lower()))
+    scores = {name: sum(words[word] for word in rules.frequent.split()) for name, rules in LANGUAGE_RULES.items()}
+    return [*sorted(scores, key=lambda name: -scores[name]), "basic"]
