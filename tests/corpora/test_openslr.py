@@ -12,7 +12,7 @@ from hostile_server import serving
 from carnelian.corpora import librispeech, openslr
 from carnelian.corpora.openslr import Resource
 from carnelian.data import download
-from carnelian.data.audio import encode_flac
+from carnelian.data.recording import encode_flac
 from carnelian.data.utterance import read_manifest
 
 PARTS = {"dev-clean": 3, "test-other": 2}
