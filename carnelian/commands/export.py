@@ -56,7 +56,7 @@ def kaldi_directory(
 
 def model_features(checkpoint: Path, utterances: dict[str, Utterance]) -> Iterator[tuple[str, np.ndarray]]:
     """Name and features (T, F) of each utterance, as the model of a checkpoint computes them; sorted as Kaldi sorts."""
-    model, _ = load_model(checkpoint)
+    model, _ = load_model(find_checkpoint(checkpoint))
     names = sorted(utterances, key=str.encode)
     for name in console.track(names, "Computing features"):
         audio = torch.from_numpy(load_audio(utterances[name], model.features.sample_rate))

@@ -191,7 +191,7 @@ def write_directory(folder: Path, utterances: Sequence[Utterance]) -> WrittenDir
     with_text = any(utterance.text.strip() for utterance in utterances)
     kept = []
     for utterance in utterances:
-        words = utterance.text.split()
+        words = printable_words(utterance.text).split()
         if "://" in utterance.audio_filepath or ".tar/" in utterance.audio_filepath:
             left_out["in a shard or at a URL"] += 1
         elif with_text and (not words or set(words) & set(FORBIDDEN)):
@@ -209,7 +209,7 @@ def write_directory(folder: Path, utterances: Sequence[Utterance]) -> WrittenDir
     for utterance, name, speaker in sorted(zip(kept, names, speakers), key=lambda each: each[1].encode()):
         path, channel = os.path.abspath(utterance.audio_filepath), utterance.more.get("channel")
         if with_text:
-            tables["text"][name] = " ".join(utterance.text.split())
+            tables["text"][name] = printable_words(utterance.text)
         tables["utt2spk"][name] = speaker
         tables["utt2dur"][name] = f"{utterance.duration:.3f}"
         of_speaker[speaker].append(name)
@@ -224,6 +224,11 @@ def write_directory(folder: Path, utterances: Sequence[Utterance]) -> WrittenDir
     for table, lines in tables.items():
         write_table(folder / table, lines)
     return WrittenDirectory(dict(zip(names, kept)), dict(left_out))
+
+
+def printable_words(text: str) -> str:
+    """The words of a text apart by single spaces, without characters that have no shape, which Kaldi refuses."""
+    return " ".join("".join(letter for letter in text if letter.isprintable() or letter.isspace()).split())
 
 
 def write_table(path: Path, table: dict[str, str]) -> None:

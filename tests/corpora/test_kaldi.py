@@ -130,6 +130,7 @@ def validate(folder):
     assert inverse == set(table(folder / "utt2spk"))
     if (folder / "text").exists():
         assert [key for key, _ in table(folder / "text")] == utterances
+        assert all(letter.isprintable() or letter == "\n" for letter in (folder / "text").read_text())
         assert not {b"<s>", b"</s>", b"#0"} & set((folder / "text").read_bytes().split())
     assert [key for key, _ in table(folder / "utt2dur")] == utterances
     recordings = [key for key, _ in table(folder / "wav.scp")]
@@ -158,7 +159,9 @@ def test_what_is_written_passes_kaldi_s_rules(tmp_path, segmented):
     for number, (speaker, name) in enumerate(NAMES):
         path = record(tmp_path / f"folder {number}" / "same name.flac")
         offset = 0.5 if segmented else 0.0
-        utterances.append(Utterance(str(path), 1.0, " two  words ", offset, {"speaker": speaker, "id": name}))
+        utterances.append(
+            Utterance(str(path), 1.0, " two\u00a0 wo\x07rds\u200b ", offset, {"speaker": speaker, "id": name})
+        )
     utterances.append(Utterance(str(path), 1.0, "", 0.0, {}))
     left_out = write_directory(tmp_path / "data", utterances).left_out
     validate(tmp_path / "data")
