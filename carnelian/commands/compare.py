@@ -1,37 +1,64 @@
 """Whether one of two recognizers is really better: `carnelian compare FIRST SECOND`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+from carnelian.commands.scoring_options import ScoringOptions
 from carnelian.errors import ManifestError
 from carnelian.scoring.confidence import difference
+from carnelian.scoring.paired_tests import PairedTest, mcnemar_test, sign_test, signed_rank_test
 from carnelian.scoring.report import print_rates, score_texts
 from carnelian.scoring.significance import matched_pairs
+from carnelian.scoring.wer import Errors, errors_by_group
 
 
 def compare(
     first: Annotated[Path, "what `carnelian evaluate --out` wrote for one recognizer"],
     second: Annotated[Path, "and for another, on the same utterances"],
+    *,
+    scoring: ScoringOptions = ScoringOptions(),  # noqa: B008
 ) -> None:
     """Say whether one of two recognizers is really better, or whether it may be chance.
+
+    By NIST's tests: matched pairs of segments, McNemar's on utterances, and where speakers are known the sign and the
+    signed-rank test on them; and by the bootstrap.
 
     Example: carnelian compare a.jsonl b.jsonl
     """
     ours, theirs = read(first), read(second)
     if [line["text"] for line in ours] != [line["text"] for line in theirs]:
         raise ManifestError(f"{second}: not the utterances of {first}. Evaluate both on the same manifests")
-    references = [line["text"] for line in ours]
-    hypotheses = [[line["hypothesis"] for line in lines] for lines in (ours, theirs)]
-    reports = [score_texts(references, each) for each in hypotheses]
+    references = scoring.normalized(line["text"] for line in ours)
+    hypotheses = [scoring.normalized(line["hypothesis"] for line in lines) for lines in (ours, theirs)]
+    reports = [
+        score_texts(references, each, merge_compounds=scoring.merge_compounds, normalization=scoring.label)
+        for each in hypotheses
+    ]
     print_rates({str(path): report for path, report in zip((first, second), reports)})
     interval, better = difference(reports[0].utterances, reports[1].utterances)
-    tested = matched_pairs(references, *hypotheses)
     print(f"first minus second: {100 * interval.low:+.2f} to {100 * interval.high:+.2f} % (95 %, bootstrap)")
     print(f"the first is better in {100 * better:.1f} % of the draws")
+    tested = matched_pairs(references, *hypotheses)
     print(
         f"matched pairs: {tested.segments} segments, z {tested.z:+.2f}, probability by chance {tested.probability:.3g}"
     )
+    for test in paired_tests(ours, *(report.utterances for report in reports)):
+        print(
+            f"{test.name}: the first is worse {test.worse} times, better {test.better} times, "
+            f"probability by chance {test.probability:.3g}"
+        )
+
+
+def paired_tests(lines: list[dict], ours: Sequence[Errors], theirs: Sequence[Errors]) -> list[PairedTest]:
+    """Returns McNemar's test on utterances, and the tests on speakers where there are several."""
+    tests = [mcnemar_test(ours, theirs)]
+    speakers = [str(line.get("speaker", "")) for line in lines]
+    if len(set(speakers)) > 1:
+        sides = [errors_by_group(speakers, each) for each in (ours, theirs)]
+        tests += [sign_test(*sides), signed_rank_test(*sides)]
+    return tests
 
 
 def read(path: Path) -> list[dict]:

@@ -18,6 +18,7 @@ from carnelian.scoring.sclite.glm import GlobalMap, map_ctm, map_stm, read_glm
 from carnelian.scoring.sclite.scorer import ScoredSegment, per_label, per_speaker, score_stm, score_trn
 from carnelian.scoring.sclite.stm import read_stm
 from carnelian.scoring.transcript_files import TRANSCRIPT_FORMATS, format_of, paired_transcripts, read_transcripts
+from carnelian.scoring.wer import errors_by_group
 
 Case = Literal["fold", "ascii", "keep"]
 TIMED = {("stm", "ctm"), ("ctm", "ctm")}
@@ -81,7 +82,10 @@ def score(
     out: Annotated[Path | None, "write each utterance's counts and alignment to this JSON-lines file"] = None,
     json_output: Annotated[bool, "print one JSON object instead of tables"] = False,
 ) -> None:
-    """Score transcripts of any origin: word error rate, by speaker and subset, with the rules of sclite where files are NIST's."""
+    """Score transcripts of any origin: word error rate, by speaker and subset, with the rules of sclite where files are NIST's.
+
+    Example: carnelian score reference.stm hypothesis.ctm --glm english.glm --deletable --fragments
+    """
     hypothesis = hypothesis or reference
     for given in (reference_format, hypothesis_format):
         if given and given not in TRANSCRIPT_FORMATS:
@@ -115,9 +119,7 @@ def plain_report(reference: Path, hypothesis: Path, kinds: tuple[str, str], enco
     note_unpaired(missing, len(names))
     speakers = [truth.speakers.get(name, "") for name in names] if truth.speakers else None
     report = scoring.report(references, hypotheses, speakers)
-    by_speaker: dict = {}
-    for speaker, errors in zip(speakers or [], report.utterances):
-        by_speaker[speaker] = by_speaker[speaker] + errors if speaker in by_speaker else errors
+    by_speaker = errors_by_group(speakers, report.utterances) if speakers else {}
     lines = [
         {"name": name, "text": text, "hypothesis": other, "errors": errors.total, "words": errors.reference_words}
         for name, text, other, errors in zip(names, references, hypotheses, report.utterances)

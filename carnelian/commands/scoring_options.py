@@ -2,9 +2,11 @@
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
-from carnelian.data.text.names import NORMALIZE_HELP, make_normalizer, normalized_texts
+from carnelian.data.text.names import NORMALIZE_HELP, make_normalizer
+from carnelian.data.text.report import Normalizer
 from carnelian.scoring.report import ScoreReport, score_texts
 
 
@@ -16,17 +18,25 @@ class ScoringOptions:
     merge_compounds: Annotated[bool, 'count "white paper" and "whitepaper" as equal'] = False
 
     def __post_init__(self) -> None:
-        if self.normalize:
-            make_normalizer(self.normalize)  # a name that there is not is refused before anything slow
+        self.normalizer  # noqa: B018  # a name that there is not is refused before anything slow
+
+    @cached_property
+    def normalizer(self) -> Normalizer | None:
+        """What is applied to both sides, if anything."""
+        return make_normalizer(self.normalize) if self.normalize else None
 
     @property
     def label(self) -> str:
         """Name and version of the normalisation."""
-        return make_normalizer(self.normalize).label if self.normalize else "none"
+        return self.normalizer.label if self.normalizer else "none"
+
+    def normalize_text(self, text: str) -> str:
+        """The text as it is compared."""
+        return self.normalizer(text) or "" if self.normalizer else text
 
     def normalized(self, texts: Iterable[str]) -> list[str]:
         """The texts as they are compared."""
-        return normalized_texts(make_normalizer(self.normalize), texts) if self.normalize else list(texts)
+        return [self.normalize_text(text) for text in texts]
 
     def report(
         self, references: Iterable[str], hypotheses: Iterable[str], speakers: Sequence[Hashable] | None = None

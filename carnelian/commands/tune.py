@@ -7,7 +7,9 @@ from typing import Annotated
 import numpy as np
 
 from carnelian.commands.options import TIME_STRETCH
+from carnelian.commands.scoring_options import ScoringOptions
 from carnelian.console import bar, note, table
+from carnelian.data.text.names import NORMALIZE_HELP
 from carnelian.data.utterance import Manifest, Utterance
 from carnelian.decoding.beam import BeamSearch
 from carnelian.decoding.greedy import Greedy
@@ -32,6 +34,7 @@ def tune(
     closed_vocabulary: Annotated[bool, "find only words of the language model"] = False,
     time_stretch: Annotated[list[float], TIME_STRETCH] = [],  # noqa: B006
     refinements: Annotated[int, "finer grids around the best"] = 2,
+    normalize: Annotated[str, NORMALIZE_HELP] = "",
     device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
 ) -> None:
@@ -51,7 +54,8 @@ def tune(
     if not any(utterance.text for utterance in utterances):
         raise ManifestError(f"{manifests[0]}: no utterance has a text. Give a manifest with references")
     log_probs, references = compute_log_probs(recognizer, utterances, batch_seconds)
-    greedy = sum(decoded_errors(Greedy(decoder.alphabet), log_probs, references), Errors())
+    comparison = ScoringOptions(normalize=normalize)
+    references, normalized = comparison.normalized(references), comparison.normalize_text
     total = len(alpha) * len(beta) + 9 * refinements + len(beam_width)
     with bar("weights", total) as advance:
         tuning = tune_weights(
@@ -62,22 +66,32 @@ def tune(
             betas=beta,
             widths=beam_width,
             refinements=refinements,
+            normalized=normalized,
             report=lambda weights, errors: advance(1, f"WER {100 * errors.rate:.2f} % at {weights}"),
         )
-    best = tuning.best
-    settings = replace(settings, alpha=best[0], beta=best[1], beam_width=best[2])
-    all_hypotheses = settings.decoder(recognizer.alphabet, hypotheses=best[2])
-    rates = {
-        "greedy": greedy.rate,
-        f"alpha {best[0]}, beta {best[1]}, beam width {best[2]}": tuning.errors(best).rate,
-        "fewest of all weights tried": min(tuning.errors(weights).rate for weights in tuning.tried),
-        "oracle of that beam": oracle_errors(all_hypotheses, log_probs, references).rate,
-    }
-    table("Word error rates", ("", "WER %"), [(name, f"{100 * rate:.2f}") for name, rate in rates.items()])
+    alpha_found, beta_found, width = tuning.best
+    settings = replace(settings, alpha=alpha_found, beta=beta_found, beam_width=width)
+    greedy = decoded_errors(Greedy(decoder.alphabet), log_probs, references, normalized)
+    all_hypotheses = settings.decoder(recognizer.alphabet, hypotheses=width)
+    oracle = oracle_errors(all_hypotheses, log_probs, references, normalized)
+    print_tuning(tuning, sum(greedy, Errors()), oracle, comparison.label)
     write_decoding(out, settings)
     note(f"wrote {out}; give it to transcribe or evaluate as --decoding {out}")
     if plot:
         plot_tuning(tuning, sorted(beam_width)[len(beam_width) // 2], plot)
+
+
+def print_tuning(tuning: Tuning, greedy: Errors, oracle: Errors, normalization: str) -> None:
+    """Prints the word error rates of the best weights beside those of greedy decoding and of the oracle."""
+    alpha, beta, width = tuning.best
+    rates = {
+        "greedy": greedy.rate,
+        f"alpha {alpha}, beta {beta}, beam width {width}": tuning.errors(tuning.best).rate,
+        "fewest of all weights tried": min(tuning.errors(weights).rate for weights in tuning.tried),
+        "oracle of that beam": oracle.rate,
+    }
+    title = f"Word error rates (normalisation: {normalization})"
+    table(title, ("", "WER %"), [(name, f"{100 * rate:.2f}") for name, rate in rates.items()])
 
 
 def compute_log_probs(

@@ -41,17 +41,29 @@ class Tuning:
 
 
 def decoded_errors(
-    decoder: BeamSearch | Greedy, log_probs: Sequence[np.ndarray], references: Iterable[str]
+    decoder: BeamSearch | Greedy,
+    log_probs: Sequence[np.ndarray],
+    references: Iterable[str],
+    normalized: Callable[[str], str] = str,
 ) -> list[Errors]:
-    """The word errors of a decoder's best hypotheses, utterance by utterance."""
-    return [count_errors(said, each[0].text) for said, each in zip(references, decoder.batch(log_probs))]
+    """The word errors of a decoder's best hypotheses, utterance by utterance; `normalized` is applied to each of them."""
+    return [
+        count_errors(reference, normalized(each[0].text))
+        for reference, each in zip(references, decoder.batch(log_probs))
+    ]
 
 
-def oracle_errors(decoder: BeamSearch, log_probs: Sequence[np.ndarray], references: Iterable[str]) -> Errors:
+def oracle_errors(
+    decoder: BeamSearch,
+    log_probs: Sequence[np.ndarray],
+    references: Iterable[str],
+    normalized: Callable[[str], str] = str,
+) -> Errors:
     """The word errors if of all hypotheses that a decoder gives the best were always chosen."""
     total = Errors()
-    for said, hypotheses in zip(references, decoder.batch(log_probs)):
-        total += min((count_errors(said, each.text) for each in hypotheses), key=lambda errors: errors.total)
+    for reference, hypotheses in zip(references, decoder.batch(log_probs)):
+        counts = (count_errors(reference, normalized(each.text)) for each in hypotheses)
+        total += min(counts, key=lambda errors: errors.total)
     return total
 
 
@@ -64,6 +76,7 @@ def tune_weights(
     betas: Sequence[float] = BETAS,
     widths: Sequence[int] = (16, 64, 256),
     refinements: int = 2,
+    normalized: Callable[[str], str] = str,
     report: Callable[[Weights, Errors], None] = lambda weights, errors: None,
 ) -> Tuning:
     """Tries a grid of alpha x beta, then finer ones around the centre, and at the last centre the widths; all on every core.
@@ -76,7 +89,7 @@ def tune_weights(
     def attempt(alpha: float, beta: float, width: int) -> Weights:
         weights = (max(round(alpha, 3), 0.0), round(beta, 3), width)
         if weights not in tuning.tried:
-            tuning.tried[weights] = decoded_errors(decoder.weighed(*weights), log_probs, references)
+            tuning.tried[weights] = decoded_errors(decoder.weighed(*weights), log_probs, references, normalized)
             report(weights, tuning.errors(weights))
         return weights
 

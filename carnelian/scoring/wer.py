@@ -115,6 +115,14 @@ def errors_of_texts(
     return [Errors(*counts) for counts in counts_of_texts(references, hypotheses, words_of_texts, costs).tolist()]
 
 
+def errors_by_group(groups: Iterable[str], errors: Iterable[Errors]) -> dict[str, Errors]:
+    """The errors of each group (speaker, subset) together, in the order of their first texts."""
+    totals: dict[str, Errors] = {}
+    for group, each in zip(groups, errors, strict=True):
+        totals[group] = totals.get(group, Errors()) + each
+    return totals
+
+
 def character_errors_of_texts(references: Sequence[str], hypotheses: Sequence[str]) -> Errors:
     """The character errors of many texts together."""
     return Errors(*map(int, counts_of_texts(references, hypotheses, characters_of_texts).sum(axis=0)))

@@ -11,7 +11,7 @@ from carnelian.scoring.sclite.ctm import CtmWord, ctm_groups, ctm_items
 from carnelian.scoring.sclite.network import parse_transcript
 from carnelian.scoring.sclite.stm import StmFile, StmSegment
 from carnelian.scoring.sclite.trn import speaker_of
-from carnelian.scoring.wer import Edit, Errors, errors_of_edits
+from carnelian.scoring.wer import Edit, Errors, errors_by_group, errors_of_edits
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +147,9 @@ def inside_segments(segments: Sequence[StmSegment], words: Sequence[CtmWord]) ->
     return kept
 
 
-def per_speaker(segments: Iterable[ScoredSegment]) -> dict[str, Errors]:
+def per_speaker(segments: Sequence[ScoredSegment]) -> dict[str, Errors]:
     """The errors of each speaker, in the order of their first segments."""
-    totals: dict[str, Errors] = {}
-    for segment in segments:
-        totals[segment.speaker] = totals.get(segment.speaker, Errors()) + segment.errors
-    return totals
+    return errors_by_group((each.speaker for each in segments), (each.errors for each in segments))
 
 
 def per_label(segments: Iterable[ScoredSegment]) -> dict[str, Errors]:
