@@ -200,3 +200,16 @@ def test_one_of_the_contexts_is_drawn_while_training():
     drawn = {encoder.train().context.left for _ in range(50)}
     assert drawn == {4, 6}
     assert {encoder.eval().context.left for _ in range(10)} == {4}
+
+
+def test_a_very_long_recording_is_attended_to_within_a_limit_and_that_is_noted(monkeypatch, capsys):
+    encoder = filled(conformer(8, channels=8, layers=2, heads=2, kernel=5))
+    features, frames = torch.randn(1, 8, 200), torch.tensor([200])
+    monkeypatch.setattr("carnelian.models.encoders.conformer.LONGEST_WHOLE", 30)
+    monkeypatch.setattr("carnelian.models.encoders.conformer.LONG", Context(7, 7))
+    with torch.no_grad():
+        limited, _ = encoder(features, frames)
+        assert encoder(features, frames)[0].equal(limited)
+        encoder.contexts = [Context(7, 7)]
+        torch.testing.assert_close(limited, encoder(features, frames)[0])
+    assert capsys.readouterr().err.count("attention sees 7 steps to each side") == 1

@@ -12,10 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from carnelian import console
 from carnelian.errors import RecipeError
 from carnelian.models.encoders.relative_attention import AttentionPlan, Context, RelativeAttention, contexts_of
 from carnelian.models.encoders.subsampling import Subsampling
 from carnelian.ranges import Fraction, NonNegativeInt, PositiveInt
+
+
+LONGEST_WHOLE = 8192  # steps of which all pairs are computed: 11 minutes at 80 ms, 2 GB for 8 heads
+LONG = Context(128, 128)  # beyond, as NeMo's users set it (`change_attention_model`)
 
 
 class FeedForward(nn.Module):
@@ -125,13 +130,25 @@ class Conformer(nn.Module):
         if shared_biases:
             self.pos_bias_u = nn.Parameter(torch.zeros(heads, channels // heads))
             self.pos_bias_v = nn.Parameter(torch.zeros(heads, channels // heads))
-        self.shared_biases = shared_biases
+        self.shared_biases, self.noted = shared_biases, False
 
     @property
     def context(self) -> Context:
         """What attention sees: the first of the contexts; while training one of them at random."""
         several = self.training and len(self.contexts) > 1
         return self.contexts[int(torch.randint(len(self.contexts), ())) if several else 0]
+
+    def fitting_context(self, length: int) -> Context:
+        """The context for a batch of so many steps: where memory for all pairs of them would be too much, a limited one."""
+        context = self.context
+        if self.training or context.limited or length <= LONGEST_WHOLE:
+            return context
+        if not self.noted:
+            self.noted = True
+            console.note(
+                f"a recording of {length:,} steps: from {LONGEST_WHOLE:,} on, attention sees {LONG.left} steps to each side, not all"
+            )
+        return LONG
 
     @property
     def biases(self) -> tuple[Tensor, Tensor] | None:
@@ -142,7 +159,7 @@ class Conformer(nn.Module):
         encoded, steps = self.pre_encode(features, frames)
         encoded = self.dropout(encoded * self.scale)
         inside = torch.arange(encoded.shape[1], device=encoded.device) < steps[:, None]
-        plan = AttentionPlan(self.context, steps, encoded.shape[1], self.width, self.biases)
+        plan = AttentionPlan(self.fitting_context(encoded.shape[1]), steps, encoded.shape[1], self.width, self.biases)
         for layer in self.layers:
             encoded = layer(encoded, inside, plan)
         if self.out_proj is not None:
