@@ -15,6 +15,7 @@ from carnelian.corpora.common_voice import common_voice
 from carnelian.corpora.folder import folder
 from carnelian.corpora.hugging_face import datasets_folder
 from carnelian.corpora.kaldi import kaldi
+from carnelian.corpora.ldc.discs import convert_compressed
 from carnelian.corpora.ldc.fisher import fisher
 from carnelian.corpora.ldc.hub5 import HUB5_COUNTS, hub5, hub5_references
 from carnelian.corpora.ldc.switchboard import switchboard
@@ -75,6 +76,9 @@ def prepare(
     ] = "",
     normalize: Annotated[str, NORMALIZE_HELP] = "",
     overwrite: Annotated[bool, "replace manifests that exist"] = False,
+    convert: Annotated[
+        bool, "write recordings compressed with shorten as FLAC into OUT/audio, which a training reads faster"
+    ] = False,
     hold_out: Annotated[int, "so many speakers of `train` (or `all`) go to `dev` instead, to choose settings by"] = 0,
 ) -> None:
     """Write a manifest for each subset of a corpus; the audio stays where it is.
@@ -108,6 +112,15 @@ def prepare(
             )
         left_out["train"] = left_out.pop(whole)
         subsets["train"], subsets["dev"] = without_speakers(subsets.pop(whole), hold_out)
+    if convert:
+        subsets = convert_compressed(subsets, out / "audio")
+    write_manifests(corpus, source, out, subsets, left_out)
+
+
+def write_manifests(
+    corpus: str, source: Path, out: Path, subsets: dict[str, list[Utterance]], left_out: dict[str, int]
+) -> None:
+    """Writes the manifests and a corpus's references for scoring, and prints what they hold."""
     rows = []
     for subset, kept in subsets.items():
         write_manifest(out / f"{subset}.jsonl", kept)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from shorten import encoded, sphere
 
 from carnelian.corpora.ldc.fisher import fisher, spell_fisher
 from carnelian.corpora.ldc.hub5 import hub5, hub5_references, spell_hub5
@@ -291,3 +292,23 @@ def test_a_line_that_is_no_transcript(tmp_path, call, corpus, name, line):
     (tmp_path / name).write_text(line + "\n")
     with pytest.raises(ManifestError, match="expected"):
         list(corpus(tmp_path)["train"])
+
+
+def test_compressed_calls_are_converted_once(tmp_path, say, run):
+    """The same samples from FLAC; calls of one name in two folders stay two."""
+    sides = np.stack([np.resize(say(text), 6000) for text in ("hello how are you", "fine")], axis=1)
+    content = sphere(encoded(sides, 2), len(sides), 2)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "call.sph").write_bytes(content)
+    (tmp_path / "calls.csv").write_text(
+        "path,text,channel\none/call.sph,hello,A\none/call.sph,fine,B\ntwo/call.sph,hello,A\n"
+    )
+    for words in ([], ["--convert"], ["--convert", "--overwrite"]):
+        out = tmp_path / ("flac" if words else "plain")
+        assert run("prepare", "folder", tmp_path / "calls.csv", out, *words)[0] == 0
+    plain, converted = (list(read_manifest(tmp_path / name / "calls.jsonl")) for name in ("plain", "flac"))
+    assert {each.audio_filepath[-5:] for each in converted} == {".flac"}
+    assert len({each.audio_filepath for each in converted}) == len(list((tmp_path / "flac" / "audio").iterdir())) == 2
+    for before, after in zip(plain, converted, strict=True):
+        np.testing.assert_array_equal(load_audio(before, 8000), load_audio(after, 8000))

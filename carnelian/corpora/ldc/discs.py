@@ -2,12 +2,20 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from carnelian.console import note
+import numpy as np
+
+from carnelian.console import note, track
+from carnelian.data.parallel import in_parallel
+from carnelian.data.recording import encode_flac, open_audio
+from carnelian.data.sphere import read_header, sphere_shape
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
+from carnelian.files import written
 
 SIDES = {"A": 0, "B": 1}
 """The channel of each side of a two-channel telephone recording."""
@@ -61,3 +69,46 @@ def note_missing(corpus: str, what: str, missing: Iterable[str]) -> None:
     if names:
         more = ", ..." if len(names) > 3 else ""
         note(f"{corpus}: {len(names):,} {what}: {', '.join(names[:3])}{more}")
+
+
+def convert_compressed(subsets: dict[str, list[Utterance]], folder: Path) -> dict[str, list[Utterance]]:
+    """The subsets with recordings that are compressed with shorten written as FLAC, all channels, into a folder.
+
+    Such a recording is decoded as a whole, however short the utterance; FLAC is read from any place. A file that is there already
+    is kept.
+    """
+    paths = dict.fromkeys(each.audio_filepath for utterances in subsets.values() for each in utterances)
+    compressed = [path for path in paths if is_compressed(path)]
+    names = Counter(Path(path).stem for path in compressed)
+    targets = {}
+    for number, path in enumerate(compressed):
+        stem = Path(path).stem
+        targets[path] = folder / f"{stem if names[stem] == 1 else f'{stem}.{number}'}.flac"
+
+    def convert(path: str) -> None:
+        if targets[path].is_file():
+            return
+        with open_audio(path) as file:
+            samples, rate = np.rint(file.read(0, file.frames) * 32768).astype(np.int16), file.sample_rate
+        with written(targets[path], "wb", force=False) as out:
+            out.write(encode_flac(samples, rate))
+
+    for _ in track(in_parallel(convert, compressed), "Converting to FLAC", len(compressed)):
+        pass
+    return {
+        subset: [
+            replace(each, audio_filepath=str(targets.get(each.audio_filepath, each.audio_filepath)))
+            for each in utterances
+        ]
+        for subset, utterances in subsets.items()
+    }
+
+
+def is_compressed(path: str) -> bool:
+    """Whether a file is SPHERE compressed with shorten."""
+    try:
+        with open(path, "rb") as file:
+            header = read_header(file.read(1 << 16))
+        return bool(header) and "embedded-shorten" in sphere_shape(header).coding
+    except (OSError, ValueError):
+        return False
