@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import carnelian
+from carnelian.inference.torch_engine import TorchEngine
 from carnelian.models.registry import build_model
 
 USER = """
@@ -99,7 +100,8 @@ def recognizer():
     torch.manual_seed(0)
     encoder = {"name": "convolutional", "blocks": [{"channels": 8, "kernel": 3}]}
     alphabet = carnelian.Alphabet(" abc")
-    return carnelian.Recognizer(build_model({"features": {"name": "log_mel"}, "encoder": encoder}, alphabet), alphabet)
+    model = build_model({"features": {"name": "log_mel"}, "encoder": encoder}, alphabet)
+    return carnelian.Recognizer(TorchEngine(model, alphabet))
 
 
 def test_audio_in_all_its_forms(recognizer, tmp_path):

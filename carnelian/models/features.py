@@ -17,6 +17,8 @@ from carnelian.ranges import Fraction, NonNegativeFloat, NonNegativeInt, Positiv
 
 Normalization = Literal["per_feature", "all_features", "none"]
 SampleRate = Annotated[int, between(1000, 384_000)]
+#: samples whose spectra are computed at once on a CPU: about 3 MB of intermediate values
+CACHED_SAMPLES = 160_000
 FRAME_COUNTS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "floor": lambda samples, hop: samples // hop,  # NeMo since 2.5
     "floor+1": lambda samples, hop: samples // hop + 1,  # NeMo 1.0 to 2.4
@@ -116,23 +118,28 @@ class SpectralFeatures(nn.Module):
             inside = torch.arange(audio.shape[1], device=audio.device) < audio_lengths[:, None]
             if self.preemphasis:
                 audio = torch.cat([audio[:, :1], audio[:, 1:] - self.preemphasis * audio[:, :-1]], dim=1)
-            spectrum = torch.stft(
-                audio * inside,
-                self.fft,
-                self.hop_samples,
-                len(self.window),
-                self.window,
-                pad_mode=self.edge if audio.shape[1] > self.fft // 2 else "constant",
-                return_complex=True,
-            )
-            power = (
-                spectrum.real.square() + spectrum.imag.square()
-            )  # a sum over the last axis of two is ten times slower
-            features = self.normalize(self.to_features(power), frames)
+            features = self.normalize(self.energies(audio * inside), frames)
             features = features * (torch.arange(features.shape[-1], device=audio.device) < frames[:, None])[:, None]
             if self.pad_to:
                 features = F.pad(features, (0, -features.shape[-1] % self.pad_to))
         return features, frames
+
+    def energies(self, audio: Tensor) -> Tensor:
+        """Features (B, F, S / hop + 1) of audio (B, S), not yet normalized; on a CPU in pieces that fit its cache."""
+        samples = audio.shape[1]
+        if audio.device.type == "cpu" and audio.numel() > max(samples, CACHED_SAMPLES):
+            return torch.cat([self.energies(rows) for rows in audio.split(max(1, CACHED_SAMPLES // samples))])
+        spectrum = torch.stft(
+            audio,
+            self.fft,
+            self.hop_samples,
+            len(self.window),
+            self.window,
+            pad_mode=self.edge if samples > self.fft // 2 else "constant",
+            return_complex=True,
+        )
+        # a sum over the last axis of two is ten times slower
+        return self.to_features(spectrum.real.square() + spectrum.imag.square())
 
 
 class _Bands(nn.Module):
