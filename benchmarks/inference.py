@@ -41,7 +41,10 @@ MODELS = {
     "jasper10x5dr": {"encoder": {"name": "jasper"}},
     "wave2letter": {"encoder": {"name": "wave2letter"}},
     "citrinet512": {"encoder": {"name": "citrinet"}, "features": {"name": "log_mel", "features": 80, "window": 0.025}},
-    "conformer_small": {"encoder": {"name": "conformer"}, "features": {"name": "log_mel", "features": 80, "window": 0.025}},
+    "conformer_small": {
+        "encoder": {"name": "conformer"},
+        "features": {"name": "log_mel", "features": 80, "window": 0.025},
+    },
 }
 Path_ = Callable[[np.ndarray], float]  # runs audio (B, S) and returns the seconds that it took
 
@@ -94,7 +97,11 @@ class Nemo:
         worker = Path(__file__).with_name("nemo_worker.py")
         self.folder = folder
         self.process = subprocess.Popen(
-            [python, worker, archive], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [python, worker, archive],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         self.answer()
 
@@ -151,7 +158,8 @@ def paths_of(name: str, threads: int, nemo: str, folder: Path) -> tuple[dict[str
             paths["NeMo"] = lambda audio: worker.run(audio, threads)["seconds"]
             log_probs = np.load(worker.run(noise, threads, keep=True)["log_probs"])
             [[ours]] = TorchEngine(model, alphabet).emissions(noise, [1.0])
-            print(f"{name}: largest difference of log-probs from NeMo {np.abs(log_probs[0, : len(ours.log_probs)] - ours.log_probs).max():.1e}")
+            apart = np.abs(log_probs[0, : len(ours.log_probs)] - ours.log_probs).max()
+            print(f"{name}: largest difference of log-probs from NeMo {apart:.1e}")
         except CarnelianError as error:
             print(f"{name}: no NeMo beside it ({error})")
     graph = None
@@ -203,7 +211,9 @@ def main() -> None:
                 torch.set_num_threads(threads)
                 paths, gflop = paths_of(name, threads, given.nemo, Path(folder))
                 print(f"\n{name}: {gflop:.2f} GFLOP per second of audio, {threads} threads")
-                print(f"{'':24}{'s':>6}{'batch':>6}{'median ms':>11}{'p90':>8}{'p99':>8}{'RTF':>10}{'share of peak':>15}{'x NeMo':>8}")
+                print(
+                    f"{'':24}{'s':>6}{'batch':>6}{'median ms':>11}{'p90':>8}{'p99':>8}{'RTF':>10}{'share of peak':>15}{'x NeMo':>8}"
+                )
                 for batch in given.batch:
                     for seconds in given.seconds:
                         report(paths, gflop, batch, seconds, threads, given.rounds)

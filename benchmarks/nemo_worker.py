@@ -1,7 +1,8 @@
-"""Times NeMo's own inference for `inference.py`, in NeMo's environment: `python nemo_worker.py MODEL.nemo`, then requests on standard input.
+"""Times NeMo's own inference for `inference.py`, in NeMo's environment: `python nemo_worker.py MODEL.nemo`.
 
-A request is a line of JSON: {"audio": FILE.npy (B, S), "threads": N} answers {"seconds": T, "log_probs": FILE.npy};
-{"files": [...]} answers {"seconds": T, "texts": [...]} of `transcribe`. Answers go to standard output, one line each.
+Requests come on standard input, a line of JSON each: {"audio": FILE.npy (B, S), "threads": N} answers {"seconds": T}, with
+"keep" also {"log_probs": FILE.npy}; {"files": [...]} answers {"seconds": T, "texts": [...]} of `transcribe`. Answers go to standard
+output, one line each.
 """
 
 import json
@@ -31,7 +32,10 @@ def main() -> None:
         if "files" in request:
             started = time.perf_counter()
             found = model.transcribe(request["files"], batch_size=16, verbose=False)
-            answer = {"seconds": time.perf_counter() - started, "texts": [getattr(each, "text", each) for each in found]}
+            answer = {
+                "seconds": time.perf_counter() - started,
+                "texts": [getattr(each, "text", each) for each in found],
+            }
         else:
             audio = torch.from_numpy(np.load(request["audio"]))
             lengths = torch.full((len(audio),), audio.shape[1])

@@ -12,6 +12,8 @@ from carnelian.errors import CarnelianError
 
 LONGEST_LINE = 300  # characters of an error
 
+HOME_VARIABLE = "CARNELIAN_HOME"
+
 
 def one_line(text: str, limit: int = LONGEST_LINE) -> str:
     """Returns the text as one line for people: what a terminal would not show as it is becomes an escape such as `\\n`.
@@ -103,3 +105,11 @@ def written(path: str | Path, mode: str = "w", *, force: bool = True, **options:
         with suppress(OSError):  # there is none after success, nor where the folder is no folder
             if created:
                 beside.unlink()
+
+
+def cache_folder() -> Path:
+    """Where downloaded models and measurements are kept: $CARNELIAN_HOME, or else the user's cache folder."""
+    home = os.environ.get(HOME_VARIABLE)
+    if home:
+        return Path(home).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "carnelian"

@@ -10,7 +10,7 @@ from carnelian.errors import CarnelianError, DecodingError
 if TYPE_CHECKING:
     from carnelian.inference.recognizer import Recognizer
 
-INFERENCE_PRECISIONS = ("fp32", "bf16")
+INFERENCE_PRECISIONS = ("fp32", "bf16", "auto")
 TIME_STRETCH = (
     "decode with the features interpolated to this many times their length; if given more than once, the result with the "
     "most probable best path is kept; default: as the model's recipe says"
@@ -32,7 +32,7 @@ class RecognizerOptions:
     )
     time_stretch: Annotated[list[float], TIME_STRETCH] = field(default_factory=list)
     device: Annotated[str, "cpu, cuda or cuda:N; by default a GPU where there is one"] = ""
-    precision: Annotated[str, "fp32 or bf16"] = "fp32"
+    precision: Annotated[str, "fp32, bf16, or auto: the fastest on this processor, measured at first use"] = "fp32"
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0
     from_: Annotated[str, "fetch a pretrained model from this address, not from where it was published"] = ""
 

@@ -18,7 +18,7 @@ from carnelian.errors import CheckpointError, DownloadError
 from carnelian.formats.detect import import_model
 from carnelian.recipe import did_you_mean
 
-HOME, MIRROR = "CARNELIAN_HOME", "CARNELIAN_MIRROR"  # environment variables
+MIRROR = "CARNELIAN_MIRROR"  # an environment variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +60,9 @@ def read_catalog() -> tuple[str, dict[str, PretrainedModel]]:
     return table["date"], models
 
 
-def cache_folder() -> Path:
-    """Where downloaded models are kept: $CARNELIAN_HOME, or else the user's cache folder."""
-    home = os.environ.get(HOME)
-    if home:
-        return Path(home).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "carnelian"
-
-
 def model_path(model: PretrainedModel) -> Path:
     """The path of a pretrained model's checkpoint, whether it is there or not."""
-    return cache_folder() / "models" / f"{model.name}.safetensors"
+    return files.cache_folder() / "models" / f"{model.name}.safetensors"
 
 
 def find_model(name: str) -> PretrainedModel | None:

@@ -12,6 +12,7 @@ import numpy as np
 from carnelian.data.alphabet import load_alphabet
 from carnelian.errors import CheckpointError, MissingExtraError
 from carnelian.inference.emissions import Emissions
+from carnelian.inference.precision import choose_precision
 from carnelian.inference.processor import available_cores
 
 ONNX_FORMAT = "carnelian onnx 1"
@@ -48,6 +49,7 @@ class OnnxEngine:
             self.alphabet = load_alphabet(metadata["alphabet"])
             self.seconds_per_step, self.sample_rate = float(metadata["seconds_per_step"]), int(metadata["sample_rate"])
             self.time_stretches = tuple(json.loads(metadata["time_stretches"]))
+            self.weights = metadata.get("weights", "")
             self.precision, self.recipe = metadata["precision"], json.loads(metadata["recipe"])
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"{self.name}: its metadata do not make sense ({error}). Export it again") from None
@@ -112,6 +114,30 @@ class OnnxEngine:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         log_probs, steps = session.run(["log_probs", "steps"], inputs, options)
         return log_probs[0, : steps[0]]
+
+
+def load_onnx_engine(path: str | Path, *, precision: str = "fp32", threads: int = 0) -> OnnxEngine:
+    """Returns the engine of an exported model; with precision "auto" the fastest of NAME.onnx and NAME.int8.onnx beside each other.
+
+    Both must be exported from one checkpoint, or the one that was named is taken.
+    """
+    if precision == "bf16":
+        raise CheckpointError(
+            f"{path}: an exported model has its own precision. Leave out bf16, or give the checkpoint"
+        )
+    named = OnnxEngine(path, threads=threads)
+    if precision != "auto":
+        return named
+    stem = str(path).removesuffix(".onnx").removesuffix(".int8")
+    other = Path(f"{stem}.onnx" if named.precision == "int8" else f"{stem}.int8.onnx")
+    if not other.is_file():
+        return named
+    pair = OnnxEngine(other, threads=threads)
+    if not named.weights or pair.weights != named.weights or pair.precision == named.precision:
+        return named
+    encoder = named.recipe.get("encoder", {}).get("name", "")
+    engines = {named.precision: lambda: named, pair.precision: lambda: pair}
+    return choose_precision(f"onnx {encoder}, {named.threads} threads", engines)[1]
 
 
 def graph_inputs(audio: np.ndarray) -> dict[str, np.ndarray]:

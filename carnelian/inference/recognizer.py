@@ -86,7 +86,8 @@ class Recognizer:
 
         decoding: how to decode (by default greedy). hot_words: expected words with their weights (natural logarithms). device: "cpu"
         or "cuda"; by default a GPU where there is one; an .onnx model runs on the CPU. precision: "fp32", "bf16", or "auto", the
-        fastest on this processor; an .onnx model has its own. threads: by default one for each core. Raises CarnelianError kinds.
+        fastest on this processor; an .onnx model has its own, and "auto" is the
+        fastest of model.onnx and model.int8.onnx. threads: by default one for each core. Raises CarnelianError kinds.
         """
         engine = load_engine(path, device=device, precision=precision, threads=threads)
         decoding = decoding or DecodingConfig()
@@ -184,13 +185,13 @@ def is_tensor(audio: object) -> bool:
 def load_engine(path: str | Path, *, device: str = "", precision: str = "fp32", threads: int = 0) -> Engine:
     """Returns the engine of a checkpoint or run's folder (PyTorch) or of an .onnx model (ONNX Runtime), by the path's suffix."""
     if Path(path).suffix == ".onnx":
-        from carnelian.inference.onnx_engine import OnnxEngine
+        from carnelian.inference.onnx_engine import load_onnx_engine
 
         if device not in ("", "cpu"):
             raise CarnelianError(
                 f"{path}: an .onnx model runs on the CPU. Leave out device {device}, or give the checkpoint"
             )
-        return OnnxEngine(path, threads=threads)
+        return load_onnx_engine(path, precision=precision, threads=threads)
     try:
         from carnelian.inference.torch_engine import load_torch_engine
     except ModuleNotFoundError as error:

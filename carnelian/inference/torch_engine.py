@@ -1,6 +1,7 @@
 """Runs a checkpoint's model with PyTorch."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from carnelian.checkpoint import load_model
 from carnelian.data.alphabet import Alphabet
 from carnelian.formats.catalog import find_checkpoint
 from carnelian.inference.emissions import Emissions
+from carnelian.inference.precision import choose_precision
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.device import choose_device
 from carnelian.models.layers import fold_batch_norm
@@ -51,4 +53,8 @@ def load_torch_engine(path: str | Path, *, device: str = "", precision: str = "f
     model, checkpoint = load_model(find_checkpoint(path))
     fold_batch_norm(model)
     model = model.to(choose_device(device))
-    return TorchEngine(model, checkpoint.alphabet, precision=precision)
+    if precision != "auto":
+        return TorchEngine(model, checkpoint.alphabet, precision=precision)
+    engines = {each: partial(TorchEngine, model, checkpoint.alphabet, precision=each) for each in ("fp32", "bf16")}
+    kind = f"torch {next(model.parameters()).device.type} {checkpoint.recipe.get('encoder', {}).get('name', '')}"
+    return choose_precision(f"{kind}, {torch.get_num_threads()} threads", engines)[1]

@@ -17,7 +17,8 @@ import soundfile
 
 from carnelian.data import download as download_module
 from carnelian.errors import CheckpointError, DownloadError
-from carnelian.formats.catalog import HOME, MIRROR, fetch_model, find_checkpoint, find_model, read_catalog
+from carnelian.files import HOME_VARIABLE
+from carnelian.formats.catalog import MIRROR, fetch_model, find_checkpoint, find_model, read_catalog
 from carnelian.inference.recognizer import Recognizer
 
 NAME, ARCHIVE = "quartznet15x5-en", "quartznet_tiny.nemo"
@@ -25,7 +26,7 @@ NAME, ARCHIVE = "quartznet15x5-en", "quartznet_tiny.nemo"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    monkeypatch.setenv(HOME, str(tmp_path / "home"))
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
     monkeypatch.delenv(MIRROR, raising=False)
     monkeypatch.setattr(download_module, "PAUSE", 0.001)
     return tmp_path / "home" / "models"

@@ -1,5 +1,6 @@
 """Exported models: the same log-probabilities as PyTorch, the graph that is fast, int8, and what is refused."""
 
+import json
 import subprocess
 import sys
 from dataclasses import astuple, replace
@@ -77,6 +78,8 @@ ENCODERS = {
         "context": [[7, 3]],
         "context_style": "local",
     },
+    "deepspeech2": {"name": "deepspeech2", "width": 0.03},
+    "deepspeech2 forwards": {"name": "deepspeech2", "size": "medium", "width": 0.03},
     "conv2d": {
         "name": "convolutional",
         "conv2d": [{"channels": 16, "kernel": [5, 5], "stride": [2, 2]}, {"channels": 16, "kernel": [3, 3]}],
@@ -142,7 +145,9 @@ def test_each_front_end_gives_what_pytorch_gives(features):
         np.testing.assert_allclose(found, expected.log_probs, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["quartznet", "citrinet", "layer", "conv2d", "conformer", "conformer, local"])
+@pytest.mark.parametrize(
+    "name", ["quartznet", "citrinet", "layer", "conv2d", "deepspeech2", "conformer", "conformer, local"]
+)
 def test_a_batch_with_padding_gives_each_row_as_alone(name):
     """Whoever runs the file with a batch of several rows gets what each row gives by itself, in PyTorch too."""
     model, proto = exported(ENCODERS[name])
@@ -297,3 +302,30 @@ def test_an_exported_model_needs_no_pytorch(saved, tmp_path):
 def test_int8_without_convolutional_blocks_is_refused():
     with pytest.raises(CarnelianError, match="int8 is for encoders of convolutional blocks"):
         Quantizer(exported(ENCODERS["conformer"])[1])
+
+
+def test_auto_takes_the_fastest_and_remembers_it(saved, tmp_path, monkeypatch):
+    """Of two files of one model, or two precisions of a checkpoint; the choice is kept by processor and read again."""
+    monkeypatch.setenv("CARNELIAN_HOME", str(tmp_path / "home"))
+    model, checkpoint = checkpoint_of(ENCODERS["quartznet"])
+    proto = onnx_model(model, checkpoint)
+    quantizer = Quantizer(proto)
+    quantized = quantizer.quantized(Scheme("uint8", "minmax"), quantizer.ranges(sounds()[:1]))
+    (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
+    assert Recognizer.load(tmp_path / "model.onnx", precision="auto").engine.precision == "fp32"
+    (tmp_path / "model.int8.onnx").write_bytes(quantized.SerializeToString())
+    chosen = Recognizer.load(tmp_path / "model.onnx", precision="auto").engine.precision
+    memory = tmp_path / "home" / "precision.json"
+    [(key, kept)] = json.loads(memory.read_text()).items()
+    assert kept == chosen and processor_facts()[0] in key and "quartznet" in key
+    other = {"fp32": "int8", "int8": "fp32"}[chosen]
+    memory.write_text(json.dumps({key: other}))
+    for name in ("model.onnx", "model.int8.onnx"):
+        assert Recognizer.load(tmp_path / name, precision="auto").engine.precision == other
+    memory.write_text("not JSON")
+    assert Recognizer.load(saved, device="cpu", precision="auto").engine.precision in ("fp32", "bf16")
+    _, changed = exported(ENCODERS["jasper"])
+    (tmp_path / "model.onnx").write_bytes(changed.SerializeToString())
+    assert Recognizer.load(tmp_path / "model.int8.onnx", precision="auto").engine.precision == "int8"
+    with pytest.raises(CheckpointError, match=r"has its own precision"):
+        Recognizer.load(tmp_path / "model.onnx", precision="bf16")

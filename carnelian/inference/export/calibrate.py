@@ -98,6 +98,10 @@ def quantize(model: OnnxModel, utterances: Sequence[Utterance], sample_rate: int
     audio = [load_audio(utterance, sample_rate) for utterance in utterances]
     texts = [utterance.text for utterance in utterances]
     quantizer = Quantizer(model)
+    if not quantizer.convolutions:
+        raise CarnelianError(
+            "--precision int8: this encoder has no convolutions that can run in 8 bits. Export it as fp32"
+        )
     with bar("quantising") as advance:
         advance(text="ranges of the activations")
         ranges = quantizer.ranges(audio[index] for index in spread(len(audio), CALIBRATION))

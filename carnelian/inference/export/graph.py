@@ -15,7 +15,7 @@ except ImportError:
 
 OPSET = 17
 IR_VERSION = 9
-FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
+FLOAT, DOUBLE, INT32, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.INT64
 OnnxModel = onnx.ModelProto
 GraphNode = onnx.NodeProto
 
