@@ -72,6 +72,23 @@ def reason_of(fault: Exception) -> str:
     return one_line((str(fault).strip() or type(fault).__name__).splitlines()[0], 120)
 
 
+def check_outputs(*paths: str | Path | None, overwrite: bool = False) -> None:
+    """Raises CarnelianError for an output that exists (unless `overwrite`) or cannot be written, before any work is done for it."""
+    for path in (Path(path) for path in paths if path is not None):
+        name = one_line(str(path), 200)
+        if path.is_dir():
+            raise CarnelianError(f"{name}: this is a folder. Give the path of a file")
+        if path.exists() and not overwrite:
+            raise CarnelianError(f"{name}: exists. Give another --out, or --overwrite")
+        parent = path.absolute().parent
+        while not parent.exists() and parent != parent.parent:
+            parent = parent.parent
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise CarnelianError(
+                f"{name}: could not be written, for {parent} is not a folder to write in. Give another path"
+            )
+
+
 @contextmanager
 def written(path: str | Path, mode: str = "w", *, force: bool = True, **options: Any) -> Iterator[IO[Any]]:
     """Gives a file to write that takes its name when all is in it; if writing fails, what bore the name before is whole.

@@ -1,19 +1,34 @@
 """Error rates and speed of a model on manifests: `carnelian evaluate MODEL MANIFEST...`."""
 
 import json
+import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from carnelian.commands.options import RecognizerOptions
 from carnelian.commands.scoring_options import ScoringOptions
+from carnelian.commands.transcribe import CHANNEL_HELP
 from carnelian.console import note, track
-from carnelian.data.utterance import Manifest, Utterance
-from carnelian.errors import CarnelianError, ManifestError
-from carnelian.files import written
-from carnelian.inference.recognizer import Recognizer
+from carnelian.data.utterance import Manifest, Utterance, refuse_no_texts
+from carnelian.errors import AudioError, CarnelianError, ManifestError
+from carnelian.files import check_outputs, one_line, written
 from carnelian.scoring.leaderboard import LeaderboardLine, write_leaderboard
 from carnelian.scoring.report import ScoreReport, plot_confusions, print_confusions, print_rates
+
+if TYPE_CHECKING:
+    from carnelian.data.transcript import Transcript
+    from carnelian.inference.recognizer import Recognizer
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was recognized in an utterance, and its seconds of audio."""
+
+    utterance: Utterance
+    hypothesis: str
+    duration: float
 
 
 def evaluate(
@@ -22,6 +37,7 @@ def evaluate(
     *,
     options: RecognizerOptions = RecognizerOptions(),  # noqa: B008
     scoring: ScoringOptions = ScoringOptions(),  # noqa: B008
+    channel: Annotated[str, CHANNEL_HELP] = "mix",
     out: Annotated[Path | None, "write each utterance's hypothesis and errors to this JSON-lines file"] = None,
     export: Annotated[
         tuple[str, Path] | None,
@@ -29,71 +45,141 @@ def evaluate(
     ] = None,
     warm_up: Annotated[int, "utterances recognized once before the time is taken"] = 0,
     plot: Annotated[Path | None, "draw the words most often confused as a heat map, a PNG or SVG file"] = None,
+    overwrite: Annotated[bool, "replace outputs that exist"] = False,
     json_output: Annotated[bool, "print one JSON object instead of tables"] = False,
 ) -> None:
     """Measure word and character error rates, with a 95 % interval, the most frequent errors, and the real-time factor.
+
+    A recording that cannot be read is named and left out; the exit code is then 2.
 
     Example: carnelian evaluate runs/an4 data/an4/test.jsonl
     """
     if export and export[0] != "leaderboard":
         raise CarnelianError(f'--export {export[0]}: not known. Give "leaderboard" and a folder')
+    plots = plot_files(plot, manifests)
+    check_outputs(out, *plots, overwrite=overwrite)
     recognizer = options.load(model)
+    listed = {str(manifest): read_references(manifest) for manifest in manifests}
     reports: dict[str, ScoreReport] = {}
+    lines: list[dict[str, Any]] = []
+    unread: list[str] = []
     audio_seconds = seconds = 0.0
-    lines: list[dict] = []
-    for manifest in manifests:
-        utterances = list(Manifest(manifest))
-        if not utterances:
-            raise ManifestError(f"{manifest}: it is empty. Give a manifest with utterances and their text")
-        list(recognizer.recognize(utterances[:warm_up], batch_seconds=options.batch_seconds))
-        hypotheses, durations, taken = recognized_texts(recognizer, utterances, manifest.name, options.batch_seconds)
-        seconds, audio_seconds = seconds + taken, audio_seconds + sum(durations)
-        report = scoring.report([utterance.text for utterance in utterances], hypotheses)
-        reports[manifest.stem if len(manifests) == 1 else str(manifest)] = report
-        lines += result_lines(utterances, hypotheses, report)
+    for manifest, utterances in listed.items():
+        if warm_up:
+            list(recognizer.recognize(utterances[:warm_up], batch_seconds=options.batch_seconds, unread=lambda *_: None))
+        started, name = time.perf_counter(), Path(manifest).stem
+        results = recognized_texts(recognizer, utterances, channel, options.batch_seconds, name, unread)
+        taken = time.perf_counter() - started
+        if not results:
+            raise AudioError(f"{manifest}: none of {len(utterances)} recordings can be read; first: {unread[0]}")
+        seconds, audio_seconds = seconds + taken, audio_seconds + sum(each.duration for each in results)
+        report = scoring.report([each.utterance.text for each in results], [each.hypothesis for each in results])
+        reports[name if len(listed) == 1 else manifest] = report
+        lines += result_lines(results, report)
         if export:
-            share = taken / len(utterances)
-            rows = zip(utterances, durations, hypotheses)
-            results = (LeaderboardLine(each.audio_filepath, s, share, each.text, text) for each, s, text in rows)
-            path, left_out = write_leaderboard(export[1], f"carnelian/{model.stem}", manifest.stem, results)
-            note(f"wrote {path}" + (f"; {left_out} utterances without a reference left out" if left_out else ""))
+            export_leaderboard(export[1], model.stem, name, results, taken / len(results))
     if out:
-        with written(out) as file:
+        with written(out, errors="backslashreplace") as file:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    print_results(reports, audio_seconds, seconds, plot, json_output)
+    print_results(reports, audio_seconds, seconds, plots, json_output, len(unread))
+    if unread:
+        count = sum(map(len, listed.values()))
+        raise AudioError(f"{len(unread)} of {count} recordings left out: {one_line('; '.join(unread[:3]), 200)}")
+
+
+def plot_files(plot: Path | None, manifests: list[Path]) -> list[Path]:
+    """The picture of each manifest: PLOT, or for several PLOT with the manifest's name in it."""
+    if plot is None or len(manifests) == 1:
+        return [plot] if plot else []
+    from carnelian.data.sources import distinct_stems
+
+    names = distinct_stems([str(manifest) for manifest in manifests])
+    return [plot.with_name(f"{plot.stem}-{name}{plot.suffix}") for name in names]
+
+
+def read_references(manifest: Path) -> list[Utterance]:
+    """The utterances of a manifest with their texts; ManifestError where there are none, or all are empty."""
+    utterances = list(Manifest(manifest))
+    if not utterances:
+        raise ManifestError(f"{manifest}: it is empty. Give a manifest with utterances and their text")
+    refuse_no_texts(manifest, utterances)
+    return utterances
 
 
 def recognized_texts(
-    recognizer: Recognizer, utterances: list[Utterance], name: str, batch_seconds: float
-) -> tuple[list[str], list[float], float]:
-    """Returns the hypotheses and durations of utterances, in their order, and the seconds that recognizing them took."""
-    started = time.perf_counter()
-    recognized = recognizer.recognize(utterances, batch_seconds=batch_seconds)
-    results = sorted(track(recognized, name, len(utterances)), key=lambda each: each.index)
-    taken = time.perf_counter() - started
-    return [each.transcript.text for each in results], [each.transcript.duration for each in results], taken
+    recognizer: "Recognizer",
+    utterances: list[Utterance],
+    channel: str,
+    batch_seconds: float,
+    name: str,
+    unread: list[str],
+) -> list[Result]:
+    """Returns the results of the utterances that can be read, in their order; `unread` is extended by a line for each other.
+
+    Of separate channels a hypothesis has the words of all, in the order of their times.
+    """
+    from carnelian.data.sources import channel_choice, measure_utterances
+    from carnelian.data.transcript import merge_segments
+
+    measured, indices, unopened = measure_utterances(utterances, channel_choice(channel))
+    unread += unopened
+
+    def leave_out(index: int, error: CarnelianError) -> None:
+        unread.append(one_line(str(error)))
+        note(f"carnelian: {unread[-1]}")
+
+    found = recognizer.recognize(measured, batch_seconds=batch_seconds, unread=leave_out)
+    sides: dict[int, list[Transcript]] = {}
+    for each in sorted(track(found, name, len(measured)), key=lambda each: each.index):
+        sides.setdefault(indices[each.index], []).append(each.transcript)
+    results = []
+    for index, transcripts in sorted(sides.items()):
+        whole = merge_segments(transcripts)
+        text = " ".join(word.text for word in whole.words) if len(transcripts) > 1 and whole.words else whole.text
+        results.append(Result(utterances[index], text, sum(each.duration for each in transcripts)))
+    return results
 
 
-def result_lines(utterances: list[Utterance], hypotheses: list[str], report: ScoreReport) -> list[dict]:
+def result_lines(results: list[Result], report: ScoreReport) -> list[dict]:
     """Returns the lines of `--out`: what `compare` and `score` read."""
     return [
         {
-            "audio_filepath": utterance.audio_filepath,
-            "text": utterance.text,
-            "hypothesis": hypothesis,
+            "audio_filepath": each.utterance.audio_filepath,
+            "text": each.utterance.text,
+            "hypothesis": each.hypothesis,
             "errors": errors.total,
             "words": errors.reference_words,
             "normalization": report.normalization,
-            **{key: utterance.more[key] for key in ("speaker",) if key in utterance.more},
+            **{key: each.utterance.more[key] for key in ("speaker",) if key in each.utterance.more},
         }
-        for utterance, hypothesis, errors in zip(utterances, hypotheses, report.utterances)
+        for each, errors in zip(results, report.utterances)
     ]
 
 
+def export_leaderboard(folder: Path, model: str, manifest: str, results: list[Result], share: float) -> None:
+    """Writes a manifest's results in the form of the Open ASR Leaderboard; `share`: seconds of work for each utterance."""
+    rows = (
+        LeaderboardLine(each.utterance.audio_filepath, each.duration, share, each.utterance.text, each.hypothesis)
+        for each in results
+    )
+    path, left_out = write_leaderboard(folder, f"carnelian/{model}", manifest, rows)
+    note(f"wrote {path}" + (f"; {left_out} utterances without a reference left out" if left_out else ""))
+
+
 def print_results(
-    reports: dict[str, ScoreReport], audio_seconds: float, seconds: float, plot: Path | None, json_output: bool
+    reports: dict[str, ScoreReport],
+    audio_seconds: float,
+    seconds: float,
+    plots: list[Path],
+    json_output: bool,
+    left_out: int,
 ) -> None:
-    """Prints the error rates and the speed; RTFx is seconds of audio by seconds of work, the real-time factor its inverse."""
+    """Prints the error rates and the speed, and draws the pictures.
+
+    RTFx is seconds of audio by seconds of work, the real-time factor its inverse.
+    """
+    for report, plot in zip(reports.values(), plots):
+        plot_confusions(report, plot)
     speed = {
         "audio_seconds": round(audio_seconds, 1),
         "seconds": round(seconds, 2),
@@ -101,17 +187,23 @@ def print_results(
         "rtfx": audio_seconds / seconds,
     }
     if json_output:
-        figures = {name: report.as_dict() for name, report in reports.items()}
-        print(json.dumps({"manifests": figures, **speed}, indent=2))
+        figures = {name: as_json(report.as_dict()) for name, report in reports.items()}
+        print(json.dumps({"manifests": figures, **speed, "left_out": left_out}, indent=2, allow_nan=False))
         return
     print_rates(reports)
     for report in reports.values():
         print_confusions(report)
-        if plot:
-            plot_confusions(report, plot)
     print(
         f"real-time factor {speed['real_time_factor']:.5f}, RTFx {speed['rtfx']:.1f} "
         f"({audio_seconds:.0f} s of audio in {seconds:.1f} s)"
     )
     if all(report.normalization == "none" for report in reports.values()):
         note("words are compared as they stand; --normalize makes both sides alike before")
+
+
+def as_json(figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures with null for a rate of no words, which is infinite: JSON has no word for that."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in figures.items()
+    }

@@ -15,7 +15,7 @@ from carnelian.data.audio import load_audio
 from carnelian.data.augment import Augmentation, at_speed
 from carnelian.data.shards import read_ahead
 from carnelian.data.utterance import Utterance
-from carnelian.errors import ManifestError
+from carnelian.errors import CarnelianError, ManifestError
 from carnelian.jit import compiled
 
 if TYPE_CHECKING:
@@ -108,6 +108,10 @@ def plan_batches(
         raise ManifestError(f"{len(durations)} utterances for {ranks} processes. Give at least one to each")
     if (batch_size is None) == (batch_seconds is None):
         raise ValueError("give batch_size or batch_seconds")
+    if (
+        batch_seconds is not None
+    ):  # a duration of 0 says "the whole recording": it may be as long as a batch, and gets its own
+        durations = np.where(durations > 0, durations, batch_seconds)
     shuffle = shuffle and not (sorted_first_epoch and epoch == 0)
     if shards is not None and np.any(shards >= 0):
         settings = {"batch_size": batch_size, "batch_seconds": batch_seconds, "padding": padding}
@@ -232,12 +236,28 @@ def load_batches(
 
 
 def load_waveforms(
-    utterances: Sequence[Utterance], plan: Sequence[np.ndarray], *, sample_rate: int, workers: int = 2
-) -> Iterator[list[np.ndarray]]:
-    """Yields the waveforms (S,) of each of the plan's batches, made ahead by `workers` threads (0: none)."""
+    utterances: Sequence[Utterance],
+    plan: Sequence[np.ndarray],
+    *,
+    sample_rate: int,
+    workers: int = 2,
+    unread: Callable[[int, CarnelianError], None] | None = None,
+) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """Yields (index of the utterance, waveform (S,)) of each of the plan's batches, made ahead by `workers` threads (0: none).
 
-    def make(indices: np.ndarray) -> list[np.ndarray]:
-        return [load_audio(utterances[int(index)], sample_rate) for index in indices]
+    unread: called with an utterance's index and the error where its recording cannot be read; without it, the error is raised.
+    """
+
+    def make(indices: np.ndarray) -> list[tuple[int, np.ndarray]]:
+        made = []
+        for index in indices.tolist():
+            try:
+                made.append((index, load_audio(utterances[index], sample_rate)))
+            except CarnelianError as error:
+                if unread is None:
+                    raise
+                unread(index, error)
+        return made
 
     yield from make_ahead(make, utterances, plan, workers)
 

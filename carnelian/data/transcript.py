@@ -1,5 +1,6 @@
 """The results of a recognizer: hypotheses in output steps, transcripts in seconds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -63,13 +64,25 @@ class Transcript:
 
     def shifted(self, seconds: float) -> "Transcript":
         """The same with its words so many seconds later: in the time of the recording that the utterance is a part of."""
-        moved = tuple(replace(word, start=word.start + seconds, end=word.end + seconds) for word in self.words)
-        return replace(self, words=moved) if seconds else self
+        if not seconds:
+            return self
+        moved = tuple(
+            replace(word, start=round(word.start + seconds, 3), end=round(word.end + seconds, 3)) for word in self.words
+        )
+        return replace(self, words=moved)
+
+
+def merged(segments: Sequence[Transcript]) -> Transcript:
+    """Returns the transcript of a whole recording from those of its segments, whose times are already those of the recording."""
+    if len(segments) == 1:
+        return segments[0]
+    words = sorted((word for segment in segments for word in segment.words), key=lambda word: word.start)
+    text = " ".join(segment.text for segment in segments if segment.text)
+    return Transcript(text, tuple(words), (), max((segment.duration for segment in segments), default=0.0))
 
 
 def transcript(hypotheses: list[Hypothesis], *, seconds_per_step: float, duration: float) -> Transcript:
-    """Returns the transcript of one utterance from its hypotheses, best first; `seconds_per_step`: of audio that one
-    output step covers."""
+    """Returns the transcript of one utterance from its hypotheses, best first; `seconds_per_step`: of audio, for an output step."""
     best = hypotheses[0]
     words = tuple(
         Word(

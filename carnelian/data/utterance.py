@@ -1,8 +1,6 @@
-"""An utterance: a stretch of speech in a file, and what was said; and manifests, the JSON-lines lists of them."""
+"""Utterances: segments of recordings with their transcripts; and manifests, the JSON-lines lists of them."""
 
 import json
-import math
-import mmap
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -15,7 +13,7 @@ import numpy as np
 
 from carnelian.data.shards import fetch
 from carnelian.errors import ManifestError
-from carnelian.files import written
+from carnelian.files import one_line, reason_of, refuse_special, written
 from carnelian.jit import compiled, has_numba
 
 BOM = b"\xef\xbb\xbf"
@@ -24,7 +22,11 @@ NEWLINE, QUOTE, COLON, COMMA, BACKSLASH, OPEN, CLOSE = b'\n":,\\{}'
 AUDIO, DURATION, TEXT, OFFSET = b"audio_filepath", b"duration", b"text", b"offset"
 SHARD = b"shard_id"
 
+#: keys that other toolkits have for the text, in the order in which they are tried; "text_filepath" is NeMo's for a file with it
+TEXT_KEYS = ("text", "transcript", "transcription", "sentence", "normalized_text", "text_filepath")
 FEW_LINES = 5000
+LINE_BYTES = 4096  # read at once where a line begins
+LONGEST_DURATION = 1e7  # seconds; more is no recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,34 @@ def read_manifest(path: str | Path) -> Iterator[Utterance]:
                     raise bad_line(path, number, error) from None
 
 
+def read_text(keys: dict, folder: str) -> str:
+    """Takes the text out of a line's keys: under "text", or another of TEXT_KEYS; ValueError for one that is no string."""
+    name = next((name for name in TEXT_KEYS if name in keys), "text")
+    text = keys.pop(name, "")
+    if not isinstance(text, str):
+        raise ValueError(f'"{name}" is {json.dumps(text)[:40]}')
+    if name == "text_filepath" and text:
+        path = os.path.join(folder, os.path.expanduser(text))
+        try:
+            refuse_special(path, ManifestError)
+            with open(path, encoding="utf-8-sig") as file:
+                text = " ".join(file.read().split())
+        except (OSError, ValueError, ManifestError) as error:
+            raise ValueError(f'its "text_filepath" {text}: {reason_of(error)}') from None
+    return text
+
+
+def refuse_no_texts(path: str | Path, utterances: Iterable[Utterance]) -> None:
+    """Raises ManifestError where no utterance has a text, with the keys that the first one has; looks no further than a text."""
+    first = None
+    for utterance in utterances:
+        first = first or utterance
+        if utterance.text.strip():
+            return
+    keys = ", ".join(("audio_filepath", "duration", *(first.more if first else ())))
+    raise ManifestError(one_line(f'{path}: no line has a text. Its keys are {keys}; the text is expected under "text"'))
+
+
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
     """Writes a manifest and gives the number of its utterances; audio below its folder is named relative to it."""
     folder, count = os.path.abspath(Path(path).parent), 0
@@ -75,16 +105,28 @@ def manifest_line(utterance: Utterance, folder: str) -> str:
     keys: dict = {"audio_filepath": audio, "duration": round(utterance.duration, 6), "text": utterance.text}
     if utterance.offset:
         keys["offset"] = round(utterance.offset, 6)
-    return json.dumps(keys | utterance.more, ensure_ascii=False)
+    line = json.dumps(keys | utterance.more, ensure_ascii=False)
+    # a name of bytes that are no UTF-8 is escaped as Python has it, and found again when it is read
+    return line if line.isascii() or is_unicode(line) else json.dumps(keys | utterance.more)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def open_manifest(path: str | Path) -> IO[bytes]:
     """The manifest's file, or a copy of what is at a URL, open for reading bytes."""
     try:
+        refuse_special(path, ManifestError)
         return fetch(str(path)) if "://" in str(path) else open(path, "rb")
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ManifestError(
-            f'{path}: {error.strerror or error}. Give the path of a manifest; "carnelian prepare" writes them'
+            one_line(f'{path}: {reason_of(error)}. Give the path of a manifest; "carnelian prepare" writes them')
         ) from None
 
 
@@ -100,14 +142,13 @@ def parse_line(line: bytes, folder: str) -> Utterance:
         if key not in keys:
             raise ValueError(f'no "{key}"')
     audio, duration = keys.pop("audio_filepath"), keys.pop("duration")
-    text, offset = keys.pop("text", ""), keys.pop("offset", None) or 0.0
-    if not isinstance(audio, str) or not audio:
-        raise ValueError(f'"audio_filepath" is {json.dumps(audio)}')
+    offset = keys.pop("offset", None) or 0.0
+    if not isinstance(audio, str) or not audio or "\0" in audio:
+        raise ValueError(f'"audio_filepath" is {json.dumps(audio)[:40]}')
     for key, value in (("duration", duration), ("offset", offset)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise ValueError(f'"{key}" is {json.dumps(value)}')
-    if not isinstance(text, str):
-        raise ValueError(f'"text" is {json.dumps(text)[:40]}')
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_DURATION:
+            raise ValueError(f'"{key}" is {json.dumps(value)[:40]}')
+    text = read_text(keys, folder)
     if not isinstance(keys.get("shard_id", 0), int) or not 0 <= keys.get("shard_id", 0) < 1 << 31:
         raise ValueError(f'"shard_id" is {json.dumps(keys["shard_id"])[:40]}')
     if "://" not in audio:
@@ -118,8 +159,8 @@ def parse_line(line: bytes, folder: str) -> Utterance:
 def bad_line(path: str | Path, number: int, found: object) -> ManifestError:
     """The error for a line that is not an utterance."""
     return ManifestError(
-        f'{path}:{number}: not an utterance ({found}). Each line must be a JSON object with "audio_filepath" and '
-        '"duration"; write manifests with "carnelian prepare".'
+        one_line(f"{path}:{number}", 120) + f": not an utterance ({one_line(str(found), 90)}). "
+        'Expected a JSON object with "audio_filepath" and "duration"'
     )
 
 
@@ -135,7 +176,7 @@ class Manifest:
         scanned = [scan_manifest(path) for path in self.paths]
         self.offsets, self.durations, self.shards = (np.concatenate(parts) for parts in zip(*scanned))
         self.firsts = np.cumsum([0] + [len(offsets) for offsets, _, _ in scanned]).tolist()
-        self.maps: dict[str, mmap.mmap] = {}
+        self.files: dict[str, IO[bytes]] = {}
         for first, after in pairwise(self.firsts):  # two manifests' shards of one number are two
             own = self.shards[first:after]
             own[own >= 0] += self.shards[:first].max(initial=-1) + 1
@@ -146,19 +187,28 @@ class Manifest:
     def __getitem__(self, index: int) -> Utterance:
         index = range(len(self))[index]
         path, start = self.paths[bisect_right(self.firsts, index) - 1], int(self.offsets[index])
-        if path not in self.maps:
-            with open_manifest(path) as file:
-                self.maps[path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if path not in self.files:
+            self.files[path] = open_manifest(path)
+        file = self.files[path].fileno()
         try:
-            return parse_line(line_at(self.maps[path], start), os.path.dirname(path))
+            return parse_line(read_line(file, start), os.path.dirname(path))
         except ValueError as error:
-            raise bad_line(path, 1 + self.maps[path][:start].count(b"\n"), error) from None
+            number = 1 + sum(os.pread(file, READ_BYTES, at).count(b"\n") for at in range(0, start, READ_BYTES))
+            raise bad_line(path, number, error) from None
 
     def __iter__(self) -> Iterator[Utterance]:
         return (self[index] for index in range(len(self)))
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"maps": {}}
+        return self.__dict__ | {"files": {}}
+
+
+def read_line(file: int, start: int) -> bytes:
+    """The line that begins at a byte of a file. It is read: where a mapped file is cut meanwhile, the process would end (SIGBUS)."""
+    line = os.pread(file, LINE_BYTES, start)
+    while b"\n" not in line and (more := os.pread(file, max(LINE_BYTES, len(line)), start + len(line))):
+        line += more
+    return line.partition(b"\n")[0]
 
 
 def scan_manifest(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -186,14 +236,14 @@ def scan_manifest(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def scan_block(block: bytes, first: int, lines: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`scan_lines`, or for a few lines, where compiled code would not pay, their starts alone: `parse_line` reads the rest."""
-    if lines > FEW_LINES and has_numba():
+    if (lines > FEW_LINES or len(block) > READ_BYTES) and has_numba():
         return scan_lines(np.frombuffer(block, np.uint8), first, lines)
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE) + 1
     starts = np.array([start for start in (first, *ends[ends > first]) if line_at(block, start).strip()], np.int64)
     return starts, np.full(len(starts), np.nan, np.float32), np.full(len(starts), -1, np.int32)
 
 
-def line_at(text: bytes | mmap.mmap, start: int) -> bytes:
+def line_at(text: bytes, start: int) -> bytes:
     """The line that starts there."""
     end = text.find(b"\n", start)
     return text[start : end if end >= 0 else len(text)]

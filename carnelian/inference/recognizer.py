@@ -135,7 +135,12 @@ class Recognizer:
         return [max(each, key=lambda emissions: emissions.best_path_score) for each in zip(*candidates)]
 
     def batches(
-        self, utterances: Sequence[Utterance], *, batch_seconds: float = 120.0, workers: int = 2
+        self,
+        utterances: Sequence[Utterance],
+        *,
+        batch_seconds: float = 120.0,
+        workers: int = 2,
+        unread: Callable[[int, CarnelianError], None] | None = None,
     ) -> Iterator[tuple[list[int], list[Utterance], list[Emissions], list[float]]]:
         """Yields batches of utterances of similar length, short ones first.
 
@@ -143,16 +148,26 @@ class Recognizer:
         """
         durations = np.array([utterance.duration for utterance in utterances])
         plan = plan_batches(durations, batch_seconds=batch_seconds, shuffle=False) if len(durations) else []
-        loaded = load_waveforms(utterances, plan, sample_rate=self.sample_rate, workers=workers)
-        for indices, audio in zip(plan, loaded):
+        loaded = load_waveforms(utterances, plan, sample_rate=self.sample_rate, workers=workers, unread=unread)
+        for batch in filter(None, loaded):
+            indices, audio = [index for index, _ in batch], [each for _, each in batch]
             seconds = [len(each) / self.sample_rate for each in audio]
-            yield indices.tolist(), [utterances[index] for index in indices], self.emissions(audio), seconds
+            yield indices, [utterances[index] for index in indices], self.emissions(audio), seconds
 
     def recognize(
-        self, utterances: Sequence[Utterance], *, batch_seconds: float = 120.0, workers: int = 2
+        self,
+        utterances: Sequence[Utterance],
+        *,
+        batch_seconds: float = 120.0,
+        workers: int = 2,
+        unread: Callable[[int, CarnelianError], None] | None = None,
     ) -> Iterator[Recognized]:
-        """Yields the transcript of each utterance as soon as it is ready: in batches by length, so not in the order of the list."""
-        for indices, batch, rows, seconds in self.batches(utterances, batch_seconds=batch_seconds, workers=workers):
+        """Yields the transcript of each utterance as soon as it is ready: in batches by length, so not in the order of the list.
+
+        unread: called with the index and the error of each utterance that cannot be read, which is left out; else it is raised.
+        """
+        batches = self.batches(utterances, batch_seconds=batch_seconds, workers=workers, unread=unread)
+        for indices, batch, rows, seconds in batches:
             decoded = self.decode(emissions.log_probs for emissions in rows)
             for index, utterance, emissions, hypotheses, duration in zip(indices, batch, rows, decoded, seconds):
                 step = emissions.seconds_per_step

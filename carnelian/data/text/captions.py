@@ -59,15 +59,17 @@ def text(name: str, *sides: Any, channels: Sequence[int] = ()) -> str:
     return "".join(f"{label}{side.text}\n" for label, side in zip(labels, sides))
 
 
-def json_line(name: str, *sides: Any, channels: Sequence[int] = ()) -> str:
+def json_line(name: str, *sides: Any, channels: Sequence[int] = (), offset: float = 0.0) -> str:
     """One JSON object a line: the recording, its duration, text, and words with times and confidence.
 
-    A chosen channel is in "channel", as in manifests: 0 is the first.
+    A chosen channel is in "channel", as in manifests: 0 is the first. Of a segment, "offset" is where it begins; the times of the
+    words are those of the recording.
     """
     lines = []
     for side, channel in zip_longest(sides, channels):
         words = [asdict(word) | {"confidence": round(word.confidence, 4)} for word in side.words]
-        keys = {"audio_filepath": name, "duration": round(side.duration, 3), "text": side.text, "words": words}
+        place = {"offset": round(offset, 3)} if offset else {}
+        keys = {"audio_filepath": name, **place, "duration": round(side.duration, 3), "text": side.text, "words": words}
         lines.append(json.dumps(keys | ({} if channel is None else {"channel": channel}), ensure_ascii=False) + "\n")
     return "".join(lines)
 
