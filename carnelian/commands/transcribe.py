@@ -40,7 +40,9 @@ def transcribe(
 ) -> None:
     """Write down what recordings say. A recording that cannot be read is named and left out; the exit code is then 2.
 
-    Times are those of the recording, also for the segments of a manifest. Example: carnelian transcribe runs/an4 call.wav --format srt
+    Times are those of the recording, also for the segments of a manifest.
+
+    Example: carnelian transcribe runs/an4 recording.wav --format srt
     """
     if format not in FORMATS and format != "all":
         raise CarnelianError(f'--format "{format}": no such format. Known: {", ".join(FORMATS)}, all')
@@ -49,15 +51,17 @@ def transcribe(
     from carnelian.data import sources as found  # here: --help must not wait for numpy
 
     chosen = found.channel_choice(channel)
+    apart = format == "all" or (out is not None and out.is_dir())
+    check_outputs(None if apart or format in SUBTITLES else out, overwrite=overwrite)
+    recognizer = options.load(model)
     with ExitStack() as stack:
         paths = [stdin_recording(stack) if str(source) == "-" else source for source in sources]
         utterances, unread = found.find_utterances(paths, chosen)
         count = len(utterances) + len(unread)
         recordings = found.by_recording(utterances)
-        apart = format == "all" or (out is not None and out.is_dir()) or (format in SUBTITLES and len(recordings) > 1)
+        apart = apart or (format in SUBTITLES and len(recordings) > 1)
         files = output_files([each[0].audio_filepath for each in recordings], format, out, overwrite) if apart else {}
         check_outputs(None if apart else out, overwrite=overwrite)
-        recognizer = options.load(model)
         groups = recordings if apart or format in SUBTITLES else found.conversations(utterances)
         prefixed = format == "text" and len(groups) > 1
         kept = out and not apart
@@ -142,7 +146,7 @@ def cut_windows(groups: "list[list[Utterance]]") -> "Iterator[list[list[Utteranc
 
 def piece_of(results: "list[Recognized]", format: str, ctm_file: str) -> str:
     """What was recognized in a recording, or in a segment of it, in a format; a speaker for each channel that was chosen."""
-    from carnelian.data.transcript import merged
+    from carnelian.data.transcript import merge_segments
 
     first = results[0].utterance
     sides: dict[int | None, list[Transcript]] = {}
@@ -152,4 +156,4 @@ def piece_of(results: "list[Recognized]", format: str, ctm_file: str) -> str:
     channels = [channel for channel in sides if channel is not None]
     name = Path(first.audio_filepath).stem if format == "ctm" and ctm_file == "stem" else first.audio_filepath
     offset = {"offset": first.offset} if format == "jsonl" and len(results) == len(sides) else {}
-    return FORMATS[format](name, *map(merged, sides.values()), channels=channels, **offset)
+    return FORMATS[format](name, *map(merge_segments, sides.values()), channels=channels, **offset)

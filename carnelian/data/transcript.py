@@ -72,7 +72,7 @@ class Transcript:
         return replace(self, words=moved)
 
 
-def merged(segments: Sequence[Transcript]) -> Transcript:
+def merge_segments(segments: Sequence[Transcript]) -> Transcript:
     """Returns the transcript of a whole recording from those of its segments, whose times are already those of the recording."""
     if len(segments) == 1:
         return segments[0]

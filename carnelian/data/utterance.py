@@ -25,7 +25,7 @@ SHARD = b"shard_id"
 #: keys that other toolkits have for the text, in the order in which they are tried; "text_filepath" is NeMo's for a file with it
 TEXT_KEYS = ("text", "transcript", "transcription", "sentence", "normalized_text", "text_filepath")
 FEW_LINES = 5000
-LINE_BYTES = 4096  # read at once where a line begins
+READ_AHEAD = 4096  # read at once where a line begins
 LONGEST_DURATION = 1e7  # seconds; more is no recording
 
 
@@ -205,8 +205,8 @@ class Manifest:
 
 def read_line(file: int, start: int) -> bytes:
     """The line that begins at a byte of a file. It is read: where a mapped file is cut meanwhile, the process would end (SIGBUS)."""
-    line = os.pread(file, LINE_BYTES, start)
-    while b"\n" not in line and (more := os.pread(file, max(LINE_BYTES, len(line)), start + len(line))):
+    line = os.pread(file, READ_AHEAD, start)
+    while b"\n" not in line and (more := os.pread(file, max(READ_AHEAD, len(line)), start + len(line))):
         line += more
     return line.partition(b"\n")[0]
 
