@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class EvaluatedUtterance:
     """What was recognized in an utterance, and its seconds of audio."""
 
     utterance: Utterance
@@ -66,7 +66,9 @@ def evaluate(
     audio_seconds = seconds = 0.0
     for manifest, utterances in listed.items():
         if warm_up:
-            list(recognizer.recognize(utterances[:warm_up], batch_seconds=options.batch_seconds, unread=lambda *_: None))
+            list(
+                recognizer.recognize(utterances[:warm_up], batch_seconds=options.batch_seconds, unread=lambda *_: None)
+            )
         started, name = time.perf_counter(), Path(manifest).stem
         results = recognized_texts(recognizer, utterances, channel, options.batch_seconds, name, unread)
         taken = time.perf_counter() - started
@@ -113,7 +115,7 @@ def recognized_texts(
     batch_seconds: float,
     name: str,
     unread: list[str],
-) -> list[Result]:
+) -> list[EvaluatedUtterance]:
     """Returns the results of the utterances that can be read, in their order; `unread` is extended by a line for each other.
 
     Of separate channels a hypothesis has the words of all, in the order of their times.
@@ -136,11 +138,11 @@ def recognized_texts(
     for index, transcripts in sorted(sides.items()):
         whole = merge_segments(transcripts)
         text = " ".join(word.text for word in whole.words) if len(transcripts) > 1 and whole.words else whole.text
-        results.append(Result(utterances[index], text, sum(each.duration for each in transcripts)))
+        results.append(EvaluatedUtterance(utterances[index], text, sum(each.duration for each in transcripts)))
     return results
 
 
-def result_lines(results: list[Result], report: ScoreReport) -> list[dict]:
+def result_lines(results: list[EvaluatedUtterance], report: ScoreReport) -> list[dict]:
     """Returns the lines of `--out`: what `compare` and `score` read."""
     return [
         {
@@ -156,7 +158,9 @@ def result_lines(results: list[Result], report: ScoreReport) -> list[dict]:
     ]
 
 
-def export_leaderboard(folder: Path, model: str, manifest: str, results: list[Result], share: float) -> None:
+def export_leaderboard(
+    folder: Path, model: str, manifest: str, results: list[EvaluatedUtterance], share: float
+) -> None:
     """Writes a manifest's results in the form of the Open ASR Leaderboard; `share`: seconds of work for each utterance."""
     rows = (
         LeaderboardLine(each.utterance.audio_filepath, each.duration, share, each.utterance.text, each.hypothesis)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CHANNEL_HELP = "of recordings with several: 1, 2, ..., mix (the average), or separate (a speaker on each)"
 OUT_HELP = "a file; or a folder, for a file of each recording. By default standard output"
 WINDOW = 256  # utterances sorted by length together: enough for full batches, few enough that results come soon
-SUFFIXES = {"text": "txt", "jsonl": "json"}  # of a file for each recording; the others are called as their format
+FILE_SUFFIXES = {"text": "txt", "jsonl": "json"}  # of a file for each recording; the others are called as their format
 SUBTITLES = ("srt", "vtt")
 
 
@@ -98,7 +98,7 @@ def output_files(names: list[str], format: str, out: Path | None, overwrite: boo
         raise CarnelianError(
             f"--format {format}: subtitles of {len(names)} recordings need a folder. Give --out FOLDER"
         )
-    suffixes = [SUFFIXES.get(each, each) for each in (FORMATS if format == "all" else [format])]
+    suffixes = [FILE_SUFFIXES.get(each, each) for each in (FORMATS if format == "all" else [format])]
     stems = distinct_stems(names)
     files = {name: [out / f"{stem}.{suffix}" for suffix in suffixes] for name, stem in zip(names, stems)}
     check_outputs(*(path for paths in files.values() for path in paths), overwrite=overwrite)
@@ -107,7 +107,7 @@ def output_files(names: list[str], format: str, out: Path | None, overwrite: boo
 
 def format_of(path: Path, format: str) -> str:
     """The format of one of a recording's files."""
-    kinds = {SUFFIXES.get(each, each): each for each in FORMATS}
+    kinds = {FILE_SUFFIXES.get(each, each): each for each in FORMATS}
     return kinds[path.suffix[1:]] if format == "all" else format
 
 

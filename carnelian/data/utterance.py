@@ -56,7 +56,7 @@ def read_manifest(path: str | Path) -> Iterator[Utterance]:
                     raise bad_line(path, number, error) from None
 
 
-def read_text(keys: dict, folder: str) -> str:
+def take_text(keys: dict, folder: str) -> str:
     """Takes the text out of a line's keys: under "text", or another of TEXT_KEYS; ValueError for one that is no string."""
     name = next((name for name in TEXT_KEYS if name in keys), "text")
     text = keys.pop(name, "")
@@ -148,7 +148,7 @@ def parse_line(line: bytes, folder: str) -> Utterance:
     for key, value in (("duration", duration), ("offset", offset)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_DURATION:
             raise ValueError(f'"{key}" is {json.dumps(value)[:40]}')
-    text = read_text(keys, folder)
+    text = take_text(keys, folder)
     if not isinstance(keys.get("shard_id", 0), int) or not 0 <= keys.get("shard_id", 0) < 1 << 31:
         raise ValueError(f'"shard_id" is {json.dumps(keys["shard_id"])[:40]}')
     if "://" not in audio:
