@@ -1,16 +1,22 @@
 """WSJ, Hub5'00, Switchboard-1 and Fisher from small trees in the discs' layouts, with the transcripts' real oddities."""
 
+import json
+
 import numpy as np
 import pytest
+import torch
 from shorten import encoded, sphere
 
+from carnelian.checkpoint import Checkpoint, save_checkpoint
 from carnelian.corpora.ldc.fisher import fisher, spell_fisher
 from carnelian.corpora.ldc.hub5 import hub5, hub5_references, spell_hub5
 from carnelian.corpora.ldc.switchboard import spell_ms98, switchboard
 from carnelian.corpora.ldc.wsj import spell_wsj, wsj
+from carnelian.data.alphabet import Alphabet
 from carnelian.data.audio import load_audio
 from carnelian.data.utterance import read_manifest
 from carnelian.errors import ManifestError
+from carnelian.models.registry import build_model
 
 WSJ = {  # disc: the recordings on it
     "11-1.1": ["wsj0/si_tr_s/01i/01ia010b"],
@@ -193,6 +199,33 @@ def test_hub5_says_what_does_not_fit(hub5_discs, capsys):
 
 def test_hub5_s_spelling():
     assert spell_hub5("(%HESITATION) { THEM / 'EM } (%AH) MM-HMM (I-) T. V.") == "uh them ah mm hmm i t v"
+
+
+def test_hub5_from_discs_to_a_score(hub5_discs, tmp_path, run):
+    """A CTM that `transcribe` writes of the manifest is scored by the STM and GLM that `prepare` wrote."""
+    torch.manual_seed(0)
+    letters = Alphabet(" abcdefghijklmnopqrstuvwxyz'")
+    blocks = [{"channels": 16, "kernel": 11, "stride": 2}]
+    features = {"name": "log_mel", "sample_rate": 8000}
+    recipe = {"features": features, "encoder": {"name": "convolutional", "blocks": blocks}}
+    weights = build_model(recipe, letters).state_dict()
+    save_checkpoint(
+        tmp_path / "nonsense.safetensors", Checkpoint(weights, letters, {"task": "acoustic", **recipe}, 0, {})
+    )
+    out = tmp_path / "out"
+    run("prepare", "hub5", hub5_discs, out)
+    words = [tmp_path / "nonsense.safetensors", out / "eval2000.jsonl", "--format", "ctm", "--out", out / "found.ctm"]
+    code, printed = run("transcribe", *words)
+    assert code == 0, printed.err
+    rows = [line.split() for line in (out / "found.ctm").read_text().splitlines()]
+    assert {(row[0], row[1]) for row in rows} <= {("sw_4390", "A"), ("sw_4390", "B"), ("en_4156", "A")} and rows
+    assert all(0 <= float(row[2]) < 4 for row in rows)
+    glm = ["--glm", out / "eval2000.glm", "--split-hyphens", "--deletable", "--fragments"]
+    code, printed = run("score", out / "eval2000.stm", out / "found.ctm", *glm, "--json-output")
+    assert code == 0, printed.err
+    figures = json.loads(printed.out)
+    assert (figures["utterances"], figures["words"]) == (4, 14)
+    assert set(figures["speakers"]) == {"sw_4390_a", "sw_4390_b", "en_4156_a"}
 
 
 MS98 = """sw2001A-ms98-a-0001 0.000000 0.500000 [silence]
