@@ -48,3 +48,7 @@ class MissingExtraError(CarnelianError):
         super().__init__(
             f'{purpose} needs the package "{package}", which is not installed. Run: pip install "carnelian[{extra}]"'
         )
+
+
+class CloudError(CarnelianError):
+    """What a cloud refuses, or an order to it that makes no sense."""

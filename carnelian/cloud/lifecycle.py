@@ -1,0 +1,130 @@
+"""What became of launches: their state, results and logs, and taking them down."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from carnelian import console
+from carnelian.cloud import storage
+from carnelian.cloud.account import TAG, client, explained
+from carnelian.cloud.small import find_group, find_stack, stack_name, wait_for_stack
+from carnelian.errors import CloudError
+
+
+@dataclass(frozen=True)
+class State:
+    """A launch as it is now. `status` is what its machine wrote last: state, step, at, instance, message."""
+
+    name: str
+    bucket: str
+    stack: str
+    machine: str
+    instance: str
+    stop_at: str
+    status: dict[str, Any]
+    settings: dict[str, Any]
+
+    @property
+    def costs(self) -> bool:
+        """Whether a machine runs or is asked for."""
+        return self.machine != "none"
+
+    @property
+    def forwards(self) -> list[str]:
+        """The commands that open a shell and bring the machine's ports here, where there is a machine."""
+        if not self.instance:
+            return []
+        start = f"aws ssm start-session --target {self.instance}"
+        port = f"{start} --document-name AWS-StartPortForwardingSession --parameters portNumber=%d,localPortNumber=%d"
+        return [start, port % (6006, 6006), *([port % (8888, 8888)] if self.settings.get("mode") == "notebook" else [])]
+
+
+def launches(region: str) -> list[str]:
+    """The names of the launches that have a stack in a region."""
+    with explained(f"launches in {region}"):
+        pages = client("cloudformation", region).get_paginator("describe_stacks").paginate()
+        stacks = [stack for page in pages for stack in page["Stacks"]]
+    tagged = ({tag["Key"]: tag["Value"] for tag in stack.get("Tags", [])} for stack in stacks)
+    return sorted({tags[TAG] for tags in tagged if TAG in tags})
+
+
+def state_of(name: str, region: str) -> State:
+    """The state of a launch; CloudError where there is none."""
+    stack = find_stack(name, region)
+    if not stack:
+        known = ", ".join(launches(region)) or "none"
+        raise CloudError(f"{name}: no such launch in {region}; there are: {known}. Give another name or --region")
+    parameters = {each["ParameterKey"]: each.get("ParameterValue", "") for each in stack.get("Parameters", [])}
+    bucket, group = parameters["Bucket"], find_group(name, region)
+    instances = group["Instances"] if group else []
+    machine = "none"
+    if group and group["DesiredCapacity"]:
+        machine = "asked for, none free yet"
+    if instances:
+        machine = f"{instances[0].get('InstanceType', '')} in {instances[0]['AvailabilityZone']}, {instances[0]['LifecycleState']}"
+    status = storage.read_object(bucket, f"{name}/status/status.json", region)
+    settings = storage.read_object(bucket, f"{name}/launch/settings.json", region)
+    return State(
+        name,
+        bucket,
+        stack["StackStatus"],
+        machine,
+        instances[0]["InstanceId"] if instances else "",
+        parameters.get("StopAt", ""),
+        json.loads(status or b"{}"),
+        json.loads(settings or b"{}"),
+    )
+
+
+def logs(state: State, region: str) -> str:
+    """What the training wrote so far; the boot's words where it came to no training."""
+    for key in ("run/training.log", "status/boot.log"):
+        text = storage.read_object(state.bucket, f"{state.name}/{key}", region)
+        if text:
+            return text.decode(errors="replace")
+    raise CloudError(f"{state.name}: no log yet; the first comes about five minutes after the start. Try again then")
+
+
+def fetch(state: State, folder: Path, region: str) -> int:
+    """Copies the run (checkpoints, logs, scores) into a folder; gives the number of its files."""
+    prefix = f"{state.name}/run"
+    objects = storage.listed(state.bucket, prefix, region)
+    if not objects:
+        raise CloudError(f"{state.name}: no results yet in s3://{state.bucket}/{prefix}. See carnelian launch status {state.name}")
+    with console.bar(f"Fetching {prefix}", sum(each["Size"] for each in objects.values()) / 1e6) as advance:
+        return storage.download_folder(state.bucket, prefix, folder, region, done=lambda size: advance(size / 1e6))
+
+
+def delete(name: str, region: str) -> str | None:
+    """Takes the stack down and waits until it is gone; gives the bucket, which stays, or None where there was no stack."""
+    stack = find_stack(name, region)
+    if not stack:
+        return None
+    bucket = next((each["ParameterValue"] for each in stack.get("Parameters", []) if each["ParameterKey"] == "Bucket"), "")
+    if find_group(name, region):  # the machine first, so that its training saves
+        with explained(f"launch {name}"):
+            client("autoscaling", region).set_desired_capacity(AutoScalingGroupName=stack_name(name), DesiredCapacity=0)
+        wait_until_empty(name, region)
+    with explained(f"launch {name}"):
+        client("cloudformation", region).delete_stack(StackName=stack_name(name))
+    wait_for_stack(name, region, "delete")
+    return bucket
+
+
+def wait_until_empty(name: str, region: str, *, minutes: float = 6.0, pause: float = 5.0) -> None:
+    """Waits until a launch's machine is gone; a machine that takes longer is left to CloudFormation."""
+    end = time.monotonic() + 60 * minutes
+    with console.bar(f"Stopping the machine of {name}"):
+        while time.monotonic() < end and (group := find_group(name, region)) and group["Instances"]:
+            time.sleep(pause)
+
+
+def leftovers(name: str, region: str) -> list[str]:
+    """What still bears a launch's tag, by its ARN: nothing, after a whole delete."""
+    with explained(f"resources of {name}"):
+        pages = client("resourcegroupstaggingapi", region).get_paginator("get_resources").paginate(
+            TagFilters=[{"Key": TAG, "Values": [name]}]
+        )
+        return [each["ResourceARN"] for page in pages for each in page["ResourceTagMappingList"]]

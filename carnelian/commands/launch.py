@@ -1,0 +1,247 @@
+"""The verb `launch`: training on AWS, from the choice of a machine to taking everything down again."""
+
+import math
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+from carnelian import console
+from carnelian.cloud import lifecycle
+from carnelian.cloud.account import account_number, current_prices, region_of
+from carnelian.cloud.machines import load_catalogue
+from carnelian.cloud.plan import WEEK, Row, measure_demand, plan_rows, recommend
+from carnelian.cloud.small import Launch, check_manifests, stack_name, start, stop
+from carnelian.cloud.storage import bucket_name
+from carnelian.errors import CloudError
+from carnelian.recipe import load_recipe
+
+
+def plan(
+    recipe: Annotated[Path, "the recipe to be trained"],
+    *,
+    hours_of_audio: Annotated[float, "hours of the training manifests, such as 960 for LibriSpeech"],
+    budget: Annotated[float, "$ that the training may cost; 0: any"] = 0.0,
+    set: Annotated[list[str], "a change to the recipe, such as train.batch_size=16; may be given again"] = [],  # noqa: B006
+    speed: Annotated[float, "seconds of audio that one GPU trains on in a second, where you measured it"] = 0.0,
+    image: Annotated[str, "the Deep Learning AMI, to be warned of one without patches"] = "",
+    region: Annotated[str, "region of AWS, for --refresh"] = "",
+    refresh: Annotated[bool, "ask the price list and the spot prices of the account's region"] = False,
+) -> None:
+    """Compare machines for a recipe: memory, hours, dollars; recommend a small and a large one."""
+    catalogue = load_catalogue()
+    if refresh:
+        region = region_of(region)
+        catalogue = catalogue.with_prices(current_prices(catalogue.machines, region), region, date.today())
+    if warning := catalogue.warn_of(image or catalogue.image, date.today()):
+        console.note(f"warning: {warning}")
+    demand = measure_demand(load_recipe(recipe, set), hours_of_audio)
+    rows = plan_rows(demand, catalogue, speed=speed)
+    title = f"{recipe.name}: {demand.audio_hours:,.0f} hours of audio in all; {demand.gib:.1f} GiB at its batch of {demand.batch_seconds:.0f} s"
+    columns = ("machine", "GPUs", "EFA", "GiB of one GPU", "hours", "hours are", "$ on demand", "$ spot", "$ Capacity Block")
+    console.table(title, columns, [plan_cells(row) for row in rows])
+    print(f"Prices of {catalogue.region}, {catalogue.dated}; \"-\" where none is known (--refresh asks). Storage and traffic come on top.")
+    small, large = recommend(rows, budget)
+    print(f"small: {advice(small, budget)}")
+    print(f"large: {advice(large, budget)}")
+
+
+def plan_cells(row: Row) -> tuple[str, ...]:
+    """A line of the plan's table."""
+    if row.accumulate > 1:
+        fits = f"{row.gib:.1f} of {row.machine.gpu_gib:g}, batch in {row.accumulate} parts"
+    else:
+        fits = f"{row.gib:.1f} of {row.machine.gpu_gib:g}"
+    block = dollars(row.capacity_block) + (f" ({row.block_days} d)" if row.capacity_block is not None else "")
+    return (
+        f"{row.count} x {row.machine.type}",
+        f"{row.gpus} {row.machine.gpu}",
+        str(row.machine.efa or "-"),
+        fits if row.fits else f"{fits}: does not fit",
+        f"{row.hours:,.1f}",
+        row.source,
+        dollars(row.on_demand),
+        dollars(row.spot),
+        block,
+    )
+
+
+def dollars(amount: float | None) -> str:
+    """An amount for people, "-" where none is known."""
+    return "-" if amount is None else f"{amount:,.2f}" if amount < 100 else f"{amount:,.0f}"
+
+
+def advice(row: Row | None, budget: float) -> str:
+    """A recommendation in a sentence or two."""
+    if not row:
+        return f"none fits{f' within ${budget:g}' if budget else ''}. Take fewer epochs, a smaller network, or a larger --budget"
+    words = [f"{row.count} x {row.machine.type} ({row.gpus} x {row.machine.gpu}), about {duration(row.hours)}, {price_words(row)}."]
+    if row.accumulate > 1:
+        words.append(f"The batch does not fit at once: --set train.batch_size=(a {row.accumulate}th) --set train.accumulate={row.accumulate}.")
+    if row.gpus == 1 and row.hours > WEEK:
+        words.append("No single GPU ends within a week: take the large one, or fewer epochs.")
+    if row.capacity_block is not None:
+        words.append("A Capacity Block is paid up front, in whole days, and cannot be given back.")
+    if row.machine.family == "P":
+        words.append("P types are hardly free on demand: reserve a Capacity Block.")
+    return " ".join(words)
+
+
+def duration(hours: float) -> str:
+    """Hours for people: in minutes where they are few, with days where they are many."""
+    if hours < 3:
+        return f"{60 * hours:.0f} minutes"
+    return f"{hours:,.0f} hours" + (f" ({hours / 24:.1f} days)" if hours > 48 else "")
+
+
+def price_words(row: Row) -> str:
+    """The known prices of a row in words."""
+    known = [("on demand", row.on_demand), ("as spot", row.spot), (f"as a Capacity Block of {row.block_days} day{'s' * (row.block_days != 1)}", row.capacity_block)]
+    return ", ".join(f"${dollars(price)} {kind}" for kind, price in known if price is not None and math.isfinite(price)) or "price not known"
+
+
+def small(
+    recipe: Annotated[Path | None, "the recipe to train; its manifests are named data/..."] = None,
+    *,
+    name: Annotated[str, "the launch's name; small letters, digits and -"],
+    notebook: Annotated[bool, "open notebooks/an4.ipynb on the machine instead of training"] = False,
+    script: Annotated[bool, "run notebooks/an4.py on the machine instead of training"] = False,
+    type: Annotated[list[str], "an instance type; may be given again (three at most), to be tried in this order"] = ["g6.xlarge"],  # noqa: B006
+    spot: Annotated[bool, "a spot machine: cheaper, may be taken back with two minutes' notice"] = False,
+    spot_price: Annotated[str, "the highest spot price in $ per hour; the price on demand where left out"] = "",
+    hours: Annotated[float, "after so many hours the machine is stopped in any case"] = 24.0,
+    idle_minutes: Annotated[int, "the machine is stopped when it was idle for so long"] = 60,
+    disk: Annotated[int, "GiB of the encrypted disk"] = 200,
+    budget: Annotated[float, "$ of EC2 in a month above which a mail is sent to --email"] = 0.0,
+    email: Annotated[str, "the address for that mail"] = "",
+    bucket: Annotated[str, "the bucket for data and results; one of your account's where left out"] = "",
+    image: Annotated[str, "a Deep Learning AMI: its name, an SSM parameter or an ami-..."] = "",
+    package: Annotated[str, "what pip installs on the machine instead of this very code"] = "",
+    region: Annotated[str, "region of AWS"] = "",
+) -> None:
+    """Train on one machine with a GPU; started again with a name that was stopped, it goes on."""
+    chosen = [recipe is not None, notebook, script]
+    if sum(chosen) != 1:
+        raise CloudError("launch small: expected one of RECIPE, --notebook and --script")
+    if len(type) > 3 or bool(budget) != bool(email) or hours <= 0:
+        raise CloudError("launch small: expected at most three --type, --hours above 0, and --budget together with --email")
+    stack_name(name)
+    catalogue = load_catalogue()
+    machines = tuple(catalogue.machine(each) for each in type)
+    file = Path("notebooks") / ("an4.ipynb" if notebook else "an4.py")
+    if not recipe and not file.is_file():
+        raise CloudError(f"{file}: not here. Run the command in a checkout of the project, where the notebook is")
+    resolved = load_recipe(recipe) if recipe else None
+    if resolved:
+        check_manifests(resolved)
+    region = region_of(region)
+    launch = Launch(
+        name=name,
+        region=region,
+        bucket=bucket or bucket_name(account_number(region), region),
+        machines=machines,
+        mode="train" if recipe else "notebook" if notebook else "script",
+        recipe_file=recipe,
+        recipe=resolved,
+        image=image or catalogue.image,
+        spot=spot,
+        spot_price=spot_price,
+        hours=hours,
+        idle_minutes=idle_minutes,
+        disk_gib=disk,
+        budget=budget,
+        email=email,
+        package=package,
+        notebook=None if recipe else file,
+    )
+    if warning := catalogue.warn_of(launch.image, date.today()):
+        console.note(f"warning: {warning}")
+    instance = start(launch)
+    rate = catalogue.machine(instance.get("InstanceType") or type[0]).on_demand
+    print(
+        f"{name}: {instance.get('InstanceType') or type[0]} {instance['InstanceId']} in {instance['AvailabilityZone']} is starting; "
+        f"${rate:g} an hour on demand in {catalogue.region}. It stops when it is done, idle for {idle_minutes} minutes, or after {hours:g} hours."
+    )
+    print(f"Next: carnelian launch status {name}; carnelian launch fetch {name} --out runs/{name}; carnelian launch delete {name}")
+
+
+def status(
+    name: Annotated[str, "the launch; all of them where left out"] = "",
+    *,
+    region: Annotated[str, "region of AWS"] = "",
+) -> None:
+    """Show launches: their machine, how far they are, what runs and costs, and how to reach it."""
+    region = region_of(region)
+    names = [name] if name else lifecycle.launches(region)
+    states = [lifecycle.state_of(each, region) for each in names if not each.endswith("-network")]
+    rows = [
+        (each.name, each.machine, each.status.get("state", "-"), each.status.get("step", "-"), each.stop_at, each.status.get("message", ""))
+        for each in states
+    ]
+    console.table(f"Launches in {region}", ("name", "machine", "training", "step", "stops at the latest", "message"), rows)
+    running = [each.name for each in states if each.costs]
+    print(f"{'Running, and costing money: ' + ', '.join(running) if running else 'No machine is running'}. Buckets cost a little as long as they hold data.")
+    for each in states if name else []:
+        print("\n".join(each.forwards))
+        if each.settings.get("mode") == "notebook" and each.instance:
+            print(f"http://localhost:8888/lab/tree/run/notebooks/an4.ipynb?token={each.settings['token']}")
+
+
+def logs(
+    name: Annotated[str, "the launch"],
+    *,
+    region: Annotated[str, "region of AWS"] = "",
+) -> None:
+    """Print what the training wrote; the machine copies it to the bucket every minute."""
+    region = region_of(region)
+    print(lifecycle.logs(lifecycle.state_of(name, region), region), end="")
+
+
+def fetch(
+    name: Annotated[str, "the launch"],
+    *,
+    out: Annotated[Path, "the folder for the run; what is there already is not copied again"],
+    region: Annotated[str, "region of AWS"] = "",
+) -> None:
+    """Copy the run's checkpoints, logs and scores from the bucket."""
+    region = region_of(region)
+    count = lifecycle.fetch(lifecycle.state_of(name, region), out, region)
+    print(f"{count} files in {out}. Next: carnelian evaluate {out} MANIFEST")
+
+
+def stop_launch(
+    name: Annotated[str, "the launch"],
+    *,
+    region: Annotated[str, "region of AWS"] = "",
+) -> None:
+    """Stop the machine after it saved; the same launch command goes on later."""
+    region = region_of(region)
+    stop(name, region)
+    print(f"{name}: the machine saves and is stopped; it costs nothing from then on. The same launch small command goes on.")
+
+
+def delete(
+    name: Annotated[str, "the launch"],
+    *,
+    region: Annotated[str, "region of AWS"] = "",
+) -> None:
+    """Take a launch down: machine, network, role and alarms. The bucket stays."""
+    region = region_of(region)
+    bucket = lifecycle.delete(name, region)
+    if bucket is None:
+        print(f"{name}: nothing to delete in {region}.")
+        return
+    rest = lifecycle.leftovers(name, region)
+    if rest:
+        raise CloudError(f"{name}: deleted, but AWS still lists {', '.join(rest[:5])}. Look there, and run the command again in some minutes")
+    print(f"{name}: deleted. Only the bucket is left: s3://{bucket} (aws s3 rb --force s3://{bucket} removes it with all results).")
+
+
+VERBS = {
+    "plan": plan,
+    "small": small,
+    "status": status,
+    "logs": logs,
+    "fetch": fetch,
+    "stop": stop_launch,
+    "delete": delete,
+}
