@@ -36,6 +36,7 @@ DOORS = {
     "pyarrow": "corpora/hugging_face.py",
     "espeakng_loader": "corpora/synthetic.py",
     "yaml": "formats/nemo_configuration.py",
+    "boto3": "cloud/account.py",
     "transformers": "models/encoders/hugging_face.py",
     "fastapi": "serving/app.py",
     "starlette": "serving/app.py",

@@ -8,7 +8,7 @@ from typing import Any
 from carnelian.cloud.machines import Machine
 from carnelian.errors import CloudError, MissingExtraError
 
-TAG = "carnelian:launch"
+LAUNCH_TAG = "carnelian:launch"
 """The tag that every resource of a launch bears; its value is the launch's name."""
 
 QUOTAS = "https://console.aws.amazon.com/servicequotas, service EC2"
@@ -21,7 +21,7 @@ REFUSALS = {
     "InsufficientInstanceCapacity": "AWS has none of this type free in the zones tried. Give further types with --type, another "
     "--region, or try again later; for P types reserve a Capacity Block",
     "InsufficientCapacityOnOutpost": "AWS has none of this type free. Give further types with --type",
-    "SpotMaxPriceTooLow": "the highest price offered is below the spot price. Leave --spot-price out: the on-demand price is then the limit",
+    "SpotMaxPriceTooLow": "the price offered is below the spot price. Leave --spot-price out: the price on demand is then the limit",
     "UnfulfillableCapacity": "AWS has none of this type free as spot. Give further types with --type, or leave --spot out",
     "Unsupported": "the region or zone does not offer this type. Give another --region or --type",
     "InvalidParameterValue": "AWS does not take a value of the launch",
@@ -32,7 +32,7 @@ REFUSALS = {
     "ExpiredTokenException": "the session of your credentials is over. Log in again: aws sso login, or aws login",
     "InvalidClientTokenId": "the access key is not valid. Set another with aws configure",
     "UnrecognizedClientException": "the access key is not valid. Set another with aws configure",
-    "AuthFailure": "the credentials are not valid in this region. Enable the region in the account's settings, or give another --region",
+    "AuthFailure": "the credentials are not valid in this region. Enable it in the account's settings, or give another --region",
     "SignatureDoesNotMatch": "the secret key is not valid. Set it again with aws configure",
     "OptInRequired": "the account has not accepted this service yet. Finish the account's registration in the console",
     "PendingVerification": "AWS is still verifying the new account. Try again in a few hours",
@@ -89,9 +89,13 @@ def explained(subject: str) -> Iterator[None]:
     except exceptions.ProfileNotFound as error:
         raise CloudError(f"{subject}: {error}. List the profiles with aws configure list-profiles") from None
     except exceptions.NoRegionError:
-        raise CloudError(f"{subject}: no region is known. Give --region, such as us-east-1, or set AWS_DEFAULT_REGION") from None
+        raise CloudError(
+            f"{subject}: no region is known. Give --region, such as us-east-1, or set AWS_DEFAULT_REGION"
+        ) from None
     except exceptions.EndpointConnectionError as error:
-        raise CloudError(f"{subject}: {error}. Check the connection, and that --region is the name of a region") from None
+        raise CloudError(
+            f"{subject}: {error}. Check the connection, and that --region is the name of a region"
+        ) from None
     except exceptions.ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         message = " ".join(error.response.get("Error", {}).get("Message", "").split())
@@ -116,7 +120,7 @@ def zones_with(machines: Sequence[Machine], region: str) -> list[str]:
         counts[offer["Location"]] = counts.get(offer["Location"], 0) + 1
     if not counts:
         raise CloudError(
-            f"{region}: no zone offers {' or '.join(types)}. Give another --region (us-east-1 and us-west-2 offer most), or another --type"
+            f"{region}: no zone offers {' or '.join(types)}. Give another --region (us-east-1 offers most) or --type"
         )
     return sorted(counts, key=lambda zone: (-counts[zone], zone))
 
@@ -152,11 +156,20 @@ def current_prices(machines: Sequence[Machine], region: str) -> dict[str, dict[s
     """`on_demand` and `spot` by type: the price list's, and the lowest of the region's zones now."""
     prices: dict[str, dict[str, float]] = {}
     types = [machine.type for machine in machines]
-    fixed = {"regionCode": region, "operatingSystem": "Linux", "tenancy": "Shared", "preInstalledSw": "NA", "capacitystatus": "Used"}
+    fixed = {
+        "regionCode": region,
+        "operatingSystem": "Linux",
+        "tenancy": "Shared",
+        "preInstalledSw": "NA",
+        "capacitystatus": "Used",
+    }
     with explained("price list"):
         pricing = client("pricing", "us-east-1")
         for type in types:
-            filters = [{"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in (fixed | {"instanceType": type}).items()]
+            filters = [
+                {"Type": "TERM_MATCH", "Field": key, "Value": value}
+                for key, value in (fixed | {"instanceType": type}).items()
+            ]
             for text in pricing.get_products(ServiceCode="AmazonEC2", Filters=filters)["PriceList"]:
                 if price := on_demand_price(json.loads(text)):
                     prices.setdefault(type, {})["on_demand"] = price

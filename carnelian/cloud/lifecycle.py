@@ -8,13 +8,13 @@ from typing import Any
 
 from carnelian import console
 from carnelian.cloud import storage
-from carnelian.cloud.account import TAG, client, explained
+from carnelian.cloud.account import LAUNCH_TAG, client, explained
 from carnelian.cloud.small import find_group, find_stack, stack_name, wait_for_stack
 from carnelian.errors import CloudError
 
 
 @dataclass(frozen=True)
-class State:
+class LaunchState:
     """A launch as it is now. `status` is what its machine wrote last: state, step, at, instance, message."""
 
     name: str
@@ -47,10 +47,10 @@ def launches(region: str) -> list[str]:
         pages = client("cloudformation", region).get_paginator("describe_stacks").paginate()
         stacks = [stack for page in pages for stack in page["Stacks"]]
     tagged = ({tag["Key"]: tag["Value"] for tag in stack.get("Tags", [])} for stack in stacks)
-    return sorted({tags[TAG] for tags in tagged if TAG in tags})
+    return sorted({tags[LAUNCH_TAG] for tags in tagged if LAUNCH_TAG in tags})
 
 
-def state_of(name: str, region: str) -> State:
+def state_of(name: str, region: str) -> LaunchState:
     """The state of a launch; CloudError where there is none."""
     stack = find_stack(name, region)
     if not stack:
@@ -66,7 +66,7 @@ def state_of(name: str, region: str) -> State:
         machine = f"{instances[0].get('InstanceType', '')} in {instances[0]['AvailabilityZone']}, {instances[0]['LifecycleState']}"
     status = storage.read_object(bucket, f"{name}/status/status.json", region)
     settings = storage.read_object(bucket, f"{name}/launch/settings.json", region)
-    return State(
+    return LaunchState(
         name,
         bucket,
         stack["StackStatus"],
@@ -78,7 +78,7 @@ def state_of(name: str, region: str) -> State:
     )
 
 
-def logs(state: State, region: str) -> str:
+def read_log(state: LaunchState, region: str) -> str:
     """What the training wrote so far; the boot's words where it came to no training."""
     for key in ("run/training.log", "status/boot.log"):
         text = storage.read_object(state.bucket, f"{state.name}/{key}", region)
@@ -87,22 +87,26 @@ def logs(state: State, region: str) -> str:
     raise CloudError(f"{state.name}: no log yet; the first comes about five minutes after the start. Try again then")
 
 
-def fetch(state: State, folder: Path, region: str) -> int:
+def fetch_run(state: LaunchState, folder: Path, region: str) -> int:
     """Copies the run (checkpoints, logs, scores) into a folder; gives the number of its files."""
     prefix = f"{state.name}/run"
     objects = storage.listed(state.bucket, prefix, region)
     if not objects:
-        raise CloudError(f"{state.name}: no results yet in s3://{state.bucket}/{prefix}. See carnelian launch status {state.name}")
+        raise CloudError(
+            f"{state.name}: no results yet in s3://{state.bucket}/{prefix}. See carnelian launch status {state.name}"
+        )
     with console.bar(f"Fetching {prefix}", sum(each["Size"] for each in objects.values()) / 1e6) as advance:
         return storage.download_folder(state.bucket, prefix, folder, region, done=lambda size: advance(size / 1e6))
 
 
-def delete(name: str, region: str) -> str | None:
+def delete_stack(name: str, region: str) -> str | None:
     """Takes the stack down and waits until it is gone; gives the bucket, which stays, or None where there was no stack."""
     stack = find_stack(name, region)
     if not stack:
         return None
-    bucket = next((each["ParameterValue"] for each in stack.get("Parameters", []) if each["ParameterKey"] == "Bucket"), "")
+    bucket = next(
+        (each["ParameterValue"] for each in stack.get("Parameters", []) if each["ParameterKey"] == "Bucket"), ""
+    )
     if find_group(name, region):  # the machine first, so that its training saves
         with explained(f"launch {name}"):
             client("autoscaling", region).set_desired_capacity(AutoScalingGroupName=stack_name(name), DesiredCapacity=0)
@@ -122,9 +126,11 @@ def wait_until_empty(name: str, region: str, *, minutes: float = 6.0, pause: flo
 
 
 def leftovers(name: str, region: str) -> list[str]:
-    """What still bears a launch's tag, by its ARN: nothing, after a whole delete."""
+    """The machines and disks of a launch that still exist: none, after a whole delete."""
+    ec2, ours = client("ec2", region), {"Name": f"tag:{LAUNCH_TAG}", "Values": [name]}
+    alive = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
     with explained(f"resources of {name}"):
-        pages = client("resourcegroupstaggingapi", region).get_paginator("get_resources").paginate(
-            TagFilters=[{"Key": TAG, "Values": [name]}]
-        )
-        return [each["ResourceARN"] for page in pages for each in page["ResourceTagMappingList"]]
+        reservations = ec2.describe_instances(Filters=[ours, alive])["Reservations"]
+        volumes = ec2.describe_volumes(Filters=[ours])["Volumes"]
+    machines = [instance["InstanceId"] for each in reservations for instance in each["Instances"]]
+    return machines + [volume["VolumeId"] for volume in volumes]

@@ -112,7 +112,14 @@ class Metadata:
         return self.read("spot/instance-action")
 
 
-def watch(work: Work, metadata: Metadata, *, stopped: Callable[[], int], poll: float = POLL_SECONDS, every: float = COPY_SECONDS) -> int:
+def watch(
+    work: Work,
+    metadata: Metadata,
+    *,
+    stopped: Callable[[], int],
+    poll: float = POLL_SECONDS,
+    every: float = COPY_SECONDS,
+) -> int:
     """Trains until the end, an interruption, the hour of stopping or a signal; gives the exit code."""
     for attempt in range(1, ATTEMPTS + 1):
         before = max(saved_steps(work.run), default=0)
@@ -130,7 +137,7 @@ def watch(work: Work, metadata: Metadata, *, stopped: Callable[[], int], poll: f
             work.report("finished")
             work.end()
             return 0
-        if code == 2 or max(saved_steps(work.run), default=0) == before and attempt > 1:
+        if code == 2 or (max(saved_steps(work.run), default=0) == before and attempt > 1):
             break  # a user's error, or one that comes again at once
     work.report("failed", last_line(work.run / "training.log"))
     work.end()
@@ -180,15 +187,22 @@ def command_of(settings: dict[str, Any], home: Path, gpus: int) -> list[str]:
     """The command of a launch: a training, a script, or JupyterLab on this machine alone."""
     launch = home / "launch"
     if settings["mode"] == "notebook":
-        options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=8888", f"--IdentityProvider.token={settings['token']}"]
+        options = [
+            "--no-browser",
+            "--allow-root",
+            "--ip=127.0.0.1",
+            "--port=8888",
+            f"--IdentityProvider.token={settings['token']}",
+        ]
         return [sys.executable, "-m", "jupyterlab", *options, f"--notebook-dir={home / 'work'}"]
     if settings["mode"] == "script":
         return [sys.executable, str(home / "work" / "run" / settings["script"])]
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}"] if gpus > 1 else []
-    return [sys.executable, *several, "-m", "carnelian", "train", str(launch / "recipe.toml"), "--out", "run"]
+    changes = [word for change in settings.get("set", []) for word in ("--set", change)]
+    return [sys.executable, *several, "-m", "carnelian", "train", str(launch / "recipe.toml"), "--out", "run", *changes]
 
 
-def main() -> int:
+def run_machine() -> int:
     """Does what launch/settings.json says; the exit code."""
     import torch
 
@@ -218,4 +232,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_machine())

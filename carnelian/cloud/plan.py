@@ -11,11 +11,9 @@ from carnelian.checkpoint import build_model
 from carnelian.cloud.machines import Catalogue, Machine
 from carnelian.data.alphabet import make_alphabet
 from carnelian.errors import CloudError
-from carnelian.models.cost import Cost, measure
+from carnelian.models.cost import OPTIMIZER_STATES, Cost, measure_cost
 from carnelian.recipe import Recipe
 
-#: numbers that an optimizer keeps for each weight
-OPTIMIZER_STATES = {"novograd": 1, "sgd": 1, "muon": 1}
 USABLE = 0.9
 """The share of a GPU's memory that the training may fill; the rest is for CUDA itself, the allocator's gaps and NCCL."""
 MEAN_UTTERANCE = 12.29
@@ -70,17 +68,21 @@ class Row:
     @property
     def cheapest(self) -> float:
         """The lowest of the known prices, infinite where none is."""
-        return min((price for price in (self.on_demand, self.spot, self.capacity_block) if price is not None), default=math.inf)
+        return min(
+            (price for price in (self.on_demand, self.spot, self.capacity_block) if price is not None), default=math.inf
+        )
 
 
 def measure_demand(recipe: Recipe, hours_of_audio: float) -> Demand:
     """The demand of an acoustic recipe, from a step of its network on the meta device: shapes alone, no memory and no GPU."""
     if "encoder" not in recipe or "alphabet" not in recipe:
-        raise CloudError("the recipe has no [encoder] or no alphabet. Give one of an acoustic model, such as those of carnelian recipes")
+        raise CloudError(
+            "the recipe has no [encoder] or no alphabet. Give one of an acoustic model, such as those of carnelian recipes"
+        )
     if hours_of_audio <= 0:
         raise CloudError(f"--hours-of-audio {hours_of_audio:g}: expected hours of the training manifests, above 0")
     with torch.device("cpu" if recipe["encoder"].get("name") == "hugging_face" else "meta"):
-        cost = measure(build_model(recipe, make_alphabet(recipe["alphabet"])))
+        cost = measure_cost(build_model(recipe, make_alphabet(recipe["alphabet"])))
     train, optimizer = recipe.get("train", {}), recipe.get("optimizer", {})
     longest = train.get("max_duration", 16.7)
     batch_seconds = train.get("batch_seconds") or train.get("batch_size", 1) * longest
@@ -115,7 +117,9 @@ def reference_speed(demand: Demand, catalogue: Catalogue) -> tuple[float, str]:
     A network of another shape takes a x multiply-adds + b x activation bytes, with a and b from the two published networks.
     """
     for each in catalogue.published:
-        if each.encoder == demand.encoder and math.isclose(each.million_multiply_adds, demand.million_multiply_adds, rel_tol=0.05):
+        if each.encoder == demand.encoder and math.isclose(
+            each.million_multiply_adds, demand.million_multiply_adds, rel_tol=0.05
+        ):
             return each.utterances_per_second * MEAN_UTTERANCE, "published"
     shapes = np.array([[each.million_multiply_adds, each.activation_megabytes] for each in catalogue.published])
     seconds = np.array([1 / (each.utterances_per_second * MEAN_UTTERANCE) for each in catalogue.published])
@@ -137,7 +141,12 @@ def shared_speed(gpus: int, catalogue: Catalogue) -> float:
 
 
 def plan_rows(
-    demand: Demand, catalogue: Catalogue, *, machines: Iterable[Machine] | None = None, counts: Iterable[int] = (1, 2, 4), speed: float = 0.0
+    demand: Demand,
+    catalogue: Catalogue,
+    *,
+    machines: Iterable[Machine] | None = None,
+    counts: Iterable[int] = (1, 2, 4),
+    speed: float = 0.0,
 ) -> list[Row]:
     """A row for each machine and for several of those with EFA, fastest last.
 
@@ -164,7 +173,10 @@ def plan_row(demand: Demand, catalogue: Catalogue, machine: Machine, count: int,
     if not speed:
         speed, source = reference_speed(demand, catalogue)
         if machine.gpu != REFERENCE_GPU:
-            speed, source = speed * gpu_speed(machine.gpu, catalogue), f"{source}, A100 to {machine.gpu}".replace("published, ", "scaled from ")
+            speed, source = (
+                speed * gpu_speed(machine.gpu, catalogue),
+                f"{source}, A100 to {machine.gpu}".replace("published, ", "scaled from "),
+            )
     gpus = machine.gpus * count
     hours = STARTUP_HOURS + demand.audio_hours / (speed * gpus * shared_speed(gpus, catalogue))
     days = next((days for days in BLOCK_DAYS if 24 * days - BLOCK_HOURS_LOST >= hours), 0)

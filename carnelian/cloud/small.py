@@ -4,16 +4,16 @@ import json
 import re
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from carnelian import console
 from carnelian.cloud import storage
 from carnelian.cloud.account import (
-    TAG,
+    LAUNCH_TAG,
     account_number,
     check_quota,
     client,
@@ -26,13 +26,45 @@ from carnelian.cloud.machines import Machine, load_catalogue
 from carnelian.cloud.package import wheel
 from carnelian.data.utterance import read_manifest
 from carnelian.errors import CloudError
-from carnelian.recipe import Recipe
+from carnelian.recipe import Recipe, packaged_recipes
 
-WAIT_MINUTES = 15.0
-"""How long a free machine is waited for, over all zones and types."""
 EXTRAS = "aws,remote,tensorboard,plot"
 UNITS = ("carnelian-machine.service", "carnelian-tensorboard.service")
 STOPPED_STATES = ("ROLLBACK_COMPLETE", "CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_FAILED")
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """How the machine is rented and when it is stopped: the options of the command line."""
+
+    type: Annotated[list[str], "an instance type; given up to three times they are tried in this order"] = field(
+        default_factory=lambda: ["g6.xlarge"]
+    )
+    spot: Annotated[bool, "a spot machine: cheaper, may be taken back with two minutes' notice"] = False
+    spot_price: Annotated[str, "the highest spot price in $ per hour; the price on demand where left out"] = ""
+    hours: Annotated[float, "after so many hours the machine is stopped in any case"] = 24.0
+    idle_minutes: Annotated[int, "the machine is stopped when it was idle for so long"] = 60
+    wait_minutes: Annotated[float, "how long a free machine is waited for"] = 15.0
+    disk: Annotated[int, "GiB of the encrypted disk"] = 200
+    budget: Annotated[float, "$ of EC2 in a month above which a mail is sent to --email"] = 0.0
+    email: Annotated[str, "the address for that mail"] = ""
+    image: Annotated[str, "a Deep Learning AMI: its name, an SSM parameter or an ami-..."] = ""
+    package: Annotated[str, "what pip installs on the machine instead of this very code"] = ""
+
+    def check(self) -> tuple[Machine, ...]:
+        """Returns the machines of `type`; CloudError for options that make no sense."""
+        if not 1 <= len(self.type) <= 3:
+            raise CloudError(f"--type: given {len(self.type)} times; expected one to three types")
+        if bool(self.budget) != bool(self.email):
+            raise CloudError("--budget and --email: give both, because the alarm is a mail")
+        for name, value, lowest in (
+            ("hours", self.hours, 0.25),
+            ("idle-minutes", self.idle_minutes, 10),
+            ("disk", self.disk, 100),
+        ):
+            if value < lowest:
+                raise CloudError(f"--{name} {value:g}: expected {lowest:g} or more")
+        return tuple(load_catalogue().machine(each) for each in self.type)
 
 
 @dataclass(frozen=True)
@@ -43,26 +75,21 @@ class Launch:
     region: str
     bucket: str
     machines: tuple[Machine, ...]
-    mode: str
-    recipe_file: Path | None
-    recipe: Recipe | None
     image: str
-    spot: bool = False
-    spot_price: str = ""
-    hours: float = 24.0
-    idle_minutes: int = 60
-    disk_gib: int = 200
-    budget: float = 0.0
-    email: str = ""
-    package: str = ""
+    options: MachineOptions
+    mode: str
+    recipe_file: Path | None = None
+    recipe: Recipe | None = None
+    changes: tuple[str, ...] = ()
     notebook: Path | None = None
-    wait_minutes: float = WAIT_MINUTES
 
 
 def stack_name(name: str) -> str:
     """The stack of a launch; CloudError for a name that AWS would not take."""
     if not re.fullmatch(r"[a-z][a-z0-9-]{1,30}", name):
-        raise CloudError(f'--name {name}: expected 2 to 31 small letters, digits and "-", a letter first, such as an4-first')
+        raise CloudError(
+            f'--name {name}: expected 2 to 31 small letters, digits and "-", a letter first, such as an4-first'
+        )
     return f"carnelian-{name}"
 
 
@@ -92,7 +119,7 @@ def find_group(name: str, region: str) -> dict[str, Any] | None:
 
 
 def check_manifests(recipe: Recipe) -> None:
-    """CloudError where a training's manifests or their recordings would not be found on the machine: what is not in data/ or at a URL."""
+    """CloudError where manifests or their recordings would be missing on the machine: those not in data/ or at a URL."""
     train = recipe.get("train", {})
     for manifest in [*train.get("manifests", []), *train.get("validation", [])]:
         if "://" in manifest:
@@ -103,7 +130,11 @@ def check_manifests(recipe: Recipe) -> None:
             )
         if Path(manifest).exists():
             first = next(iter(read_manifest(manifest)), None)
-            if first and "://" not in first.audio_filepath and not Path(first.audio_filepath).resolve().is_relative_to(Path("data").resolve()):
+            if (
+                first
+                and "://" not in first.audio_filepath
+                and not Path(first.audio_filepath).resolve().is_relative_to(Path("data").resolve())
+            ):
                 raise CloudError(
                     f"{manifest}: its recordings lie outside data/ ({first.audio_filepath}), so the machine would not have them. "
                     f"Pack them: carnelian shard {manifest} --out data/{Path(manifest).stem}-shards"
@@ -126,24 +157,24 @@ def upload_launch(launch: Launch, stop_at: float) -> str:
         "stop_at": stop_at,
         "token": token,
         "script": "notebooks/an4.py",
-        "recipe": str(launch.recipe_file or ""),
+        "set": launch.changes,
     }
     content = {"boot.sh": template("boot.sh").encode(), "settings.json": json.dumps(settings, indent=2).encode()}
     content |= {unit: template(unit).encode() for unit in UNITS}
-    requirement = launch.package
+    requirement = launch.options.package
     if not requirement:
         name, content[name] = wheel()
         requirement = f"./{name}[{EXTRAS}]"
     content["requirements.txt"] = "\n".join([requirement, *["jupyterlab"] * (launch.mode == "notebook"), ""]).encode()
     if launch.recipe_file and launch.mode == "train":
-        content["recipe.toml"] = launch.recipe_file.read_bytes()
+        content["recipe.toml"] = packaged_recipes().get(str(launch.recipe_file), launch.recipe_file).read_bytes()
     if launch.notebook:
         content[f"notebooks/{launch.notebook.name}"] = launch.notebook.read_bytes()
     storage.replace_objects(launch.bucket, f"{launch.name}/launch", content, launch.region)
     return token
 
 
-def start(launch: Launch) -> dict[str, Any]:
+def start_machine(launch: Launch) -> dict[str, Any]:
     """Makes the stack, or starts the machine of one that is stopped, and waits for the machine; gives the instance.
 
     CloudError where a machine of that name runs already, and where AWS refuses; then nothing is left running.
@@ -155,19 +186,23 @@ def start(launch: Launch) -> dict[str, Any]:
             f"{name}: its machine is running or being started. See it with carnelian launch status {name}, or stop it first"
         )
     if stack and stack["StackStatus"] in STOPPED_STATES:
-        raise CloudError(f"{name}: an earlier launch is left half-made ({stack['StackStatus']}). Run: carnelian launch delete {name}")
+        raise CloudError(
+            f"{name}: an earlier launch is left half-made ({stack['StackStatus']}). Run: carnelian launch delete {name}"
+        )
     if stack and "IN_PROGRESS" in stack["StackStatus"]:
         raise CloudError(f"{name}: AWS is still working on it ({stack['StackStatus']}). Try again in a few minutes")
     account = account_number(region)
     image, root = find_image(launch)
     zones = zones_with(launch.machines, region)
     for machine in launch.machines[:1]:
-        check_quota(machine, 1, spot=launch.spot, region=region, codes=load_catalogue().quotas)
+        check_quota(machine, 1, spot=launch.options.spot, region=region, codes=load_catalogue().quotas)
     if storage.need_bucket(launch.bucket, account, region):
         console.note(f"made the bucket s3://{launch.bucket}, private and encrypted")
     if launch.recipe and Path("data").is_dir():
-        console.note(f"{upload_data(Path('data'), launch.bucket, region)} new files copied to s3://{launch.bucket}/data")
-    stop_at = time.time() + 3600 * launch.hours
+        console.note(
+            f"{upload_data(Path('data'), launch.bucket, region)} new files copied to s3://{launch.bucket}/data"
+        )
+    stop_at = time.time() + 3600 * launch.options.hours
     upload_launch(launch, stop_at)
     parameters = parameters_of(launch, image, root, zones, stop_at)
     arguments = {
@@ -175,7 +210,7 @@ def start(launch: Launch) -> dict[str, Any]:
         "TemplateBody": template("small.yaml"),
         "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         "Capabilities": ["CAPABILITY_IAM"],
-        "Tags": [{"Key": TAG, "Value": name}],
+        "Tags": [{"Key": LAUNCH_TAG, "Value": name}],
     }
     formation = client("cloudformation", region)
     with explained(f"launch {name}"):
@@ -202,14 +237,14 @@ def parameters_of(launch: Launch, image: str, root: str, zones: list[str], stop_
         "RootDevice": root,
         **{f"Type{number}": type for number, type in enumerate(types, 1)},
         **{f"Zone{number}": zone for number, zone in enumerate(zones[:3], 1)},
-        "Spot": "yes" if launch.spot else "no",
-        "SpotPrice": launch.spot_price,
+        "Spot": "yes" if launch.options.spot else "no",
+        "SpotPrice": launch.options.spot_price,
         "Machines": "1",
         "StopAt": datetime.fromtimestamp(stop_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "IdlePeriods": str(max(1, round(launch.idle_minutes / 10))),
-        "DiskGiB": str(launch.disk_gib),
-        "Budget": f"{launch.budget:g}",
-        "Email": launch.email if launch.budget else "",
+        "IdlePeriods": str(max(1, round(launch.options.idle_minutes / 10))),
+        "DiskGiB": str(launch.options.disk),
+        "Budget": f"{launch.options.budget:g}",
+        "Email": launch.options.email if launch.options.budget else "",
     }
 
 
@@ -220,11 +255,15 @@ def wait_for_stack(name: str, region: str, verb: str) -> None:
     formation = client("cloudformation", region)
     try:
         with console.bar(f"CloudFormation: {verb} {stack_name(name)}"):
-            formation.get_waiter(f"stack_{verb}_complete").wait(StackName=stack_name(name), WaiterConfig={"Delay": 5, "MaxAttempts": 240})
+            formation.get_waiter(f"stack_{verb}_complete").wait(
+                StackName=stack_name(name), WaiterConfig={"Delay": 5, "MaxAttempts": 240}
+            )
     except WaiterError:
         with explained(f"launch {name}"):
             events = formation.describe_stack_events(StackName=stack_name(name))["StackEvents"]
-        reasons = [each.get("ResourceStatusReason", "") for each in events if "FAILED" in each.get("ResourceStatus", "")]
+        reasons = [
+            each.get("ResourceStatusReason", "") for each in events if "FAILED" in each.get("ResourceStatus", "")
+        ]
         reason = next((text for text in reversed(reasons) if text and "cancelled" not in text), "no reason given")
         known = refusal(reason)
         raise CloudError(
@@ -235,7 +274,7 @@ def wait_for_stack(name: str, region: str, verb: str) -> None:
 
 def wait_for_machine(launch: Launch, zones: list[str], *, pause: float = 5.0) -> dict[str, Any]:
     """Waits for the group's machine; after `wait_minutes`, or a refusal that waiting does not cure, nothing is left asking for one."""
-    scaling, end = client("autoscaling", launch.region), time.monotonic() + 60 * launch.wait_minutes
+    scaling, end = client("autoscaling", launch.region), time.monotonic() + 60 * launch.options.wait_minutes
     began, last = datetime.now(UTC).timestamp() - 120, ""
     with console.bar(f"Waiting for a machine ({', '.join(each.type for each in launch.machines)})") as advance:
         while True:
@@ -243,24 +282,38 @@ def wait_for_machine(launch: Launch, zones: list[str], *, pause: float = 5.0) ->
             for instance in group["Instances"] if group else []:
                 return instance
             with explained(f"launch {launch.name}"):
-                activities = scaling.describe_scaling_activities(AutoScalingGroupName=stack_name(launch.name))["Activities"]
+                activities = scaling.describe_scaling_activities(AutoScalingGroupName=stack_name(launch.name))[
+                    "Activities"
+                ]
             failed = [
-                each.get("StatusMessage", "") for each in activities if each["StatusCode"] == "Failed" and each["StartTime"].timestamp() > began
+                each.get("StatusMessage", "")
+                for each in activities
+                if each["StatusCode"] == "Failed" and each["StartTime"].timestamp() > began
             ]
             last = failed[0] if failed else last
             known = refusal(last)
-            waiting_helps = not known or known[0] in ("InsufficientInstanceCapacity", "UnfulfillableCapacity", "Throttling")
-            if last and not waiting_helps or time.monotonic() > end:
+            waiting_helps = not known or known[0] in (
+                "InsufficientInstanceCapacity",
+                "UnfulfillableCapacity",
+                "Throttling",
+            )
+            if (last and not waiting_helps) or time.monotonic() > end:
                 break
             advance(0, last[:80])
             time.sleep(pause)
-    stop(launch.name, launch.region)
-    meaning = f"{known[0]}: {known[1]}" if known else last or "AWS gave no machine and no reason. Try again later, or another --type"
-    types = ", ".join(machine.type for machine in launch.machines)
-    raise CloudError(f"{launch.name}: no machine in {launch.wait_minutes:g} minutes ({types} in {', '.join(zones[:3])}): {meaning}. Nothing is running")
+    stop_machine(launch.name, launch.region)
+    meaning = (
+        f"{known[0]}: {known[1]}"
+        if known
+        else last or "AWS gave no machine and no reason. Try again later, or another --type"
+    )
+    asked = f"{', '.join(machine.type for machine in launch.machines)} in {', '.join(zones[:3])}"
+    raise CloudError(
+        f"{launch.name}: no machine in {launch.options.wait_minutes:g} minutes ({asked}): {meaning}. Nothing is running"
+    )
 
 
-def stop(name: str, region: str) -> None:
+def stop_machine(name: str, region: str) -> None:
     """Stops a launch's machine, which saves first; everything else stays, so that the launch can go on."""
     if not find_group(name, region):
         raise CloudError(f"{name}: there is no such launch in {region}. carnelian launch status lists them")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from carnelian.cloud.account import TAG, client, explained
+from carnelian.cloud.account import LAUNCH_TAG, client, explained
 from carnelian.errors import CloudError
 from carnelian.files import written
 
@@ -31,7 +31,9 @@ def need_bucket(bucket: str, account: str, region: str) -> bool:
                 f"s3://{bucket}: belongs to somebody else, or you may not use it. Give another name with --bucket"
             ) from None
         if code in ("301", "400"):
-            raise CloudError(f"s3://{bucket}: is in another region than {region}. Give its --region, or another --bucket") from None
+            raise CloudError(
+                f"s3://{bucket}: is in another region than {region}. Give its --region, or another --bucket"
+            ) from None
         if code not in ("404", "NoSuchBucket"):
             with explained(f"s3://{bucket}"):
                 raise
@@ -46,9 +48,11 @@ def need_bucket(bucket: str, account: str, region: str) -> bool:
         )
         s3.put_bucket_encryption(
             Bucket=bucket,
-            ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]},
+            ServerSideEncryptionConfiguration={
+                "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+            },
         )
-        s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": TAG, "Value": "bucket"}]})
+        s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": LAUNCH_TAG, "Value": "bucket"}]})
     return True
 
 
@@ -96,7 +100,11 @@ def upload_folder(
                 if seen is not None:
                     same = name in there and seen.get(name) == stamp
                 else:
-                    same = name in there and there[name]["Size"] == stamp[0] and there[name]["LastModified"].timestamp() >= int(status.st_mtime)
+                    same = (
+                        name in there
+                        and there[name]["Size"] == stamp[0]
+                        and there[name]["LastModified"].timestamp() >= int(status.st_mtime)
+                    )
                 if not same:
                     s3.upload_file(str(path), bucket, f"{prefix}/{name}")
                     copied += 1
@@ -119,7 +127,11 @@ def download_folder(
         path = folder / name
         if ".." in Path(name).parts or name.endswith("/"):
             continue
-        if not path.is_file() or path.stat().st_size != each["Size"] or path.stat().st_mtime < each["LastModified"].timestamp():
+        if (
+            not path.is_file()
+            or path.stat().st_size != each["Size"]
+            or path.stat().st_mtime < each["LastModified"].timestamp()
+        ):
             with explained(f"s3://{bucket}/{prefix}/{name}"), written(path, "wb") as file:
                 s3.download_fileobj(bucket, f"{prefix}/{name}", file)
         done(each["Size"])

@@ -13,12 +13,9 @@ from carnelian.console import table
 from carnelian.data.alphabet import Alphabet, WordPieces, make_alphabet
 from carnelian.errors import RecipeError
 from carnelian.models.acoustic import AcousticModel
-from carnelian.models.cost import Cost, measure_cost
+from carnelian.models.cost import OPTIMIZER_STATES, Cost, measure_cost
 from carnelian.models.registry import build_model
 from carnelian.recipe import Recipe, load_recipe
-
-#: numbers that an optimizer remembers for each weight
-STATES = {"novograd": 1, "sgd": 1, "muon": 1}
 
 
 def info(
@@ -71,7 +68,7 @@ def summary(model: AcousticModel, cost: Cost, recipe: Recipe, seconds: float) ->
     train, optimizer = recipe.get("train", {}), recipe.get("optimizer", {}).get("name", "adamw")
     batch = train.get("batch_size") or round(train.get("batch_seconds", 160) / seconds) or 1
     field = getattr(model.encoder, "receptive_field", math.inf) * model.features.hop
-    memory = cost.training_bytes(batch * seconds, STATES.get(optimizer, 2))
+    memory = cost.training_bytes(batch * seconds, OPTIMIZER_STATES.get(optimizer, 2))
     return {
         "parameters": cost.parameters,
         "weights_megabytes": round(cost.parameters * 4 / 1e6, 1),

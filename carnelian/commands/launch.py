@@ -3,20 +3,22 @@
 import math
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from carnelian import console
 from carnelian.cloud import lifecycle
 from carnelian.cloud.account import account_number, current_prices, region_of
 from carnelian.cloud.machines import load_catalogue
-from carnelian.cloud.plan import WEEK, Row, measure_demand, plan_rows, recommend
-from carnelian.cloud.small import Launch, check_manifests, stack_name, start, stop
+from carnelian.cloud.small import Launch, MachineOptions, check_manifests, stack_name, start_machine, stop_machine
 from carnelian.cloud.storage import bucket_name
 from carnelian.errors import CloudError
 from carnelian.recipe import load_recipe
 
+if TYPE_CHECKING:
+    from carnelian.cloud.plan import Row
 
-def plan(
+
+def plan_training(
     recipe: Annotated[Path, "the recipe to be trained"],
     *,
     hours_of_audio: Annotated[float, "hours of the training manifests, such as 960 for LibriSpeech"],
@@ -28,6 +30,8 @@ def plan(
     refresh: Annotated[bool, "ask the price list and the spot prices of the account's region"] = False,
 ) -> None:
     """Compare machines for a recipe: memory, hours, dollars; recommend a small and a large one."""
+    from carnelian.cloud.plan import measure_demand, plan_rows, recommend  # here, because it brings torch
+
     catalogue = load_catalogue()
     if refresh:
         region = region_of(region)
@@ -36,16 +40,29 @@ def plan(
         console.note(f"warning: {warning}")
     demand = measure_demand(load_recipe(recipe, set), hours_of_audio)
     rows = plan_rows(demand, catalogue, speed=speed)
-    title = f"{recipe.name}: {demand.audio_hours:,.0f} hours of audio in all; {demand.gib:.1f} GiB at its batch of {demand.batch_seconds:.0f} s"
-    columns = ("machine", "GPUs", "EFA", "GiB of one GPU", "hours", "hours are", "$ on demand", "$ spot", "$ Capacity Block")
+    batch = f"{demand.gib:.1f} GiB at its batch of {demand.batch_seconds:.0f} s"
+    title = f"{recipe.name}: {demand.audio_hours:,.0f} hours of audio in all; {batch}"
+    columns = (
+        "machine",
+        "GPUs",
+        "EFA",
+        "GiB of one GPU",
+        "hours",
+        "hours are",
+        "$ on demand",
+        "$ spot",
+        "$ Capacity Block",
+    )
     console.table(title, columns, [plan_cells(row) for row in rows])
-    print(f"Prices of {catalogue.region}, {catalogue.dated}; \"-\" where none is known (--refresh asks). Storage and traffic come on top.")
+    print(
+        f'Prices of {catalogue.region}, {catalogue.dated}; "-" where none is known (--refresh asks). Storage and traffic come on top.'
+    )
     small, large = recommend(rows, budget)
     print(f"small: {advice(small, budget)}")
     print(f"large: {advice(large, budget)}")
 
 
-def plan_cells(row: Row) -> tuple[str, ...]:
+def plan_cells(row: "Row") -> tuple[str, ...]:
     """A line of the plan's table."""
     if row.accumulate > 1:
         fits = f"{row.gib:.1f} of {row.machine.gpu_gib:g}, batch in {row.accumulate} parts"
@@ -70,14 +87,18 @@ def dollars(amount: float | None) -> str:
     return "-" if amount is None else f"{amount:,.2f}" if amount < 100 else f"{amount:,.0f}"
 
 
-def advice(row: Row | None, budget: float) -> str:
+def advice(row: "Row | None", budget: float) -> str:
     """A recommendation in a sentence or two."""
     if not row:
         return f"none fits{f' within ${budget:g}' if budget else ''}. Take fewer epochs, a smaller network, or a larger --budget"
-    words = [f"{row.count} x {row.machine.type} ({row.gpus} x {row.machine.gpu}), about {duration(row.hours)}, {price_words(row)}."]
+    words = [
+        f"{row.count} x {row.machine.type} ({row.gpus} x {row.machine.gpu}), about {duration(row.hours)}, {price_words(row)}."
+    ]
     if row.accumulate > 1:
-        words.append(f"The batch does not fit at once: --set train.batch_size=(a {row.accumulate}th) --set train.accumulate={row.accumulate}.")
-    if row.gpus == 1 and row.hours > WEEK:
+        words.append(
+            f"The batch does not fit at once: --set train.batch_size=(a {row.accumulate}th) --set train.accumulate={row.accumulate}."
+        )
+    if row.gpus == 1 and row.hours > 168:
         words.append("No single GPU ends within a week: take the large one, or fewer epochs.")
     if row.capacity_block is not None:
         words.append("A Capacity Block is paid up front, in whole days, and cannot be given back.")
@@ -93,44 +114,39 @@ def duration(hours: float) -> str:
     return f"{hours:,.0f} hours" + (f" ({hours / 24:.1f} days)" if hours > 48 else "")
 
 
-def price_words(row: Row) -> str:
+def price_words(row: "Row") -> str:
     """The known prices of a row in words."""
-    known = [("on demand", row.on_demand), ("as spot", row.spot), (f"as a Capacity Block of {row.block_days} day{'s' * (row.block_days != 1)}", row.capacity_block)]
-    return ", ".join(f"${dollars(price)} {kind}" for kind, price in known if price is not None and math.isfinite(price)) or "price not known"
+    known = [
+        ("on demand", row.on_demand),
+        ("as spot", row.spot),
+        (f"as a Capacity Block of {row.block_days} day{'s' * (row.block_days != 1)}", row.capacity_block),
+    ]
+    return (
+        ", ".join(f"${dollars(price)} {kind}" for kind, price in known if price is not None and math.isfinite(price))
+        or "price not known"
+    )
 
 
-def small(
+def launch_small(
     recipe: Annotated[Path | None, "the recipe to train; its manifests are named data/..."] = None,
     *,
     name: Annotated[str, "the launch's name; small letters, digits and -"],
+    set: Annotated[list[str], "a change to the recipe, such as train.batch_size=16; may be given again"] = [],  # noqa: B006
     notebook: Annotated[bool, "open notebooks/an4.ipynb on the machine instead of training"] = False,
     script: Annotated[bool, "run notebooks/an4.py on the machine instead of training"] = False,
-    type: Annotated[list[str], "an instance type; may be given again (three at most), to be tried in this order"] = ["g6.xlarge"],  # noqa: B006
-    spot: Annotated[bool, "a spot machine: cheaper, may be taken back with two minutes' notice"] = False,
-    spot_price: Annotated[str, "the highest spot price in $ per hour; the price on demand where left out"] = "",
-    hours: Annotated[float, "after so many hours the machine is stopped in any case"] = 24.0,
-    idle_minutes: Annotated[int, "the machine is stopped when it was idle for so long"] = 60,
-    disk: Annotated[int, "GiB of the encrypted disk"] = 200,
-    budget: Annotated[float, "$ of EC2 in a month above which a mail is sent to --email"] = 0.0,
-    email: Annotated[str, "the address for that mail"] = "",
     bucket: Annotated[str, "the bucket for data and results; one of your account's where left out"] = "",
-    image: Annotated[str, "a Deep Learning AMI: its name, an SSM parameter or an ami-..."] = "",
-    package: Annotated[str, "what pip installs on the machine instead of this very code"] = "",
     region: Annotated[str, "region of AWS"] = "",
+    options: MachineOptions,
 ) -> None:
     """Train on one machine with a GPU; started again with a name that was stopped, it goes on."""
-    chosen = [recipe is not None, notebook, script]
-    if sum(chosen) != 1:
+    if [recipe is not None, notebook, script].count(True) != 1:
         raise CloudError("launch small: expected one of RECIPE, --notebook and --script")
-    if len(type) > 3 or bool(budget) != bool(email) or hours <= 0:
-        raise CloudError("launch small: expected at most three --type, --hours above 0, and --budget together with --email")
     stack_name(name)
-    catalogue = load_catalogue()
-    machines = tuple(catalogue.machine(each) for each in type)
+    machines, catalogue = options.check(), load_catalogue()
     file = Path("notebooks") / ("an4.ipynb" if notebook else "an4.py")
     if not recipe and not file.is_file():
         raise CloudError(f"{file}: not here. Run the command in a checkout of the project, where the notebook is")
-    resolved = load_recipe(recipe) if recipe else None
+    resolved = load_recipe(recipe, set) if recipe else None
     if resolved:
         check_manifests(resolved)
     region = region_of(region)
@@ -139,32 +155,27 @@ def small(
         region=region,
         bucket=bucket or bucket_name(account_number(region), region),
         machines=machines,
+        image=options.image or catalogue.image,
+        options=options,
         mode="train" if recipe else "notebook" if notebook else "script",
         recipe_file=recipe,
         recipe=resolved,
-        image=image or catalogue.image,
-        spot=spot,
-        spot_price=spot_price,
-        hours=hours,
-        idle_minutes=idle_minutes,
-        disk_gib=disk,
-        budget=budget,
-        email=email,
-        package=package,
+        changes=tuple(set),
         notebook=None if recipe else file,
     )
     if warning := catalogue.warn_of(launch.image, date.today()):
         console.note(f"warning: {warning}")
-    instance = start(launch)
-    rate = catalogue.machine(instance.get("InstanceType") or type[0]).on_demand
+    instance = start_machine(launch)
+    type = instance.get("InstanceType") or machines[0].type
     print(
-        f"{name}: {instance.get('InstanceType') or type[0]} {instance['InstanceId']} in {instance['AvailabilityZone']} is starting; "
-        f"${rate:g} an hour on demand in {catalogue.region}. It stops when it is done, idle for {idle_minutes} minutes, or after {hours:g} hours."
+        f"{name}: {type} {instance['InstanceId']} in {instance['AvailabilityZone']} is starting; "
+        f"${catalogue.machine(type).on_demand:g} an hour on demand in {catalogue.region}. "
+        f"It stops when it is done, idle for {options.idle_minutes} minutes, or after {options.hours:g} hours."
     )
-    print(f"Next: carnelian launch status {name}; carnelian launch fetch {name} --out runs/{name}; carnelian launch delete {name}")
+    print(f"Next: carnelian launch status {name}; launch fetch {name} --out runs/{name}; launch delete {name}")
 
 
-def status(
+def show_launches(
     name: Annotated[str, "the launch; all of them where left out"] = "",
     *,
     region: Annotated[str, "region of AWS"] = "",
@@ -174,29 +185,39 @@ def status(
     names = [name] if name else lifecycle.launches(region)
     states = [lifecycle.state_of(each, region) for each in names if not each.endswith("-network")]
     rows = [
-        (each.name, each.machine, each.status.get("state", "-"), each.status.get("step", "-"), each.stop_at, each.status.get("message", ""))
+        (
+            each.name,
+            each.machine,
+            each.status.get("state", "-"),
+            each.status.get("step", "-"),
+            each.stop_at,
+            each.status.get("message", ""),
+        )
         for each in states
     ]
-    console.table(f"Launches in {region}", ("name", "machine", "training", "step", "stops at the latest", "message"), rows)
-    running = [each.name for each in states if each.costs]
-    print(f"{'Running, and costing money: ' + ', '.join(running) if running else 'No machine is running'}. Buckets cost a little as long as they hold data.")
+    console.table(
+        f"Launches in {region}", ("name", "machine", "training", "step", "stops at the latest", "message"), rows
+    )
+    running = ", ".join(each.name for each in states if each.costs)
+    print(f"Running, and costing money: {running}." if running else "No machine is running.")
+    print("Buckets cost a little as long as they hold data.")
     for each in states if name else []:
         print("\n".join(each.forwards))
         if each.settings.get("mode") == "notebook" and each.instance:
             print(f"http://localhost:8888/lab/tree/run/notebooks/an4.ipynb?token={each.settings['token']}")
 
 
-def logs(
+def print_logs(
     name: Annotated[str, "the launch"],
     *,
     region: Annotated[str, "region of AWS"] = "",
 ) -> None:
     """Print what the training wrote; the machine copies it to the bucket every minute."""
     region = region_of(region)
-    print(lifecycle.logs(lifecycle.state_of(name, region), region), end="")
+    print(lifecycle.read_log(lifecycle.state_of(name, region), region), end="")
 
 
-def fetch(
+def fetch_launch(
     name: Annotated[str, "the launch"],
     *,
     out: Annotated[Path, "the folder for the run; what is there already is not copied again"],
@@ -204,7 +225,7 @@ def fetch(
 ) -> None:
     """Copy the run's checkpoints, logs and scores from the bucket."""
     region = region_of(region)
-    count = lifecycle.fetch(lifecycle.state_of(name, region), out, region)
+    count = lifecycle.fetch_run(lifecycle.state_of(name, region), out, region)
     print(f"{count} files in {out}. Next: carnelian evaluate {out} MANIFEST")
 
 
@@ -215,33 +236,40 @@ def stop_launch(
 ) -> None:
     """Stop the machine after it saved; the same launch command goes on later."""
     region = region_of(region)
-    stop(name, region)
-    print(f"{name}: the machine saves and is stopped; it costs nothing from then on. The same launch small command goes on.")
+    stop_machine(name, region)
+    print(
+        f"{name}: the machine saves and is stopped; it costs nothing from then on. The same launch small command goes on."
+    )
 
 
-def delete(
+def delete_launch(
     name: Annotated[str, "the launch"],
     *,
     region: Annotated[str, "region of AWS"] = "",
 ) -> None:
     """Take a launch down: machine, network, role and alarms. The bucket stays."""
     region = region_of(region)
-    bucket = lifecycle.delete(name, region)
+    bucket = lifecycle.delete_stack(name, region)
     if bucket is None:
         print(f"{name}: nothing to delete in {region}.")
         return
     rest = lifecycle.leftovers(name, region)
     if rest:
-        raise CloudError(f"{name}: deleted, but AWS still lists {', '.join(rest[:5])}. Look there, and run the command again in some minutes")
-    print(f"{name}: deleted. Only the bucket is left: s3://{bucket} (aws s3 rb --force s3://{bucket} removes it with all results).")
+        raise CloudError(
+            f"{name}: the stack is deleted, but {', '.join(rest[:5])} still exists and costs money. Run aws ec2 terminate-instances or "
+            "aws ec2 delete-volume, with that id"
+        )
+    print(
+        f"{name}: deleted. Only the bucket is left: s3://{bucket} (aws s3 rb --force s3://{bucket} removes it with all results)."
+    )
 
 
-VERBS = {
-    "plan": plan,
-    "small": small,
-    "status": status,
-    "logs": logs,
-    "fetch": fetch,
+LAUNCH_VERBS = {
+    "plan": plan_training,
+    "small": launch_small,
+    "status": show_launches,
+    "logs": print_logs,
+    "fetch": fetch_launch,
     "stop": stop_launch,
-    "delete": delete,
+    "delete": delete_launch,
 }

@@ -14,6 +14,8 @@ from carnelian.models.acoustic import AcousticModel, count_parameters
 from carnelian.models.conv2d import Conv2dFrontEnd
 from carnelian.models.layers import BlockSpec, Convolution
 
+OPTIMIZER_STATES = {"novograd": 1, "sgd": 1, "muon": 1}
+"""Numbers that an optimizer keeps for each weight; the others keep 2."""
 WEIGHTED = (Convolution, nn.Conv1d, nn.Conv2d, nn.Linear, nn.GRU)
 
 

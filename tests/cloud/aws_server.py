@@ -7,10 +7,10 @@ import sys
 import time
 
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.internet_gateways import InternetGateway
 from moto.ec2.models.route_tables import RouteTable
 from moto.server import ThreadedMotoServer
 from moto.ssm.models import Parameter, ssm_backends
-
 
 
 def delete_route_table(self, account: str, region: str) -> None:
@@ -19,7 +19,13 @@ def delete_route_table(self, account: str, region: str) -> None:
     self.ec2_backend.delete_route_table(self.id)
 
 
-RouteTable.delete = delete_route_table
+def delete_internet_gateway(self, account: str, region: str) -> None:
+    """What moto's CloudFormation lacks: a gateway goes with its attachment."""
+    self.ec2_backend.detach_internet_gateway(self.id, self.vpc.id if self.vpc else None)
+    self.ec2_backend.delete_internet_gateway(self.id)
+
+
+RouteTable.delete, InternetGateway.delete = delete_route_table, delete_internet_gateway
 ACCOUNT, REGION, PORT, NAME = "123456789012", "us-east-1", int(sys.argv[1]), sys.argv[2]
 server = ThreadedMotoServer("127.0.0.1", PORT)
 server.start()

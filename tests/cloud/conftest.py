@@ -1,0 +1,105 @@
+"""A local AWS for the tests (moto's server in an environment of its own), and a command line that speaks to it."""
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from carnelian import cli
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+IMAGE = "/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.13-amazon-linux-2023/latest/ami-id"
+
+
+def tool(name: str, environment: str = "cloud") -> Path:
+    """A program of an environment that `make test-cloud` makes, or one on the path; the test is skipped where there is none."""
+    folders = [os.environ.get(f"CARNELIAN_{environment.upper()}_BIN", ""), str(ROOT / f".venv-{environment}" / "bin")]
+    found = next((path for folder in folders if folder and (path := Path(folder) / name).exists()), None)
+    found = found or (Path(path) if name != "python" and (path := shutil.which(name)) else None)
+    if not found:
+        pytest.skip(f"{name} is not at hand: run make test-cloud")
+    return found
+
+
+@pytest.fixture(scope="session")
+def cloud_tool():
+    """`cloud_tool("aws")`: a program of the environment for the cloud's tests."""
+    return tool
+
+
+@pytest.fixture(scope="session")
+def write_tones():
+    """The small spoken corpus of the training's tests."""
+    path = ROOT / "tests" / "training" / "conftest.py"
+    specification = importlib.util.spec_from_file_location("training_conftest", path)
+    assert specification and specification.loader
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.write_corpus
+
+
+@dataclass(frozen=True)
+class LocalAws:
+    """Where the local AWS answers, and the image that its parameter names."""
+
+    url: str
+    image: str
+
+
+@pytest.fixture(scope="session")
+def aws_process(tmp_path_factory) -> Iterator[LocalAws]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("aws") / "server.log"
+    server = Path(__file__).with_name("aws_server.py")
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [tool("python"), server, str(port), IMAGE], stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+    assert process.stdout
+    line = next((line for line in process.stdout if line.startswith("ready")), "")
+    assert line, log.read_text()[-2000:]
+    yield LocalAws(f"http://127.0.0.1:{port}", line.split()[1])
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def aws(aws_process, monkeypatch) -> LocalAws:
+    """The local AWS, with nothing in it, as boto3 finds it in the environment."""
+    for key, value in {
+        "AWS_ENDPOINT_URL": aws_process.url,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "COLUMNS": "200",
+    }.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    return aws_process
+
+
+@pytest.fixture
+def carnelian(monkeypatch, capsys):
+    """`carnelian("launch", "status")`: exit code, standard output and standard error of the command, run in this process."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["carnelian", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as exit:
+            code = int(exit.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
