@@ -9,6 +9,7 @@ import time
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.internet_gateways import InternetGateway
 from moto.ec2.models.route_tables import RouteTable
+from moto.ec2.responses import EC2Response
 from moto.server import ThreadedMotoServer
 from moto.ssm.models import Parameter, ssm_backends
 
@@ -25,6 +26,19 @@ def delete_internet_gateway(self, account: str, region: str) -> None:
     self.ec2_backend.delete_internet_gateway(self.id)
 
 
+def describe_capacity_reservations(self) -> str:
+    """What moto lacks: a Capacity Block of two p5.48xlarge that ends in two days."""
+    end = time.strftime("%Y-%m-%dT11:30:00.000Z", time.gmtime(time.time() + 2 * 86400))
+    return f"""<DescribeCapacityReservationsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>1</requestId>
+        <capacityReservationSet><item><capacityReservationId>cr-0123456789abcdef0</capacityReservationId>
+        <ownerId>{ACCOUNT}</ownerId><instanceType>p5.48xlarge</instanceType><availabilityZone>us-east-1b</availabilityZone>
+        <totalInstanceCount>2</totalInstanceCount><availableInstanceCount>2</availableInstanceCount><state>active</state>
+        <reservationType>capacity-block</reservationType><endDateType>limited</endDateType><endDate>{end}</endDate>
+        <instancePlatform>Linux/UNIX</instancePlatform><instanceMatchCriteria>targeted</instanceMatchCriteria>
+        </item></capacityReservationSet></DescribeCapacityReservationsResponse>"""
+
+
+EC2Response.describe_capacity_reservations = describe_capacity_reservations
 RouteTable.delete, InternetGateway.delete = delete_route_table, delete_internet_gateway
 ACCOUNT, REGION, PORT, NAME = "123456789012", "us-east-1", int(sys.argv[1]), sys.argv[2]
 server = ThreadedMotoServer("127.0.0.1", PORT)
