@@ -71,6 +71,8 @@ def refusal(text: str) -> tuple[str, str] | None:
     text = text.replace("do not have sufficient", "InsufficientInstanceCapacity").replace(
         "more vCPU capacity than your current vCPU limit", "VcpuLimitExceeded"
     )
+    if text in REFUSALS:
+        return text, REFUSALS[text]
     return next(((code, meaning) for code, meaning in REFUSALS.items() if code in text), None)
 
 
@@ -79,6 +81,7 @@ def explained(subject: str) -> Iterator[None]:
     """Turns what boto3 raises inside into a CloudError of one line that says what to do."""
     from boto3.exceptions import Boto3Error
     from botocore import exceptions
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -104,6 +107,10 @@ def explained(subject: str) -> Iterator[None]:
         raise CloudError(f"{subject}: AWS refuses ({known[0] if known else code}): {meaning}") from None
     except exceptions.WaiterError as error:
         raise CloudError(f"{subject}: {error}. See carnelian launch status") from None
+    except ResponseParserError:
+        raise CloudError(
+            f"{subject}: what answers is not AWS. Check --region, AWS_ENDPOINT_URL and the proxy"
+        ) from None
     except (exceptions.BotoCoreError, Boto3Error) as error:
         raise CloudError(f"{subject}: {' '.join(str(error).split())}") from None
 

@@ -39,5 +39,7 @@ if __name__ == "__main__":
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     speed = check_all_reduce(MEGABYTES if torch.cuda.is_available() else 8)
     if distributed.get_rank() == 0:
-        print(f"carnelian: {distributed.get_world_size()} processes reach each other, {speed:.1f} GB/s", file=sys.stderr)
+        print(
+            f"carnelian: {distributed.get_world_size()} processes reach each other, {speed:.1f} GB/s", file=sys.stderr
+        )
     distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""A cluster: its network, its ParallelCluster configuration and its job; and the `pcluster` program, which lives in its own environment."""
+"""A cluster: its network, its ParallelCluster configuration, its job, and the program `pcluster` that makes it."""
 
 import json
 import re
@@ -31,7 +31,9 @@ class ClusterOptions:
     nodes: Annotated[int, "how many nodes train together"] = 2
     spot: Annotated[bool, "spot nodes: cheaper, may be taken back"] = False
     capacity_block: Annotated[str, "a reserved Capacity Block, cr-..."] = ""
-    storage: Annotated[int, "GiB of the shared file system (FSx for Lustre), in steps of 2400 from 1200 on"] = SMALLEST_FSX
+    storage: Annotated[int, "GiB of the shared file system (FSx for Lustre), in steps of 2400 from 1200 on"] = (
+        SMALLEST_FSX
+    )
     package: Annotated[str, "what pip installs on the cluster instead of this very code"] = ""
     pcluster: Annotated[str, "the program pcluster, where it is not on the path"] = "pcluster"
 
@@ -40,13 +42,19 @@ class ClusterOptions:
         machine = load_catalogue().machine(self.type)
         if not machine.efa:
             known = ", ".join(each.type for each in load_catalogue().machines if each.efa >= 4)
-            raise CloudError(f"--type {self.type}: has no EFA, without which nodes cannot train together. With EFA: {known}")
+            raise CloudError(
+                f"--type {self.type}: has no EFA, without which nodes cannot train together. With EFA: {known}"
+            )
         if self.nodes < 1 or self.storage < SMALLEST_FSX or (self.storage > SMALLEST_FSX and self.storage % 2400):
-            raise CloudError(f"--nodes {self.nodes} --storage {self.storage}: expected 1 node or more, and 1200, 2400, 4800, ... GiB")
+            raise CloudError(
+                f"--nodes {self.nodes} --storage {self.storage}: expected 1 node or more, and 1200, 2400, 4800, ... GiB"
+            )
         if self.spot and self.capacity_block:
             raise CloudError("--spot, --capacity-block: give one of them")
         if self.capacity_block and not re.fullmatch(r"cr-[0-9a-f]+", self.capacity_block):
-            raise CloudError(f"--capacity-block {self.capacity_block}: expected the id of a reservation, cr-... (see docs/aws.md)")
+            raise CloudError(
+                f"--capacity-block {self.capacity_block}: expected the id of a reservation, cr-... (see docs/aws.md)"
+            )
         return machine
 
 
@@ -107,7 +115,9 @@ def cluster_config(launch: ClusterLaunch, subnet: str) -> str:
             "NODES": options.nodes,
             "MIN_NODES": options.nodes if block else 0,  # a block's machines start with it, all at once
             "CAPACITY_TYPE": "CAPACITY_BLOCK" if block else "SPOT" if options.spot else "ONDEMAND",
-            "RESERVATION": f"          CapacityReservationTarget: {{ CapacityReservationId: {block} }}" if block else "",
+            "RESERVATION": f"          CapacityReservationTarget: {{ CapacityReservationId: {block} }}"
+            if block
+            else "",
             "PLACEMENT_GROUP": "false" if block else "true",  # a block's machines are close to each other anyway
             "STORAGE_GIB": options.storage,
         },
@@ -136,17 +146,21 @@ def find_reservation(block: str, machine: Machine, nodes: int, region: str) -> R
     if not block:
         return Reservation()
     with explained(f"Capacity Block {block}"):
-        found = client("ec2", region).describe_capacity_reservations(CapacityReservationIds=[block])["CapacityReservations"]
+        found = client("ec2", region).describe_capacity_reservations(CapacityReservationIds=[block])[
+            "CapacityReservations"
+        ]
     if not found:
         raise CloudError(f"{block}: no such reservation in {region}. List them: aws ec2 describe-capacity-reservations")
     each = found[0]
     if each["InstanceType"] != machine.type or each["TotalInstanceCount"] < nodes:
         raise CloudError(
-            f"{block}: reserves {each['TotalInstanceCount']} x {each['InstanceType']}. Give --type {each['InstanceType']} and at most so many --nodes"
+            f"{block}: reserves {each['TotalInstanceCount']} x {each['InstanceType']}. Give this --type and no more --nodes"
         )
     ends = each.get("EndDate")
     if each["State"] not in ("active", "scheduled", "pending", "payment-pending") or not isinstance(ends, datetime):
-        raise CloudError(f"{block}: is {each['State']}, and cannot be used. Reserve another: aws ec2 describe-capacity-block-offerings")
+        raise CloudError(
+            f"{block}: is {each['State']}, and cannot be used. Reserve another: aws ec2 describe-capacity-block-offerings"
+        )
     if ends.timestamp() < time.time() + 3600:
         raise CloudError(f"{block}: ends at {ends:%Y-%m-%d %H:%M} UTC, too soon to train in it. Reserve another")
     return Reservation(each["AvailabilityZone"], ends.timestamp())
@@ -221,7 +235,9 @@ def launch_cluster(launch: ClusterLaunch, folder: Path) -> str:
     region, options = launch.region, launch.options
     version = run_pcluster(options.pcluster, "version", region="")["version"]
     if find_stack(launch.name, region):
-        raise CloudError(f"{launch.name}: there is such a launch. See carnelian launch status {launch.name}, or delete it first")
+        raise CloudError(
+            f"{launch.name}: there is such a launch. See carnelian launch status {launch.name}, or delete it first"
+        )
     reservation = find_reservation(options.capacity_block, launch.machine, options.nodes, region)
     zone = reservation.zone or zones_with([launch.machine], region)[0]
     if not options.capacity_block:
@@ -229,7 +245,9 @@ def launch_cluster(launch: ClusterLaunch, folder: Path) -> str:
     if storage.need_bucket(launch.bucket, account_number(region), region):
         console.note(f"made the bucket s3://{launch.bucket}, private and encrypted")
     if Path("data").is_dir():
-        console.note(f"{upload_data(Path('data'), launch.bucket, region)} new files copied to s3://{launch.bucket}/data")
+        console.note(
+            f"{upload_data(Path('data'), launch.bucket, region)} new files copied to s3://{launch.bucket}/data"
+        )
     script = job_script(launch, stop_at=reservation.ends)
     upload_cluster(launch, script)
     subnet = make_network(launch, zone)
@@ -242,7 +260,9 @@ def launch_cluster(launch: ClusterLaunch, folder: Path) -> str:
     try:
         answer = run_pcluster(options.pcluster, "create-cluster", *words, region=region)
     except CloudError as error:
-        raise CloudError(f"{error}. The network (NAT: about $1 a day) stays until: carnelian launch delete {launch.name}") from None
+        raise CloudError(
+            f"{error}. The network (NAT: about $1 a day) stays until: carnelian launch delete {launch.name}"
+        ) from None
     return answer.get("cluster", {}).get("clusterStatus", "CREATE_IN_PROGRESS")
 
 
@@ -251,7 +271,9 @@ def find_cluster(name: str, region: str, program: str = "pcluster") -> Cluster |
     network = find_stack(f"{name}-network", region)
     if not network:
         return None
-    bucket = next((each["ParameterValue"] for each in network.get("Parameters", []) if each["ParameterKey"] == "Bucket"), "")
+    bucket = next(
+        (each["ParameterValue"] for each in network.get("Parameters", []) if each["ParameterKey"] == "Bucket"), ""
+    )
     stack = find_stack(name, region)
     if not stack:
         return Cluster(name, bucket, "no cluster, only its network", "")
@@ -269,7 +291,9 @@ def stop_cluster(name: str, region: str, program: str = "pcluster") -> None:
     run_pcluster(program, "update-compute-fleet", *words, region=region)
 
 
-def delete_cluster(cluster: Cluster, region: str, program: str = "pcluster", *, minutes: float = 40.0, pause: float = 15.0) -> None:
+def delete_cluster(
+    cluster: Cluster, region: str, program: str = "pcluster", *, minutes: float = 40.0, pause: float = 15.0
+) -> None:
     """Deletes cluster, file system and network, and waits until they are gone."""
     end = time.monotonic() + 60 * minutes
     if find_stack(cluster.name, region):
@@ -277,7 +301,9 @@ def delete_cluster(cluster: Cluster, region: str, program: str = "pcluster", *, 
         with console.bar(f"ParallelCluster: deleting {cluster.name}"):
             while find_stack(cluster.name, region):
                 if time.monotonic() > end:
-                    raise CloudError(f"{cluster.name}: still being deleted. Run the command again in some minutes; the network follows then")
+                    raise CloudError(
+                        f"{cluster.name}: still being deleted. Run the command again in some minutes; the network follows then"
+                    )
                 time.sleep(pause)
     name = f"{cluster.name}-network"
     with explained(f"network of {cluster.name}"):

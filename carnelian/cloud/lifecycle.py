@@ -9,6 +9,7 @@ from typing import Any
 from carnelian import console
 from carnelian.cloud import storage
 from carnelian.cloud.account import LAUNCH_TAG, client, explained
+from carnelian.cloud.large import delete_cluster, find_cluster
 from carnelian.cloud.small import find_group, find_stack, stack_name, wait_for_stack
 from carnelian.errors import CloudError
 
@@ -52,6 +53,9 @@ def launches(region: str) -> list[str]:
 
 def state_of(name: str, region: str) -> LaunchState:
     """The state of a launch; CloudError where there is none."""
+    if cluster := find_cluster(name, region):
+        machine = f"cluster: {cluster.status}; nodes: {cluster.fleet or '-'}"
+        return LaunchState(name, cluster.bucket, cluster.status, machine, cluster.head_node, "", {}, {})
     stack = find_stack(name, region)
     if not stack:
         known = ", ".join(launches(region)) or "none"
@@ -80,7 +84,10 @@ def state_of(name: str, region: str) -> LaunchState:
 
 def read_log(state: LaunchState, region: str) -> str:
     """What the training wrote so far; the boot's words where it came to no training."""
-    for key in ("run/training.log", "status/boot.log"):
+    jobs = sorted(
+        file for file in storage.listed(state.bucket, f"{state.name}/run", region) if file.startswith("slurm-")
+    )
+    for key in ("run/training.log", *[f"run/{file}" for file in jobs[-1:]], "status/boot.log"):
         text = storage.read_object(state.bucket, f"{state.name}/{key}", region)
         if text:
             return text.decode(errors="replace")
@@ -101,6 +108,9 @@ def fetch_run(state: LaunchState, folder: Path, region: str) -> int:
 
 def delete_stack(name: str, region: str) -> str | None:
     """Takes the stack down and waits until it is gone; gives the bucket, which stays, or None where there was no stack."""
+    if cluster := find_cluster(name, region):
+        delete_cluster(cluster, region)
+        return cluster.bucket
     stack = find_stack(name, region)
     if not stack:
         return None

@@ -192,8 +192,8 @@ def start_machine(launch: Launch) -> dict[str, Any]:
     if stack and "IN_PROGRESS" in stack["StackStatus"]:
         raise CloudError(f"{name}: AWS is still working on it ({stack['StackStatus']}). Try again in a few minutes")
     account = account_number(region)
-    image, root = find_image(launch)
     zones = zones_with(launch.machines, region)
+    image, root = find_image(launch)
     for machine in launch.machines[:1]:
         check_quota(machine, 1, spot=launch.options.spot, region=region, codes=load_catalogue().quotas)
     if storage.need_bucket(launch.bucket, account, region):

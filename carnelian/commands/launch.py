@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 from carnelian import console
 from carnelian.cloud import lifecycle
 from carnelian.cloud.account import account_number, current_prices, region_of
+from carnelian.cloud.large import ClusterLaunch, ClusterOptions, launch_cluster
 from carnelian.cloud.machines import load_catalogue
-from carnelian.cloud.small import Launch, MachineOptions, check_manifests, stack_name, start_machine, stop_machine
+from carnelian.cloud.small import (
+    Launch,
+    MachineOptions,
+    check_manifests,
+    stack_name,
+    start_machine,
+    stop_machine,
+)
 from carnelian.cloud.storage import bucket_name
 from carnelian.errors import CloudError
 from carnelian.recipe import load_recipe
@@ -175,6 +183,30 @@ def launch_small(
     print(f"Next: carnelian launch status {name}; launch fetch {name} --out runs/{name}; launch delete {name}")
 
 
+def launch_large(
+    recipe: Annotated[Path, "the recipe to train; its manifests are named data/..."],
+    *,
+    name: Annotated[str, "the launch's name; small letters, digits and -"],
+    out: Annotated[Path, "the folder for the cluster's configuration and job script"] = Path("launch"),
+    set: Annotated[list[str], "a change to the recipe, such as train.batch_size=16; may be given again"] = [],  # noqa: B006
+    bucket: Annotated[str, "the bucket for data and results; one of your account's where left out"] = "",
+    region: Annotated[str, "region of AWS"] = "",
+    options: ClusterOptions,
+) -> None:
+    """Train on a cluster of machines with EFA: AWS ParallelCluster with Slurm and FSx for Lustre."""
+    stack_name(name)
+    machine = options.check()
+    check_manifests(load_recipe(recipe, set))
+    region = region_of(region)
+    bucket = bucket or bucket_name(account_number(region), region)
+    launch = ClusterLaunch(name, region, bucket, machine, options, recipe, tuple(set))
+    status = launch_cluster(launch, out / name)
+    nodes = f"{options.nodes} x {options.type}"
+    print(f"{name}: {status}; the cluster is ready in about 20 minutes and then trains on {nodes}. Files: {out / name}")
+    print("Head node, NAT gateway and file system cost until it is deleted, also while no node runs.")
+    print(f"Next: carnelian launch status {name}; launch fetch {name} --out runs/{name}; launch delete {name}")
+
+
 def show_launches(
     name: Annotated[str, "the launch; all of them where left out"] = "",
     *,
@@ -183,7 +215,7 @@ def show_launches(
     """Show launches: their machine, how far they are, what runs and costs, and how to reach it."""
     region = region_of(region)
     names = [name] if name else lifecycle.launches(region)
-    states = [lifecycle.state_of(each, region) for each in names if not each.endswith("-network")]
+    states = [lifecycle.state_of(each, region) for each in names]
     rows = [
         (
             each.name,
@@ -256,7 +288,7 @@ def delete_launch(
     rest = lifecycle.leftovers(name, region)
     if rest:
         raise CloudError(
-            f"{name}: the stack is deleted, but {', '.join(rest[:5])} still exists and costs money. Run aws ec2 terminate-instances or "
+            f"{name}: the stack is deleted, but {', '.join(rest[:5])} still exists and costs. Run aws ec2 terminate-instances or "
             "aws ec2 delete-volume, with that id"
         )
     print(
@@ -267,6 +299,7 @@ def delete_launch(
 LAUNCH_VERBS = {
     "plan": plan_training,
     "small": launch_small,
+    "large": launch_large,
     "status": show_launches,
     "logs": print_logs,
     "fetch": fetch_launch,

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from carnelian.checkpoint import load_tensors
 
 boto3 = pytest.importorskip("boto3")
@@ -54,7 +55,6 @@ class Metadata(http.server.BaseHTTPRequestHandler):
     """Version 2 of the instance metadata: nothing without a token, and no interruption until one is announced."""
 
     announced = threading.Event()
-    polls: list[float] = []
 
     def answer(self, code: int, text: str = "") -> None:
         self.send_response(code)
@@ -69,10 +69,8 @@ class Metadata(http.server.BaseHTTPRequestHandler):
             return self.answer(401)
         if self.path == "/latest/meta-data/instance-id":
             return self.answer(200, "i-1234567890")
-        if self.path == "/latest/meta-data/spot/instance-action":
-            self.polls.append(time.monotonic())
-            if self.announced.is_set():
-                return self.answer(200, '{"action": "terminate", "time": "2026-12-01T00:02:00Z"}')
+        if self.path == "/latest/meta-data/spot/instance-action" and self.announced.is_set():
+            return self.answer(200, '{"action": "terminate", "time": "2026-12-01T00:02:00Z"}')
         return self.answer(404)
 
     def log_message(self, *words) -> None:

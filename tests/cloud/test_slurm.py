@@ -90,7 +90,9 @@ def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
         pytest.skip(f"{', '.join(missing)} not installed: apt-get install slurm-wlm munge")
     if os.geteuid():
         pytest.skip("a Slurm of its own is started by root alone")
-    folder = Path("/run") / f"carnelian-slurm-{os.getpid()}"  # munge refuses a socket below folders that others may write
+    folder = (
+        Path("/run") / f"carnelian-slurm-{os.getpid()}"
+    )  # munge refuses a socket below folders that others may write
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
     folder.chmod(0o755)
@@ -107,9 +109,18 @@ def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
     daemons = [subprocess.Popen(["munged", *munge], stderr=subprocess.DEVNULL)]
     time.sleep(1)
     for program in ("slurmctld", "slurmd"):
-        daemons.append(subprocess.Popen([program, "-D", *(["-N", host] if program == "slurmd" else [])], env=environment, stderr=subprocess.DEVNULL))
+        daemons.append(
+            subprocess.Popen(
+                [program, "-D", *(["-N", host] if program == "slurmd" else [])],
+                env=environment,
+                stderr=subprocess.DEVNULL,
+            )
+        )
     end = time.monotonic() + 60
-    while "idle" not in subprocess.run(["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True).stdout:
+    while (
+        "idle"
+        not in subprocess.run(["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True).stdout
+    ):
         logs = "\n".join(path.read_text()[-1500:] for path in folder.glob("*.log"))
         assert time.monotonic() < end, logs
         time.sleep(0.5)
@@ -192,7 +203,15 @@ def test_a_killed_process_is_requeued_and_resumes(slurm, write_tones, tmp_path):
     assert f"{PROCESSES} processes reach each other" in job.log and "restart 1" in job.log
 
     undisturbed = tmp_path / "undisturbed"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}", "-m", "carnelian"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={PROCESSES}",
+        "-m",
+        "carnelian",
+    ]
     command += ["train", "carnelian/launch/recipe.toml", "--out", "undisturbed"]
     subprocess.run(command, check=True, cwd=tmp_path, env=environment, capture_output=True)
     ours, _ = load_tensors(tmp_path / "run" / "step-00000120.safetensors")
