@@ -18,7 +18,7 @@ def mask_padding(encoded: Tensor, lengths: Tensor) -> Tensor:
                 encoded[row, ..., length:] = 0
         return encoded
     padding = torch.arange(frames, device=encoded.device) >= lengths[:, None]
-    return encoded.masked_fill_(padding[:, None, None], 0)
+    return encoded.masked_fill_(padding.view(-1, *[1] * (encoded.ndim - 2), frames), 0)
 
 
 class _MaskPadding(torch.autograd.Function):

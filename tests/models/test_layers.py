@@ -177,3 +177,10 @@ def test_a_row_without_frames_is_finite(module):
     assert output.isfinite().all()
     output.sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("shape", [(2, 9), (2, 3, 9), (2, 3, 4, 9)])
+def test_padding_is_masked_alike_on_other_devices(shape):
+    """The path of GPUs, on the meta device: the mask fits a tensor of any number of dimensions."""
+    masked_there = masking.mask_padding(torch.ones(shape, device="meta"), torch.tensor([9, 4], device="meta"))
+    assert masked_there.shape == shape
