@@ -13,7 +13,7 @@ LAUNCH_TAG = "carnelian:launch"
 
 QUOTAS = "https://console.aws.amazon.com/servicequotas, service EC2"
 
-REFUSALS = {
+AWS_REFUSALS = {
     "VcpuLimitExceeded": f"the account's limit of vCPUs for this family is too low (it is 0 at first). Ask for more at {QUOTAS}, "
     '"Running On-Demand G and VT instances" or "... P instances"',
     "MaxSpotInstanceCountExceeded": f"the account's limit of spot vCPUs for this family is too low; it is another limit than that on "
@@ -67,13 +67,13 @@ def account_number(region: str) -> str:
 
 
 def refusal(text: str) -> tuple[str, str] | None:
-    """The code of a refusal that a message contains, and what it means; of several the first in REFUSALS."""
+    """The code of a refusal that a message contains, and what it means; of several the first in AWS_REFUSALS."""
     text = text.replace("do not have sufficient", "InsufficientInstanceCapacity").replace(
         "more vCPU capacity than your current vCPU limit", "VcpuLimitExceeded"
     )
-    if text in REFUSALS:
-        return text, REFUSALS[text]
-    return next(((code, meaning) for code, meaning in REFUSALS.items() if code in text), None)
+    if text in AWS_REFUSALS:
+        return text, AWS_REFUSALS[text]
+    return next(((code, meaning) for code, meaning in AWS_REFUSALS.items() if code in text), None)
 
 
 @contextmanager

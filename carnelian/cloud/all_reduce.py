@@ -11,7 +11,7 @@ import torch
 import torch.distributed as distributed
 
 MEGABYTES = 256
-ROUNDS = 5
+TIMED_ROUNDS = 5
 
 
 def check_all_reduce(megabytes: int = MEGABYTES) -> float:
@@ -28,10 +28,10 @@ def check_all_reduce(megabytes: int = MEGABYTES) -> float:
     buffer = torch.zeros(megabytes * 250_000, device=device)
     distributed.all_reduce(buffer)  # connections are made at the first use
     started = time.monotonic()
-    for _ in range(ROUNDS):
+    for _ in range(TIMED_ROUNDS):
         distributed.all_reduce(buffer)
     buffer[:1].item()  # waits for the device
-    seconds = (time.monotonic() - started) / ROUNDS
+    seconds = (time.monotonic() - started) / TIMED_ROUNDS
     return megabytes / 1e3 / seconds * 2 * (ranks - 1) / ranks
 
 

@@ -68,8 +68,8 @@ def state_of(name: str, region: str) -> LaunchState:
         machine = "asked for, none free yet"
     if instances:
         machine = f"{instances[0].get('InstanceType', '')} in {instances[0]['AvailabilityZone']}, {instances[0]['LifecycleState']}"
-    status = storage.read_object(bucket, f"{name}/status/status.json", region)
-    settings = storage.read_object(bucket, f"{name}/launch/settings.json", region)
+    status = storage.read_bucket_object(bucket, f"{name}/status/status.json", region)
+    settings = storage.read_bucket_object(bucket, f"{name}/launch/settings.json", region)
     return LaunchState(
         name,
         bucket,
@@ -88,7 +88,7 @@ def read_log(state: LaunchState, region: str) -> str:
         file for file in storage.listed(state.bucket, f"{state.name}/run", region) if file.startswith("slurm-")
     )
     for key in ("run/training.log", *[f"run/{file}" for file in jobs[-1:]], "status/boot.log"):
-        text = storage.read_object(state.bucket, f"{state.name}/{key}", region)
+        text = storage.read_bucket_object(state.bucket, f"{state.name}/{key}", region)
         if text:
             return text.decode(errors="replace")
     raise CloudError(f"{state.name}: no log yet; the first comes about five minutes after the start. Try again then")

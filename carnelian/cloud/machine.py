@@ -26,11 +26,11 @@ POLL_SECONDS = 5.0
 COPY_SECONDS = 60.0
 SAVE_SECONDS = 85.0
 """How long a training may take to save before it is killed: the notice comes two minutes ahead, and the copy takes some."""
-LEAD_SECONDS = 600.0
+STOP_LEAD_SECONDS = 600.0
 """How long before the hour at which the machine is stopped the training saves."""
 INTERRUPTED = 75
 """The exit code after an interruption: another machine will go on."""
-ATTEMPTS = 3
+TRAINING_ATTEMPTS = 3
 
 
 @dataclass
@@ -121,7 +121,7 @@ def watch(
     every: float = COPY_SECONDS,
 ) -> int:
     """Trains until the end, an interruption, the hour of stopping or a signal; gives the exit code."""
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, TRAINING_ATTEMPTS + 1):
         before = max(saved_steps(work.run), default=0)
         work.report("training" if attempt == 1 else "training again")
         reason, code = run_once(work, metadata, stopped, poll, every)
@@ -152,7 +152,7 @@ def run_once(work: Work, metadata: Metadata, stopped: Callable[[], int], poll: f
         while child.poll() is None:
             if metadata.interruption():
                 reason = "interrupted"
-            elif time.time() > work.stop_at - LEAD_SECONDS:
+            elif time.time() > work.stop_at - STOP_LEAD_SECONDS:
                 reason = "the hour of stopping has come"
             elif stopped():
                 reason = "asked to stop"

@@ -150,7 +150,7 @@ def upload_data(folder: Path, bucket: str, region: str) -> int:
 
 def upload_launch(launch: Launch, stop_at: float) -> str:
     """Puts code, recipe, units and settings for the machine into the bucket; gives the token of JupyterLab."""
-    earlier = storage.read_object(launch.bucket, f"{launch.name}/launch/settings.json", launch.region)
+    earlier = storage.read_bucket_object(launch.bucket, f"{launch.name}/launch/settings.json", launch.region)
     token = json.loads(earlier)["token"] if earlier else secrets.token_urlsafe(24)
     settings = {
         "mode": launch.mode,

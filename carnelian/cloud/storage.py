@@ -144,7 +144,7 @@ def write_object(bucket: str, key: str, content: bytes, region: str) -> None:
         client("s3", region).put_object(Bucket=bucket, Key=key, Body=content)
 
 
-def read_object(bucket: str, key: str, region: str) -> bytes | None:
+def read_bucket_object(bucket: str, key: str, region: str) -> bytes | None:
     """The bytes of an object, None where there is none."""
     if key.rpartition("/")[2] not in listed(bucket, key.rpartition("/")[0], region):
         return None

@@ -37,7 +37,10 @@ def plan_training(
     region: Annotated[str, "region of AWS, for --refresh"] = "",
     refresh: Annotated[bool, "ask the price list and the spot prices of the account's region"] = False,
 ) -> None:
-    """Compare machines for a recipe: memory, hours, dollars; recommend a small and a large one."""
+    """Compare machines for a recipe: memory, hours, dollars; recommend a small and a large one.
+
+    Example: carnelian launch plan librispeech/quartznet15x5 --hours-of-audio 960 --budget 2000
+    """
     from carnelian.cloud.plan import measure_demand, plan_rows, recommend  # here, because it brings torch
 
     catalogue = load_catalogue()
@@ -146,7 +149,10 @@ def launch_small(
     region: Annotated[str, "region of AWS"] = "",
     options: MachineOptions,
 ) -> None:
-    """Train on one machine with a GPU; started again with a name that was stopped, it goes on."""
+    """Train on one machine with a GPU; started again with a name that was stopped, it goes on.
+
+    Example: carnelian launch small an4/quartznet --name an4-first --type g6.xlarge --spot --hours 12
+    """
     if [recipe is not None, notebook, script].count(True) != 1:
         raise CloudError("launch small: expected one of RECIPE, --notebook and --script")
     stack_name(name)
@@ -193,7 +199,10 @@ def launch_large(
     region: Annotated[str, "region of AWS"] = "",
     options: ClusterOptions,
 ) -> None:
-    """Train on a cluster of machines with EFA: AWS ParallelCluster with Slurm and FSx for Lustre."""
+    """Train on a cluster of machines with EFA: AWS ParallelCluster with Slurm and FSx for Lustre.
+
+    Example: carnelian launch large librispeech/quartznet15x5 --name libri --type p5.48xlarge --nodes 2
+    """
     stack_name(name)
     machine = options.check()
     check_manifests(load_recipe(recipe, set))
@@ -212,7 +221,10 @@ def show_launches(
     *,
     region: Annotated[str, "region of AWS"] = "",
 ) -> None:
-    """Show launches: their machine, how far they are, what runs and costs, and how to reach it."""
+    """Show launches: their machine, how far they are, what runs and costs, and how to reach it.
+
+    Example: carnelian launch status an4-first
+    """
     region = region_of(region)
     names = [name] if name else lifecycle.launches(region)
     states = [lifecycle.state_of(each, region) for each in names]
@@ -244,7 +256,10 @@ def print_logs(
     *,
     region: Annotated[str, "region of AWS"] = "",
 ) -> None:
-    """Print what the training wrote; the machine copies it to the bucket every minute."""
+    """Print what the training wrote; the machine copies it to the bucket every minute.
+
+    Example: carnelian launch logs an4-first
+    """
     region = region_of(region)
     print(lifecycle.read_log(lifecycle.state_of(name, region), region), end="")
 
@@ -255,7 +270,10 @@ def fetch_launch(
     out: Annotated[Path, "the folder for the run; what is there already is not copied again"],
     region: Annotated[str, "region of AWS"] = "",
 ) -> None:
-    """Copy the run's checkpoints, logs and scores from the bucket."""
+    """Copy the run's checkpoints, logs and scores from the bucket.
+
+    Example: carnelian launch fetch an4-first --out runs/an4-first
+    """
     region = region_of(region)
     count = lifecycle.fetch_run(lifecycle.state_of(name, region), out, region)
     print(f"{count} files in {out}. Next: carnelian evaluate {out} MANIFEST")
@@ -266,7 +284,10 @@ def stop_launch(
     *,
     region: Annotated[str, "region of AWS"] = "",
 ) -> None:
-    """Stop the machine after it saved; the same launch command goes on later."""
+    """Stop the machine after it saved; the same launch command goes on later.
+
+    Example: carnelian launch stop an4-first
+    """
     region = region_of(region)
     stop_machine(name, region)
     print(
@@ -279,7 +300,10 @@ def delete_launch(
     *,
     region: Annotated[str, "region of AWS"] = "",
 ) -> None:
-    """Take a launch down: machine, network, role and alarms. The bucket stays."""
+    """Take a launch down: machine, network, role and alarms. The bucket stays.
+
+    Example: carnelian launch delete an4-first
+    """
     region = region_of(region)
     bucket = lifecycle.delete_stack(name, region)
     if bucket is None:

@@ -44,7 +44,7 @@ def launch(**options) -> small.Launch:
     return small.Launch("x1", REGION, "a-bucket", chosen.check(), "an-image", chosen, "train", Path("recipe.toml"))
 
 
-@pytest.mark.parametrize("code", account.REFUSALS)
+@pytest.mark.parametrize("code", account.AWS_REFUSALS)
 def test_every_refusal_says_what_to_do(code):
     with pytest.raises(CloudError) as caught, account.explained("launch x1"):
         raise ClientError({"Error": {"Code": code, "Message": "AWS's\n own words"}}, "RunInstances")
