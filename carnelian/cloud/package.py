@@ -25,7 +25,7 @@ def wheel() -> tuple[str, bytes]:
     content[f"{about}/METADATA"] = (metadata.distribution("carnelian").read_text("METADATA") or "").encode()
     content[f"{about}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: carnelian\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     content[f"{about}/entry_points.txt"] = b"[console_scripts]\ncarnelian = carnelian.cli:main\n"
-    lines = [f"{name},sha256={digest(data)},{len(data)}\n" for name, data in content.items()]
+    lines = [f"{name},sha256={record_hash(data)},{len(data)}\n" for name, data in content.items()]
     content[f"{about}/RECORD"] = ("".join(lines) + f"{about}/RECORD,,\n").encode()
     file = BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -34,6 +34,6 @@ def wheel() -> tuple[str, bytes]:
     return f"carnelian-{__version__}-py3-none-any.whl", file.getvalue()
 
 
-def digest(data: bytes) -> str:
+def record_hash(data: bytes) -> str:
     """A file's hash as a wheel's RECORD writes it."""
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
