@@ -19,7 +19,7 @@ from carnelian.data.audio import audio_info
 from carnelian.data.utterance import Manifest, Utterance, write_manifest
 from carnelian.inference.recognizer import Recognizer
 from carnelian.recipe import load_recipe
-from carnelian.scoring.report import score_texts
+from carnelian.scoring.report.tables import score_texts
 from carnelian.training.tasks.acoustic import train_acoustic
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

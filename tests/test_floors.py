@@ -30,7 +30,7 @@ DOORS = {
     "num2words": "data/text/numbers.py",
     "whisper_normalizer": "data/text/whisper.py",
     "tensorboard": "training/log.py",
-    "matplotlib": "scoring/report.py",
+    "matplotlib": "scoring/report/plots.py",
     "av": "data/containers.py",
     "kaldiio": "corpora/kaldi.py",
     "pyarrow": "corpora/hugging_face.py",

@@ -9,7 +9,7 @@ from carnelian.commands.scoring_options import ScoringOptions
 from carnelian.errors import ManifestError
 from carnelian.scoring.confidence import difference
 from carnelian.scoring.paired_tests import PairedTest, mcnemar_test, sign_test, signed_rank_test
-from carnelian.scoring.report import print_rates, score_texts
+from carnelian.scoring.report.tables import print_rates, score_texts
 from carnelian.scoring.significance import matched_pairs
 from carnelian.scoring.wer import Errors, errors_by_group
 

@@ -15,7 +15,8 @@ from carnelian.data.utterance import Manifest, Utterance, refuse_no_texts
 from carnelian.errors import AudioError, CarnelianError, ManifestError
 from carnelian.files import check_outputs, one_line, written
 from carnelian.scoring.leaderboard import LeaderboardLine, write_leaderboard
-from carnelian.scoring.report import ScoreReport, plot_confusions, print_confusions, print_rates
+from carnelian.scoring.report.plots import plot_confusions
+from carnelian.scoring.report.tables import ScoreReport, print_confusions, print_rates
 
 if TYPE_CHECKING:
     from carnelian.data.transcript import Transcript

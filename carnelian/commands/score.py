@@ -10,7 +10,7 @@ from carnelian.commands.scoring_options import ScoringOptions
 from carnelian.console import note
 from carnelian.errors import ScoringError
 from carnelian.files import written
-from carnelian.scoring.report import ScoreReport, print_confusions, print_groups, print_rates, report_of_edits
+from carnelian.scoring.report.tables import ScoreReport, print_confusions, print_groups, print_rates, report_of_edits
 from carnelian.scoring.sclite.alignment import ScliteRules
 from carnelian.scoring.sclite.ctm import read_ctm
 from carnelian.scoring.sclite.ctm_pairs import score_ctm

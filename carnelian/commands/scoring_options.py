@@ -7,7 +7,7 @@ from typing import Annotated
 
 from carnelian.data.text.names import NORMALIZE_HELP, make_normalizer
 from carnelian.data.text.report import Normalizer
-from carnelian.scoring.report import ScoreReport, score_texts
+from carnelian.scoring.report.tables import ScoreReport, score_texts
 
 
 @dataclass(frozen=True)

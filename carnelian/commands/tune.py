@@ -17,7 +17,7 @@ from carnelian.decoding.settings import DecodingConfig, write_decoding
 from carnelian.decoding.tuning import ALPHAS, BETAS, Tuning, decoded_errors, oracle_errors, tune_weights
 from carnelian.errors import DecodingError, ManifestError
 from carnelian.inference.recognizer import Recognizer
-from carnelian.scoring.report import plot_weights
+from carnelian.scoring.report.plots import plot_weights
 from carnelian.scoring.wer import Errors
 
 

@@ -340,6 +340,13 @@ def encode_flac(audio: np.ndarray, sample_rate: int) -> bytes:
     return file.getvalue()
 
 
+def encode_mp3(audio: np.ndarray, sample_rate: int) -> bytes:
+    """Returns a waveform (S,) as an MP3 file, which every browser plays."""
+    file = io.BytesIO()
+    soundfile.write(file, audio, sample_rate, format="MP3", subtype="MPEG_LAYER_III")
+    return file.getvalue()
+
+
 def much_less(found: int, promised: int, rate: int) -> bool:
     """Whether so many samples are missing that it is a fault: headers and manifests are often a little wrong."""
     return found + 0.1 * (promised + rate) < promised

@@ -3,7 +3,8 @@
 import pytest
 
 from carnelian.errors import ScoringError
-from carnelian.scoring.report import plot_confusions, print_confusions, print_rates, score_texts
+from carnelian.scoring.report.plots import plot_confusions
+from carnelian.scoring.report.tables import print_confusions, print_rates, score_texts
 from carnelian.scoring.wer import Edit, Errors
 
 REFERENCES = ["the cat sat", "the cat ran", "a dog"]

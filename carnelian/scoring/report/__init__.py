@@ -1,0 +1,1 @@
+"""Error rates to read: tables, plots, and one HTML file."""
