@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 from carnelian.corpora import synthetic
-from carnelian.corpora.spoken_text import SIMULATED, SpeechStyle, speak_texts
-from carnelian.corpora.voices import SPEECH_ENGINES
+from carnelian.corpora.speech.spoken_text import SIMULATED, SpeechStyle, speak_texts
+from carnelian.corpora.speech.voices import SPEECH_ENGINES
 from carnelian.data.text.names import NORMALIZE_HELP, make_normalizer
 from carnelian.data.text.text_files import read_lines
 from carnelian.errors import CarnelianError, ManifestError

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from carnelian.corpora.spoken_text import SpeechStyle, simulated_room, speak_texts
+from carnelian.corpora.speech.spoken_text import SpeechStyle, simulated_room, speak_texts
 from carnelian.corpora.synthetic import write_wave
 from carnelian.data.audio import load_audio
 from carnelian.data.utterance import Utterance, read_manifest, write_manifest

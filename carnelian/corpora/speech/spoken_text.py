@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from carnelian.console import bar, note
+from carnelian.corpora.speech.voices import SPEECH_ENGINES
 from carnelian.corpora.synthetic import PART, TRAIN_SPEAKERS, write_wave
-from carnelian.corpora.voices import SPEECH_ENGINES
 from carnelian.data.audio import resample
 from carnelian.data.augment import Augmentation, at_speed, impulse, noise, reverberate, sometimes, telephone
 from carnelian.data.parallel import in_parallel

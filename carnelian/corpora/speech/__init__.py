@@ -1,0 +1,1 @@
+"""Speech for any text, from synthetic voices."""
