@@ -6,7 +6,7 @@ ReLU and dropout are done in the same pass where they follow.
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def mask_padding(encoded: Tensor, lengths: Tensor) -> Tensor:
@@ -61,6 +61,13 @@ def dropout_in_place(encoded: Tensor, share: float) -> Tensor:
     kept = torch.empty_like(encoded, dtype=torch.bool)
     torch.ge(drawn, round(share * 65536) - 32768, out=kept.as_strided((count,), (1,)))
     return encoded.mul_(kept).mul_(1 / (1 - share))
+
+
+class InPlaceDropout(nn.Dropout):
+    """Dropout by `dropout_in_place`, for activations that nothing else reads."""
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        return dropout_in_place(encoded, self.p) if self.training and self.p else encoded
 
 
 class _MaskedRelu(torch.autograd.Function):

@@ -16,8 +16,8 @@ from carnelian import console
 from carnelian.errors import RecipeError
 from carnelian.models.encoders.relative_attention import AttentionPlan, Context, RelativeAttention, contexts_of
 from carnelian.models.encoders.subsampling import Subsampling
+from carnelian.models.masking import InPlaceDropout
 from carnelian.ranges import Fraction, NonNegativeInt, PositiveInt
-
 
 LONGEST_WHOLE = 8192  # steps of which all pairs are computed: 11 minutes at 80 ms, 2 GB for 8 heads
 LONG = Context(128, 128)  # beyond, as NeMo's users set it (`change_attention_model`)
@@ -29,7 +29,7 @@ class FeedForward(nn.Module):
     def __init__(self, channels: int, expansion: int, dropout: float, bias: bool):
         super().__init__()
         self.linear1 = nn.Linear(channels, channels * expansion, bias=bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = InPlaceDropout(dropout)
         self.linear2 = nn.Linear(channels * expansion, channels, bias=bias)
 
     def forward(self, encoded: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class ConformerLayer(nn.Module):
         self.norm_feed_forward2 = nn.LayerNorm(channels)
         self.feed_forward2 = FeedForward(channels, expansion, dropout, bias)
         self.norm_out = nn.LayerNorm(channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = InPlaceDropout(dropout)
 
     def forward(self, encoded: Tensor, inside: Tensor, plan: AttentionPlan) -> Tensor:
         encoded = encoded + self.dropout(self.feed_forward1(self.norm_feed_forward1(encoded))) / 2
@@ -126,7 +126,7 @@ class Conformer(nn.Module):
         self.out_proj = nn.Linear(channels, outputs) if outputs else None
         self.contexts = list(contexts)
         self.scale = math.sqrt(channels) if scale else 1.0
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = InPlaceDropout(dropout)
         if shared_biases:
             self.pos_bias_u = nn.Parameter(torch.zeros(heads, channels // heads))
             self.pos_bias_v = nn.Parameter(torch.zeros(heads, channels // heads))
