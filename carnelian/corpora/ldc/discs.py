@@ -1,6 +1,5 @@
 """What the LDC's corpora have in common: files found on discs however they were copied, and sides of telephone calls."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ import numpy as np
 from carnelian.console import note, track
 from carnelian.data.parallel import in_parallel
 from carnelian.data.recording import encode_flac, open_audio
+from carnelian.data.sources import walk_files
 from carnelian.data.sphere import read_header, sphere_shape
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
@@ -26,16 +26,9 @@ def find_files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     if not folder.is_dir():
         raise ManifestError(f"{folder}: no such folder. Give the folder that holds the corpus's discs")
     wanted = tuple(suffix.lower() for suffix in suffixes)
-    found: list[Path] = []
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add(real)
-        found += [Path(parent, name) for name in names if name.lower().endswith(wanted)]
-    return sorted(found)
+    return sorted(
+        parent / name for parent, names in walk_files(folder) for name in names if name.lower().endswith(wanted)
+    )
 
 
 def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
