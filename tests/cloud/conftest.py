@@ -1,6 +1,7 @@
 """A local AWS for the tests (moto's server in an environment of its own), and a command line that speaks to it."""
 
 import importlib.util
+import json
 import os
 import shutil
 import socket
@@ -16,6 +17,35 @@ from carnelian import cli
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IMAGE = "/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.13-amazon-linux-2023/latest/ami-id"
+
+IMAGE_OF_CLUSTERS = {
+    "ami_id": "ami-0123456789abcdef1",
+    "state": "available",
+    "public": True,
+    "owner_id": "247102896272",
+    "owner_alias": "amazon",
+    "sriov": "simple",
+    "root_device_type": "ebs",
+    "root_device_name": "/dev/sda1",
+    "description": "",
+    "image_type": "machine",
+    "image_location": "amazon/an-image",
+    "platform": "",
+    "architecture": "x86_64",
+    "virtualization_type": "hvm",
+    "hypervisor": "xen",
+    "creation_date": "2026-07-01T00:00:00.000Z",
+}
+
+
+def image_names() -> list[str]:
+    """The name of the image that the ParallelCluster at hand looks for, or of any."""
+    folders = [os.environ.get("CARNELIAN_PCLUSTER_BIN", ""), str(ROOT / ".venv-pcluster" / "bin")]
+    program = next((path for folder in folders if folder and (path := Path(folder) / "pcluster").exists()), None)
+    if not program:
+        return ["an-image"]
+    answer = subprocess.run([program, "version"], capture_output=True, text=True).stdout
+    return [f"aws-parallelcluster-{json.loads(answer)['version']}-ubuntu-2404-lts-hvm-x86_64-202607010000"]
 
 
 def tool(name: str, environment: str = "cloud") -> Path:
@@ -58,11 +88,17 @@ def aws_process(tmp_path_factory) -> Iterator[LocalAws]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("aws") / "server.log"
+    folder = tmp_path_factory.mktemp("aws")
+    log, images = folder / "server.log", folder / "images.json"
+    images.write_text(json.dumps([IMAGE_OF_CLUSTERS | {"name": name} for name in image_names()]))
     server = Path(__file__).with_name("aws_server.py")
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [tool("python"), server, str(port), IMAGE], stdout=subprocess.PIPE, stderr=errors, text=True
+            [tool("python"), server, str(port), IMAGE],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=os.environ | {"MOTO_AMIS_PATH": str(images), "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
         )
     assert process.stdout
     line = next((line for line in process.stdout if line.startswith("ready")), "")
