@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart install test test-fast check package format clients clean
+.PHONY: quickstart install test test-fast test-cloud check package format clients clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/carnelian quickstart
@@ -15,6 +15,26 @@ test: $(VENV)/.test
 
 test-fast: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+# The tests of carnelian launch against a local AWS, ParallelCluster, SkyPilot and Slurm, each in an environment of its own.
+# Slurm is the system's: apt-get install slurm-wlm munge. ParallelCluster wants Node.js besides.
+test-cloud: $(VENV)/.test .venv-cloud/.installed .venv-pcluster/.installed .venv-skypilot/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cloud
+
+.venv-cloud/.installed:
+	$(PYTHON) -m venv .venv-cloud
+	.venv-cloud/bin/python -m pip install --quiet "moto[server,cloudformation,ec2,s3,ssm]==5.2.5" cfn-lint==1.58.0 awscli==1.46.3
+	touch $@
+
+.venv-pcluster/.installed:
+	$(PYTHON) -m venv .venv-pcluster
+	.venv-pcluster/bin/python -m pip install --quiet aws-parallelcluster==3.16.1 setuptools
+	touch $@
+
+.venv-skypilot/.installed:
+	$(PYTHON) -m venv .venv-skypilot
+	.venv-skypilot/bin/python -m pip install --quiet skypilot==0.14.1
+	touch $@
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -51,4 +71,4 @@ clients: .venv-clients/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-clients build dist *.egg-info
+	rm -rf $(VENV) .venv-clients .venv-cloud .venv-pcluster .venv-skypilot build dist *.egg-info

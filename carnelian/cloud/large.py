@@ -15,7 +15,7 @@ from carnelian.cloud import storage
 from carnelian.cloud.account import LAUNCH_TAG, account_number, check_quota, client, explained, refusal, zones_with
 from carnelian.cloud.machines import Machine, load_catalogue
 from carnelian.cloud.package import wheel
-from carnelian.cloud.small import find_stack, stack_name, template, upload_data, wait_for_stack
+from carnelian.cloud.small import EXTRAS, find_stack, stack_name, template, upload_data, wait_for_stack
 from carnelian.errors import CloudError
 from carnelian.recipe import packaged_recipes
 
@@ -201,7 +201,7 @@ def upload_cluster(launch: ClusterLaunch, script: str) -> None:
     requirement, content = launch.options.package, {}
     if not requirement:
         wheel_name, content[wheel_name] = wheel()
-        requirement = f"./{wheel_name}[aws,remote,tensorboard]"
+        requirement = f"./{wheel_name}[{EXTRAS}]"
     file = packaged_recipes().get(str(launch.recipe_file), launch.recipe_file)
     content |= {
         "requirements.txt": f"{requirement}\n".encode(),
@@ -261,7 +261,7 @@ def launch_cluster(launch: ClusterLaunch, folder: Path) -> str:
         answer = run_pcluster(options.pcluster, "create-cluster", *words, region=region)
     except CloudError as error:
         raise CloudError(
-            f"{error}. The network (NAT: about $1 a day) stays until: carnelian launch delete {launch.name}"
+            f"{error}. The network, whose NAT gateway costs, stays until: carnelian launch delete {launch.name}"
         ) from None
     return answer.get("cluster", {}).get("clusterStatus", "CREATE_IN_PROGRESS")
 

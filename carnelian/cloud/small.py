@@ -28,7 +28,7 @@ from carnelian.data.utterance import read_manifest
 from carnelian.errors import CloudError
 from carnelian.recipe import Recipe, packaged_recipes
 
-EXTRAS = "aws,remote,tensorboard,plot"
+EXTRAS = "train,aws,remote,tensorboard,plot"
 UNITS = ("carnelian-machine.service", "carnelian-tensorboard.service")
 STOPPED_STATES = ("ROLLBACK_COMPLETE", "CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_FAILED")
 

@@ -226,7 +226,7 @@ def test_a_training_saves_before_the_end_of_its_capacity_block(slurm, write_tone
     recipe = tmp_path / "carnelian" / "launch" / "recipe.toml"
     recipe.write_text(RECIPE.replace("steps = 120", "steps = 1000000").replace("save_every = 20", "save_every = 0"))
     job = Job(script, environment)
-    job.wait(lambda: job.state not in ("PENDING", "RUNNING"))
+    job.wait(lambda: job.state not in ("PENDING", "RUNNING", "COMPLETING"))
     assert job.state == "COMPLETED" and "saved before the end of the Capacity Block" in job.log
     assert list((tmp_path / "run").glob("step-*.state.safetensors")), job.log
     assert "submitted again" not in job.log
