@@ -64,7 +64,10 @@ class MachineOptions:
         ):
             if value < lowest:
                 raise CloudError(f"--{name} {value:g}: expected {lowest:g} or more")
-        return tuple(load_catalogue().machine(each) for each in self.type)
+        machines = tuple(load_catalogue().machine(each) for each in self.type)
+        if len({machine.gpus for machine in machines}) > 1:  # a run goes on with as many processes as it had
+            raise CloudError(f"--type {', '.join(self.type)}: expected types with the same number of GPUs")
+        return machines
 
 
 @dataclass(frozen=True)

@@ -233,6 +233,11 @@ def test_a_cluster_that_makes_no_sense(options, says):
         large.ClusterOptions(**options).check()
 
 
+def test_types_that_a_run_could_not_go_on_with_are_refused():
+    with pytest.raises(CloudError, match="same number of GPUs"):
+        small.MachineOptions(type=["g6.xlarge", "g6.12xlarge"]).check()
+
+
 def test_a_missing_pcluster_is_said_with_its_cure():
     with pytest.raises(CloudError, match="pip install aws-parallelcluster"):
         large.run_pcluster("no-such-pcluster", "version", region=REGION)
