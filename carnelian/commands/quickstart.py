@@ -23,7 +23,7 @@ seed     = 1
 
 [train]
 manifests  = ["{folder}/corpus/train.jsonl"]
-epochs     = 14
+epochs     = 9
 batch_size = 16         # utterances in a step
 average    = 0.99       # of the weights, over about the last hundred steps
 
@@ -59,6 +59,9 @@ warmup = 100
 """
 
 
+TRAINED = 3000  # utterances
+
+
 def quickstart(
     *, folder: Annotated[Path, "where corpus, recipe and run go; run again, it goes on"] = Path("quickstart")
 ) -> None:
@@ -71,7 +74,7 @@ def quickstart(
     test, other = corpus / "test.jsonl", corpus / "other.jsonl"
     note(f"1  A corpus, spoken by espeak-ng: {corpus}")
     if not other.exists():
-        synthesize_corpus(corpus)
+        synthesize_corpus(corpus, train=TRAINED)
     with written(recipe) as file:
         file.write(RECIPE.format(folder=folder.as_posix()))
     note(f"2  Training a QuartzNet from random weights, on {torch.get_num_threads()} threads: {recipe}")
