@@ -27,7 +27,7 @@ def compare(
 
     Example: carnelian compare a.jsonl b.jsonl
     """
-    ours, theirs = read(first), read(second)
+    ours, theirs = read_results(first), read_results(second)
     if [line["text"] for line in ours] != [line["text"] for line in theirs]:
         raise ManifestError(f"{second}: not the utterances of {first}. Evaluate both on the same manifests")
     references = scoring.normalized(line["text"] for line in ours)
@@ -61,10 +61,10 @@ def paired_tests(lines: list[dict], ours: Sequence[Errors], theirs: Sequence[Err
     return tests
 
 
-def read(path: Path) -> list[dict]:
+def read_results(path: Path) -> list[dict]:
     """The lines of a file of hypotheses."""
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         if all(isinstance(line["text"], str) and isinstance(line["hypothesis"], str) for line in lines) and lines:
             return lines
         found = "lines without text" if lines else "an empty file"

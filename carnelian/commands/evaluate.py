@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedUtterance:
-    """What was recognized in an utterance, and its seconds of audio."""
+    """What was recognized in an utterance, the confidence of each word, and its seconds of audio."""
 
     utterance: Utterance
     hypothesis: str
     duration: float
+    confidences: tuple[float, ...] = ()
 
 
 def evaluate(
@@ -45,6 +46,8 @@ def evaluate(
         "write results in another program's form: leaderboard (Open ASR Leaderboard) and a folder",
     ] = None,
     warm_up: Annotated[int, "utterances recognized once before the time is taken"] = 0,
+    report: Annotated[Path | None, "write one HTML file with rates, groups, calibration and every utterance"] = None,
+    beside: Annotated[list[Path], "another system's --out file, to show in the report; may be given again"] = [],  # noqa: B006
     plot: Annotated[Path | None, "draw the words most often confused as a heat map, a PNG or SVG file"] = None,
     overwrite: Annotated[bool, "replace outputs that exist"] = False,
     json_output: Annotated[bool, "print one JSON object instead of tables"] = False,
@@ -57,33 +60,35 @@ def evaluate(
     """
     if export and export[0] != "leaderboard":
         raise CarnelianError(f'--export {export[0]}: not known. Give "leaderboard" and a folder')
+    if beside and not report:
+        raise CarnelianError("--beside: has no effect without --report FILE")
     plots = plot_files(plot, manifests)
-    check_outputs(out, *plots, overwrite=overwrite)
+    check_outputs(out, report, *plots, overwrite=overwrite)
     recognizer = options.load(model)
     listed = {str(manifest): read_references(manifest) for manifest in manifests}
     reports: dict[str, ScoreReport] = {}
     lines: list[dict[str, Any]] = []
+    evaluated: dict[str, list[EvaluatedUtterance]] = {}
     unread: list[str] = []
     audio_seconds = seconds = 0.0
     for manifest, utterances in listed.items():
-        if warm_up:
-            list(
-                recognizer.recognize(utterances[:warm_up], batch_seconds=options.batch_seconds, unread=lambda *_: None)
-            )
+        list(recognizer.recognize(utterances[:warm_up], batch_seconds=options.batch_seconds, unread=lambda *_: None))
         started, name = time.perf_counter(), Path(manifest).stem
         results = recognized_texts(recognizer, utterances, channel, options.batch_seconds, name, unread)
         taken = time.perf_counter() - started
         if not results:
             raise AudioError(f"{manifest}: none of {len(utterances)} recordings can be read; first: {unread[0]}")
         seconds, audio_seconds = seconds + taken, audio_seconds + sum(each.duration for each in results)
-        report = scoring.report([each.utterance.text for each in results], [each.hypothesis for each in results])
-        reports[name if len(listed) == 1 else manifest] = report
-        lines += result_lines(results, report)
+        scores = scoring.report([each.utterance.text for each in results], [each.hypothesis for each in results])
+        reports[name if len(listed) == 1 else manifest] = scores
+        lines += result_lines(results, scores)
+        evaluated[name] = results
         if export:
             export_leaderboard(export[1], model.stem, name, results, taken / len(results))
     if out:
-        with written(out, errors="backslashreplace") as file:
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        write_lines(out, lines)
+    if report:
+        write_page(report, model.stem, evaluated, scoring, options.words(), beside)
     print_results(reports, audio_seconds, seconds, plots, json_output, len(unread))
     if unread:
         count = sum(map(len, listed.values()))
@@ -139,7 +144,9 @@ def recognized_texts(
     for index, transcripts in sorted(sides.items()):
         whole = merge_segments(transcripts)
         text = " ".join(word.text for word in whole.words) if len(transcripts) > 1 and whole.words else whole.text
-        results.append(EvaluatedUtterance(utterances[index], text, sum(each.duration for each in transcripts)))
+        confidences = tuple(word.confidence for word in whole.words)
+        seconds = sum(each.duration for each in transcripts)
+        results.append(EvaluatedUtterance(utterances[index], text, seconds, confidences))
     return results
 
 
@@ -157,6 +164,39 @@ def result_lines(results: list[EvaluatedUtterance], report: ScoreReport) -> list
         }
         for each, errors in zip(results, report.utterances)
     ]
+
+
+def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Writes a JSON-lines file."""
+    with written(path, errors="backslashreplace") as file:
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def write_page(
+    path: Path,
+    model: str,
+    evaluated: dict[str, list[EvaluatedUtterance]],
+    scoring: ScoringOptions,
+    vocabulary: set[str] | None,
+    beside: list[Path],
+) -> None:
+    """Writes the HTML report of all manifests, each a subset."""
+    from carnelian.commands.html_report import html_report
+
+    results = [each for of_manifest in evaluated.values() for each in of_manifest]
+    html_report(
+        path,
+        model,
+        [each.utterance for each in results],
+        [name for name, of_manifest in evaluated.items() for _ in of_manifest],
+        scoring.normalized(each.utterance.text for each in results),
+        scoring.normalized(each.hypothesis for each in results),
+        [each.confidences for each in results],
+        normalize=scoring.normalized,
+        normalization=scoring.label,
+        beside=beside,
+        vocabulary=vocabulary,
+    )
 
 
 def export_leaderboard(

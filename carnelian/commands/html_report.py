@@ -1,16 +1,15 @@
 """The HTML report of `carnelian evaluate --report`: what it needs beside the hypotheses, gathered from recordings and
 other results."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from carnelian.commands.compare import read_results
 from carnelian.console import bar, note
 from carnelian.data.audio import load_audio
 from carnelian.data.recording import encode_mp3
-from carnelian.data.transcript import Transcript
 from carnelian.data.utterance import Utterance
 from carnelian.errors import AudioError, ManifestError
 from carnelian.scoring.report.html import Clip, ReportUtterance, SystemResult, write_html_report
@@ -29,8 +28,9 @@ def html_report(
     subsets: Sequence[str],
     references: Sequence[str],
     hypotheses: Sequence[str],
-    transcripts: Sequence[Transcript],
+    confidences: Sequence[Sequence[float]],
     *,
+    normalize: Callable[[Sequence[str]], list[str]],
     normalization: str,
     beside: Sequence[Path] = (),
     vocabulary: set[str] | None = None,
@@ -38,13 +38,12 @@ def html_report(
 ) -> None:
     """Writes the report of one system, and of others beside it whose results `carnelian evaluate --out` wrote.
 
-    references, hypotheses: as they were compared, after normalisation. transcripts: with the confidences of the words; they are left
-    out where normalisation changed the words.
+    references, hypotheses: as they were compared, after normalisation by `normalize`. confidences: of the words of each
+    hypothesis; they are left out where normalisation changed the number of words.
     """
-    same = [text == transcript.text for text, transcript in zip(hypotheses, transcripts)]
-    confidences = [[word.confidence for word in each.words] for each in transcripts]
-    systems = [SystemResult(name, hypotheses, confidences if all(same) else [])]
-    systems += [read_beside(other, utterances) for other in beside]
+    counts = [len(text.split()) for text in hypotheses]
+    systems = [SystemResult(name, hypotheses, confidences if counts == list(map(len, confidences)) else [])]
+    systems += [SystemResult(other.stem, normalize(hypotheses_beside(other, utterances))) for other in beside]
     errors = np.array([one.split() != other.split() for one, other in zip(references, hypotheses)])
     order = np.random.default_rng(seed).permutation(len(utterances))
     worst = [index for index in order if errors[index]][: CLIPS // 2]
@@ -78,29 +77,21 @@ def html_report(
     note(f"wrote {path}; open it in a browser")
 
 
-def read_beside(path: Path, utterances: Sequence[Utterance]) -> SystemResult:
+def hypotheses_beside(path: Path, utterances: Sequence[Utterance]) -> list[str]:
     """Returns another system's hypotheses for the same utterances, from the lines of `carnelian evaluate --out`.
 
     Raises ManifestError.
     """
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-        found = {str(line["audio_filepath"]): str(line["hypothesis"]) for line in lines}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    lines = read_results(path)
+    names = [str(line.get("audio_filepath")) for line in lines]
+    found = dict(zip(names, (line["hypothesis"] for line in lines)))
+    if sorted(names) != sorted(each.audio_filepath for each in utterances):
         raise ManifestError(
-            f'{path}: no results of another system ({error}). Write them with "carnelian evaluate MODEL MANIFEST --out FILE"'
-        ) from None
-    missing = [each.audio_filepath for each in utterances if each.audio_filepath not in found]
-    if missing or len(lines) != len(utterances):
-        raise ManifestError(
-            f"{path}: holds {len(lines)} results, expected those of the same {len(utterances)} utterances. "
-            "Evaluate both on the same manifests"
+            f"{path}: not the results of these {len(utterances)} utterances. Evaluate both on the same manifests"
         )
-    if len(found) == len(lines):
-        return SystemResult(path.stem, [found[each.audio_filepath] for each in utterances])
-    return SystemResult(
-        path.stem, [str(line["hypothesis"]) for line in lines]
-    )  # several segments of a recording: by their order
+    if len(found) < len(lines):  # several segments of a recording are told apart by their order only
+        return [line["hypothesis"] for line in lines]
+    return [found[each.audio_filepath] for each in utterances]
 
 
 def signal_to_noise(audio: np.ndarray) -> float:

@@ -72,6 +72,14 @@ class RecognizerOptions:
                 )
         return config
 
+    def words(self) -> set[str] | None:
+        """Returns the words of the language model, None without one."""
+        from carnelian.ngram.load import load_language_model
+        from carnelian.ngram.words import SPECIAL_WORDS
+
+        path = self.config().language_model
+        return set(load_language_model(path).words).difference(SPECIAL_WORDS) if path else None
+
     def load(self, model: Path) -> "Recognizer":
         """Returns the recognizer of a checkpoint with these options."""
         from carnelian.inference.recognizer import Recognizer  # here, so that --help does not wait for it

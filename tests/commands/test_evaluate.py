@@ -57,3 +57,19 @@ def test_a_picture_for_each_manifest(tiny_model, manifest, carnelian, tmp_path):
     assert {path.name for path in tmp_path.glob("*.png")} == {"p-m.png", "p-n.png"}
     code, _, err = carnelian("evaluate", tiny_model, *paths, "--plot", tmp_path / "p.png")
     assert code == 2 and "p-m.png: exists" in err
+
+
+def test_the_html_report_with_another_system_beside(tiny_model, manifest, carnelian, tmp_path):
+    path = manifest("m.jsonl", {"text": "a b c", "speaker": "x"})
+    assert carnelian("evaluate", tiny_model, path, "--out", tmp_path / "other.jsonl")[0] == 0
+    page = tmp_path / "report.html"
+    code, _, err = carnelian("evaluate", tiny_model, path, "--report", page, "--beside", tmp_path / "other.jsonl")
+    assert code == 0, err
+    found = json.loads(page.read_text().partition('id="payload">')[2].partition("</script>")[0])
+    assert [each["name"] for each in found["systems"]] == [tiny_model.stem, "other"]
+    assert found["systems"][0]["counts"] == found["systems"][1]["counts"]
+    assert found["comparisons"][0]["words"] == "not distinguishable"
+    clips = json.loads(page.read_text().partition('id="clips">')[2].partition("</script>")[0])
+    assert clips["0"]["audio"].startswith("data:audio/mpeg;base64,") and max(clips["0"]["outline"]) == 1
+    assert carnelian("evaluate", tiny_model, path, "--report", page)[0] == 2, "it exists"
+    assert "no effect" in carnelian("evaluate", tiny_model, path, "--beside", page)[2]
