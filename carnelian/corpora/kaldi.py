@@ -134,9 +134,9 @@ def find_source(value: str, recording: str, folder: Path, allow_pipes: bool, aud
     if not path.is_file():
         run = subprocess.run(["bash", "-c", command], capture_output=True)
         if run.returncode or not run.stdout:
-            said = run.stderr.decode(errors="replace").strip().splitlines()
+            lines = run.stderr.decode(errors="replace").strip().splitlines()
             raise ManifestError(
-                f"{folder}/wav.scp: the command of {recording} failed ({said[-1] if said else 'no output'})"
+                f"{folder}/wav.scp: the command of {recording} failed ({lines[-1] if lines else 'no output'})"
             )
         with written(path, "wb") as file:
             file.write(run.stdout)
@@ -238,7 +238,7 @@ def write_table(path: Path, table: dict[str, str]) -> None:
 
 
 def name_utterances(utterances: Sequence[Utterance]) -> tuple[list[str], list[str]]:
-    """A name and a speaker for each utterance, such that sorting by either gives the same order."""
+    """A name and a speaker for each utterance, such that sorting by names and sorting by speakers agree."""
     names = [without_spaces(str(each.more.get("id") or own_name(each))) for each in utterances]
     speakers = [without_spaces(str(each.more.get("speaker") or name)) for each, name in zip(utterances, names)]
     pairs = sorted(zip(names, speakers), key=lambda pair: pair[0].encode())

@@ -16,13 +16,13 @@ def tedlium(folder: Path) -> dict[str, Iterator[Utterance]]:
     """The subsets train, dev and test; of release 3 `data` is the training set, and dev and test are in `legacy`."""
     found: dict[str, Path] = {}
     for subset in TEDLIUM_SUBSETS:
-        places = [folder / subset, folder / "legacy" / subset]
-        for place in [folder / "data", *places] if subset == "train" else places:
-            if (place / "stm").is_dir() and (place / "sph").is_dir():
-                found.setdefault(subset, place)
+        parents = [folder / subset, folder / "legacy" / subset]
+        for parent in [folder / "data", *parents] if subset == "train" else parents:
+            if (parent / "stm").is_dir() and (parent / "sph").is_dir():
+                found.setdefault(subset, parent)
     if not found:
         raise ManifestError(f"{folder}: no train/stm with train/sph in it, nor data/stm. Give the folder of TED-LIUM")
-    return {subset: read_tedlium_part(place) for subset, place in found.items()}
+    return {subset: read_tedlium_part(parent) for subset, parent in found.items()}
 
 
 def read_tedlium_part(folder: Path) -> Iterator[Utterance]:

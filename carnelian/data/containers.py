@@ -19,8 +19,8 @@ SIGNATURES = (  # where in the file, the bytes there, and what people call it
 
 def container_kind(content: bytes) -> str:
     """What the first bytes of a file say it is, such as "M4A or MP4"; empty for what is not one of these formats."""
-    for place, signature, kind in SIGNATURES:
-        if content[place : place + len(signature)] == signature:
+    for offset, signature, kind in SIGNATURES:
+        if content[offset : offset + len(signature)] == signature:
             return kind
     is_adts = len(content) > 1 and content[0] == 0xFF and content[1] & 0xF6 == 0xF0
     return "AAC" if is_adts else ""

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from carnelian.console import bar, note
 from carnelian.errors import DownloadError
+from carnelian.files import one_line
 
 CHUNK = 1 << 18
 ATTEMPTS, PAUSE = 5, 1.0
@@ -23,6 +24,7 @@ ATTEMPTS, PAUSE = 5, 1.0
 TIMEOUT = 30.0
 """Seconds after which a server that sends nothing, or less than `LEAST_RATE` bytes a second, is given up for now."""
 LEAST_RATE = 1024
+NOTED_SIZE = 1 << 29  # bytes whose checksum takes more than a moment
 TEMPORARY = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which asking again may help
 
 
@@ -39,7 +41,7 @@ def download(
     trusted: Iterable[str] = (),
     timeout: float = TIMEOUT,
 ) -> Path:
-    """Fetches a file from the first of several addresses (mirrors) that gives it, and returns its path.
+    """Fetches a file from the first of several addresses (mirrors) that serves it, and returns its path.
 
     The file takes its name only when it is whole; until then it is `.NAME.part` beside it, from which a later call goes on.
     A file that is there already is not fetched again.
@@ -47,7 +49,7 @@ def download(
     size: bytes expected, 0 if unknown; checksum: "md5:HEX" or "sha256:HEX". Wrong bytes are removed.
     trusted: addresses that the user gave. Their hosts may be private (127.0.0.1, 10.0.0.0/8, ...); all others must be public,
     also after redirects, and every address must be http or https.
-    Raises DownloadError if no address gives the file, if the disk has no room for it, or if another process fetches it.
+    Raises DownloadError if no address serves the file, if the disk has no room for it, or if another process fetches it.
     """
     path = Path(path)
     if path.exists():
@@ -66,18 +68,19 @@ def download(
                     try:
                         guard.check_url(url)
                         receive(opener, url, part, size, checksum, advance, timeout)
+                        part.keep(path)
+                        return path
                     except RefusedError as error:
                         failures[url] = str(error)
                         remaining.remove(url)
                     except (OSError, http.client.HTTPException) as error:
                         failures[url] = describe_failure(error)
-                    else:
-                        part.keep(path)
-                        return path
                 attempt = 0 if part.size > before else attempt + 1
         kept = f"; {size_text(part.size)} are kept, and the same command goes on from there" if part.size else ""
     reasons = "; ".join(f"{url}: {reason}" for url, reason in failures.items())
-    raise DownloadError(f"{path.name}: not downloaded ({reasons}){kept}. Check the connection, or give another address")
+    raise DownloadError(
+        one_line(f"{path.name}: not downloaded ({reasons}){kept}. Check the connection, or give another address", 1000)
+    )
 
 
 class Partial:
@@ -90,6 +93,8 @@ class Partial:
         self.file.seek(0)
         self.digest = hashlib.new(algorithm)
         self.size = 0
+        if (there := path.stat().st_size) > NOTED_SIZE:
+            note(f"{path.name}: {size_text(there)} are there; computing their checksum")
         while chunk := self.file.read(CHUNK):
             self.digest.update(chunk)
             self.size += len(chunk)
@@ -115,7 +120,7 @@ class Partial:
             self.tag_path.unlink(missing_ok=True)
 
     def keep(self, path: Path) -> None:
-        """Gives the whole file its name."""
+        """Renames the complete file to its final name."""
         self.file.flush()
         os.fsync(self.file.fileno())
         self.path.replace(path)
@@ -171,7 +176,8 @@ def receive(
     Raises OSError where asking again may help, and RefusedError where it would not.
     """
     resumed = part.size
-    if resumed and not (checksum or size or part.tag):  # nothing would tell if another version was appended
+    unknown = not (checksum or size or part.tag)  # nothing would tell if another version was appended
+    if resumed and (unknown or (size and part.size > size)):
         restart(part, advance)
     if not size or part.size < size:
         with request(opener, url, part, checksum, advance, timeout) as answer:

@@ -296,7 +296,7 @@ def test_fisher_s_sides(tmp_path, call, capsys):
     ]
     said = capsys.readouterr().err
     assert "1 recordings of part 1, expected 5,850" in said and "1 recordings of part 2, expected 5,849" in said
-    assert "1 stretches with unsure words" in said
+    assert "1 segments with uncertain words" in said
     assert "transcribed recordings are not there: fe_03_00002" in said
     assert "recordings have no transcripts: fe_03_05851" in said
 

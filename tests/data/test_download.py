@@ -79,9 +79,26 @@ def test_another_version_is_not_appended(server, tmp_path):
 
 
 @pytest.mark.parametrize("size", [1000, 400_000])
-def test_old_bytes_before_the_right_ones_are_found_out(server, tmp_path, size):
+@pytest.mark.parametrize("given", [{"size": 0}, {"checksum": ""}, {}])
+def test_old_bytes_before_the_right_ones_are_found_out(server, tmp_path, size, given):
+    """By the checksum, or by a size that is exceeded."""
+    if given == {"checksum": ""} and size < len(CONTENT):
+        return
     (tmp_path / ".a.part").write_bytes(b"x" * size)
-    assert get(server, tmp_path / "a", size=0).read_bytes() == CONTENT
+    assert get(server, tmp_path / "a", **given).read_bytes() == CONTENT
+
+
+def test_a_disk_that_is_full_is_one_line(server, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.Partial, "keep", full)
+    with pytest.raises(DownloadError, match="No space left on device"):
+        get(server, tmp_path / "a")
+    monkeypatch.undo()
+    server.asked = []
+    monkeypatch.setattr(module, "PAUSE", 0.001)
+    assert get(server, tmp_path / "a").read_bytes() == CONTENT and not server.asked  # what came is kept
 
 
 def test_a_server_that_knows_no_ranges(server, tmp_path):

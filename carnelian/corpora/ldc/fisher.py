@@ -20,7 +20,7 @@ FISHER_FIRST_OF_PART_2 = "fe_03_05851"
 
 
 def fisher(folder: Path) -> dict[str, Iterator[Utterance]]:
-    """The subset "train": all stretches of both sides whose words are sure; the folder holds discs and transcripts."""
+    """The subset "train": all segments of both sides whose transcripts are certain; the folder holds discs and transcripts."""
     files = find_files(folder, (".sph", ".txt", "_calldata.tbl"))
     named = [path for path in files if FISHER_NAME.fullmatch(path.stem.lower())]
     recordings = by_stem(path for path in named if path.suffix.lower() == ".sph")
@@ -41,8 +41,8 @@ def fisher(folder: Path) -> dict[str, Iterator[Utterance]]:
 def read_fisher(
     transcripts: dict[str, Path], recordings: dict[str, Path], speakers: dict[str, str]
 ) -> Iterator[Utterance]:
-    """The utterances of the transcripts; stretches in which words are unsure `(( ))` or none is said are left out."""
-    unsure = 0
+    """The utterances of the transcripts; segments with uncertain words `(( ))` or none are left out."""
+    uncertain = 0
     for call, path in sorted(transcripts.items()):
         if call not in recordings:
             continue
@@ -53,12 +53,12 @@ def read_fisher(
             if not match:
                 raise ManifestError(f'{path}: a line "{line[:60]}", expected "START END SIDE: WORDS". Copy it again')
             start, end = float(match["start"]), float(match["end"])
-            unsure += "((" in match["text"]
+            uncertain += "((" in match["text"]
             if "((" not in match["text"] and end > start and (text := spell_fisher(match["text"])):
                 speaker = speakers.get(f"{call}-{match['side']}", "")
                 yield side(recordings[call], call, match["side"], start, end, text, speaker)
-    if unsure:
-        note(f"fisher: {unsure:,} stretches with unsure words are left out")
+    if uncertain:
+        note(f"fisher: {uncertain:,} segments with uncertain words are left out")
     note_missing("fisher", "transcribed recordings are not there", transcripts.keys() - recordings.keys())
     note_missing("fisher", "recordings have no transcripts", recordings.keys() - transcripts.keys())
 

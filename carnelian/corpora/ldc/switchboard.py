@@ -12,8 +12,8 @@ from carnelian.errors import ManifestError
 
 SWITCHBOARD_RECORDINGS = (2435, 2438)  # release 2 has three recordings more than are transcribed
 MS98_LINE = re.compile(r"sw(?P<call>\d+)(?P<side>[AB])-\S+\s+(?P<start>[\d.]+)\s+(?P<end>[\d.]+)\s+(?P<text>.*)")
-#: What stands in brackets, and what was said. Kaldi's order: a word laughed, a word mispronounced, a word cut at its start,
-#: at its end, and so with a slash inside, a coinage, a letter in the middle that was not said, a numbered pronunciation.
+#: Marks of the transcribers and the spoken form that replaces them, in Kaldi's order: a word spoken while laughing, a mispronounced
+#: word, a word cut at its start, at its end, and so with a slash inside, a coined word, a missing letter, a numbered pronunciation.
 MS98_RULES = tuple(
     (re.compile(pattern), by)
     for pattern, by in [
@@ -30,7 +30,7 @@ MS98_RULES = tuple(
 
 
 def switchboard(folder: Path) -> dict[str, Iterator[Utterance]]:
-    """The subset "train": all transcribed stretches of both sides; the folder holds the discs and `swb_ms98_transcriptions`."""
+    """The subset "train": all transcribed segments of both sides; the folder holds the discs and `swb_ms98_transcriptions`."""
     recordings = by_stem(find_files(folder, (".sph",)))
     transcripts = find_files(folder, ("-trans.text",))
     if not recordings or not transcripts:
@@ -46,7 +46,7 @@ def switchboard(folder: Path) -> dict[str, Iterator[Utterance]]:
 
 
 def read_ms98(transcripts: list[Path], recordings: dict[str, Path]) -> Iterator[Utterance]:
-    """The utterances of the transcripts, without those in which nothing is said."""
+    """The utterances of the transcripts, without those that have no words."""
     absent, calls = set(), set()
     for path in transcripts:
         for line in read_corpus_lines(path):

@@ -80,10 +80,10 @@ def speak_texts(
         try:
             (folder / "audio").mkdir(parents=True, exist_ok=True)
             utterances = list(chain.from_iterable(in_parallel(speak_part, parts)))
-            heard = [each for each in with_durations(utterances, style.sample_rate) if each.duration > 0]
-            if len(heard) < len(utterances):
-                note(f"{len(utterances) - len(heard)} texts have no sound and are left out")
-            write_manifest(manifest, heard)
+            audible = [each for each in with_durations(utterances, style.sample_rate) if each.duration > 0]
+            if len(audible) < len(utterances):
+                note(f"{len(utterances) - len(audible)} texts have no sound and are left out")
+            write_manifest(manifest, audible)
         except BaseException as error:
             for path in written:
                 path.unlink(missing_ok=True)
