@@ -22,6 +22,7 @@ from carnelian.data.text.report import NormalizationReport, Normalizer
 from carnelian.data.utterance import BOM, Utterance, manifest_line, open_manifest, parse_line, write_manifest
 from carnelian.errors import CarnelianError, MissingExtraError
 from carnelian.files import written
+from carnelian.formats.catalog import find_checkpoint
 from carnelian.models.losses.ctc import steps_needed
 
 FATES = {
@@ -94,7 +95,7 @@ def check(
         raise CarnelianError("--step-seconds must be above 0, and --workers 0 or more")
     symbols = make_alphabet(alphabet) if alphabet else None
     if model:
-        acoustic, checkpoint = load_model(model)
+        acoustic, checkpoint = load_model(find_checkpoint(model))
         symbols, step_seconds = checkpoint.alphabet, acoustic.seconds_per_step
     normalizer, report = make_normalizer(normalize, symbols) if normalize else None, NormalizationReport()
     seen: dict[bytes, str] = {}

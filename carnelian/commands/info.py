@@ -12,10 +12,11 @@ from carnelian.checkpoint import Checkpoint, load_checkpoint
 from carnelian.console import table
 from carnelian.data.alphabet import Alphabet, WordPieces, make_alphabet
 from carnelian.errors import RecipeError
+from carnelian.formats.catalog import find_checkpoint
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.cost import OPTIMIZER_STATES, Cost, measure_cost
 from carnelian.models.registry import build_model
-from carnelian.recipe import Recipe, load_recipe
+from carnelian.recipe import Recipe, load_recipe, packaged_recipes
 
 
 def info(
@@ -30,7 +31,7 @@ def info(
     Example: carnelian info an4/quartznet
     """
     checkpoint = None
-    if path.suffix == ".toml":
+    if path.suffix == ".toml" or (str(path) in packaged_recipes() and not path.exists()):
         recipe = load_recipe(path, set)
         if recipe.get("task", "acoustic") != "acoustic" or "alphabet" not in recipe:
             raise RecipeError(f"{path}: no recipe of an acoustic model: it needs [encoder] and an alphabet")
@@ -38,7 +39,7 @@ def info(
     elif set:
         raise RecipeError(f"{path}: --set changes recipes, and this is a checkpoint. Leave --set out, or give a recipe")
     else:
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_checkpoint(find_checkpoint(path))
         recipe, alphabet = checkpoint.recipe, checkpoint.alphabet
     # shapes alone say it all, but for encoders that another package builds
     with torch.device("cpu" if recipe.get("encoder", {}).get("name") == "hugging_face" else "meta"):

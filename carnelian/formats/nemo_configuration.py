@@ -139,6 +139,8 @@ def features_table(section: Section, sample_rate: int, version: tuple[int, int])
             f"{section.where}: {section.name}.n_fft is {fft} for windows of {int(sample_rate * window)} samples"
         )
     normalize = section.table.get("normalize", "per_feature")
+    if isinstance(normalize, dict):  # means and deviations of a corpus
+        section.expect(normalize="per_feature")
     pad_to = section.table.get("pad_to")
     if section.table.get("highfreq") not in (None, sample_rate // 2):
         section.expect(highfreq=sample_rate // 2)

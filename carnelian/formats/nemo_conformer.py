@@ -64,7 +64,7 @@ def conformer_settings(section: Section, weights: Mapping[str, Tensor]) -> dict[
 
     Raises CheckpointError for what the Conformer here cannot follow.
     """
-    section.expect(reduction_factor=1, global_tokens=0)
+    section.expect(global_tokens=0, **({"reduction_factor": 1} if section.table.get("reduction") else {}))
     choice(section, "subsampling", "striding", {kind: kind for kind in SUBSAMPLINGS})
     settings = {ours: section.get(theirs, type(default), default) for ours, (theirs, default) in SETTINGS.items()}
     attention = choice(

@@ -159,6 +159,8 @@ FAULTS = {
     "tokenizer": (lambda c: c.update(tokenizer={"type": "agg", "langs": {}}), '"agg", which is not read'),
     "no tokenizer": (lambda c: c.update(tokenizer={"type": "bpe", "model_path": "nemo:a"}), "tokenizer a is missing"),
     "features": (set_encoder(feat_in=21), "encoder.feat_in is 21"),
+    "reduction": (set_encoder(reduction="pooling", reduction_factor=2), "reduction_factor"),
+    "fixed means": (lambda c: c["preprocessor"].update(normalize={"fixed_mean": [0.0]}), "preprocessor.normalize"),
 }
 
 
