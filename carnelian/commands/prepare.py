@@ -1,6 +1,7 @@
 """Manifests from a corpus: `carnelian prepare an4 SOURCE OUT`."""
 
 import inspect
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -214,6 +215,8 @@ def place_in(utterance: Utterance, info: AudioInfo | AudioError) -> Utterance | 
     if isinstance(info, AudioError):
         return info
     name, left = utterance.audio_filepath, info.duration - utterance.offset
+    if not (0 <= utterance.offset < math.inf and 0 <= utterance.duration < math.inf):
+        return AudioError(f"{name}: a segment from {utterance.offset} s, {utterance.duration} s long. Fix its times")
     if not info.frames:
         return AudioError(f"{name}: 0 s of sound")
     if left <= 0 or utterance.duration > left + SEGMENT_SLACK:

@@ -51,15 +51,18 @@ def kaldi(folder: Path, *, allow_pipes: bool = False, out: Path | None = None) -
 def read_directory(folder: Path, allow_pipes: bool, audio: Path | None) -> Iterator[Utterance]:
     """The utterances of a data directory, in the order of its segments or recordings."""
     sources = {}
-    for recording, value in read_table(folder / "wav.scp").items():
+    for recording, value in read_kaldi_table(folder / "wav.scp").items():
         sources[recording] = find_source(value, recording, folder, allow_pipes, audio)
-    channels = {key: value.split()[-1] for key, value in read_table(folder / "reco2file_and_channel", False).items()}
+    channels = {
+        key: value.split()[-1] for key, value in read_kaldi_table(folder / "reco2file_and_channel", False).items()
+    }
     shared = Counter(source.path for source in sources.values())
-    texts = read_table(folder / "text", False)
-    speakers = read_table(folder / "utt2spk", False)
-    missing = []
+    texts = read_kaldi_table(folder / "text", False)
+    speakers = read_kaldi_table(folder / "utt2spk", False)
+    missing, unused = [], dict.fromkeys(texts)
     for name, recording, start, end, channel in read_segments(folder, sources):
         source = sources[recording]
+        unused.pop(name, None)
         if channel is None:
             channel = source.channel
         if channel is None and shared[source.path] > 1 and channels.get(recording) in ("A", "B"):
@@ -73,6 +76,8 @@ def read_directory(folder: Path, allow_pipes: bool, audio: Path | None) -> Itera
         yield Utterance(source.path, max(0.0, end - start), texts.get(name, ""), start, more)
     if missing:
         note(f"{folder}: {len(missing)} utterances have no line in text and are left out; the first is {missing[0]}")
+    if unused:
+        note(f"{folder}: {len(unused)} lines of text have no utterance; the first is {next(iter(unused))}")
 
 
 def read_segments(folder: Path, sources: dict[str, WavSource]) -> Iterator[tuple[str, str, float, float, int | None]]:
@@ -80,7 +85,7 @@ def read_segments(folder: Path, sources: dict[str, WavSource]) -> Iterator[tuple
     if not (folder / "segments").is_file():
         yield from ((recording, recording, 0.0, 0.0, None) for recording in sources)
         return
-    for name, value in read_table(folder / "segments").items():
+    for name, value in read_kaldi_table(folder / "segments").items():
         fields = value.split()
         try:
             recording, start, end = fields[0], float(fields[1]), float(fields[2])
@@ -100,7 +105,7 @@ def read_segments(folder: Path, sources: dict[str, WavSource]) -> Iterator[tuple
         yield name, recording, start, end if end >= 0 else start, None if channel in (None, -1) else channel
 
 
-def read_table(path: Path, required: bool = True) -> dict[str, str]:
+def read_kaldi_table(path: Path, required: bool = True) -> dict[str, str]:
     """The lines `KEY VALUE` of a file by their keys; a key without a value has an empty one."""
     if not required and not path.is_file():
         return {}
@@ -222,7 +227,7 @@ def write_directory(folder: Path, utterances: Sequence[Utterance]) -> WrittenDir
             tables["reco2file_and_channel"][recording] = f"{without_spaces(Path(path).stem)} {letter}"
     tables["spk2utt"] = {speaker: " ".join(those) for speaker, those in of_speaker.items()}
     for table, lines in tables.items():
-        write_table(folder / table, lines)
+        write_kaldi_table(folder / table, lines)
     return WrittenDirectory(dict(zip(names, kept)), dict(left_out))
 
 
@@ -231,7 +236,7 @@ def printable_words(text: str) -> str:
     return " ".join("".join(letter for letter in text if letter.isprintable() or letter.isspace()).split())
 
 
-def write_table(path: Path, table: dict[str, str]) -> None:
+def write_kaldi_table(path: Path, table: dict[str, str]) -> None:
     """Writes lines `KEY VALUE`, sorted as with LC_ALL=C."""
     with written(path, newline="\n") as file:
         file.writelines(f"{key} {table[key]}\n" for key in sorted(table, key=str.encode))
@@ -322,7 +327,7 @@ def write_features(folder: Path, features: Iterable[tuple[str, np.ndarray]]) -> 
             position = file.tell() + len(name.encode()) + 1  # of the matrix, after its name and a space
             kaldiio.save_ark(file, {name: np.ascontiguousarray(matrix, np.float32)})
             table[name] = f"{ark}:{position}"
-    write_table(scp, table)
+    write_kaldi_table(scp, table)
     return len(table)
 
 

@@ -49,12 +49,26 @@ def test_segments_and_sides(tmp_path, capsys):
         wav_scp=f"call-A {tmp_path}/call.wav\ncall-B {tmp_path}/call.wav\n",
         segments="call-A_000050-000100 call-A 0.50 1.00\ncall-B_000100-000200 call-B 1.00 -1\ncall-B_x call-B 0 1\n",
         reco2file_and_channel="call-A call A\ncall-B call B\n",
-        text="call-A_000050-000100 hi\ncall-B_000100-000200 fine\n",
+        text="call-A_000050-000100 hi\ncall-B_000100-000200 fine\ncall-C_0 lost\n",
     )
     first, second = kaldi(folder)["data"]
     assert (first.offset, first.duration, first.more["channel"]) == (0.5, 0.5, 0)
     assert (second.offset, second.duration, second.more["channel"]) == (1.0, 0.0, 1)
-    assert "1 utterances have no line in text" in capsys.readouterr().err
+    noted = capsys.readouterr().err
+    assert (
+        "1 utterances have no line in text" in noted
+        and "1 lines of text have no utterance; the first is call-C_0" in noted
+    )
+
+
+@pytest.mark.parametrize(("start", "end"), [("nan", "1"), ("-1", "1"), ("0", "inf"), ("0", "1e300"), ("1.9", "99")])
+def test_times_that_are_none_are_left_out(tmp_path, run, start, end):
+    record(tmp_path / "a.wav")
+    times = f"good a 0 1\nodd a {start} {end}\n"
+    directory(tmp_path / "data", wav_scp=f"a {tmp_path}/a.wav\n", segments=times, text="good yes\nodd no\n")
+    code, printed = run("prepare", "kaldi", tmp_path / "data", tmp_path / "out")
+    assert code == 0 and "1 recordings cannot be read" in printed.err
+    assert [each.text for each in read_manifest(tmp_path / "out" / "data.jsonl")] == ["yes"]
 
 
 def test_pipes_are_refused_and_run_when_trusted(tmp_path, run):
