@@ -48,6 +48,14 @@ def reading(path: str | Path, what: str, error: type[CarnelianError] = Carnelian
         raise error(one_line(f"{path}: cannot be read as {what} ({reason_of(fault)}). Is the file whole?")) from None
 
 
+def is_file(path: str) -> bool:
+    """Whether a regular file lies at a path; also where the path holds a NUL, which no path may."""
+    try:
+        return os.path.isfile(path)
+    except ValueError:
+        return False
+
+
 def refuse_special(path: str | Path, error: type[CarnelianError] = CarnelianError) -> None:
     """Raises `error` for a path that is neither a file nor a folder, such as a FIFO or a device; a missing one passes."""
     try:

@@ -70,7 +70,7 @@ def transcribe(
                 name = results[0].utterance.audio_filepath
                 for path in files.get(name, []):
                     with written(path, errors="backslashreplace") as own:
-                        own.write(piece_of(results, subtitle_format(path, format), ctm_file))
+                        own.write(piece_of(results, kind_of_file(path, format), ctm_file))
                 if not apart:
                     prefix = f"{one_line(name, 4096)}\t" if prefixed else ""
                     piece = piece_of(results, format, ctm_file).removesuffix("\n")
@@ -105,7 +105,7 @@ def output_files(names: list[str], format: str, out: Path | None, overwrite: boo
     return files
 
 
-def subtitle_format(path: Path, format: str) -> str:
+def kind_of_file(path: Path, format: str) -> str:
     """The format of one of a recording's files."""
     kinds = {FILE_SUFFIXES.get(each, each): each for each in FORMATS}
     return kinds[path.suffix[1:]] if format == "all" else format

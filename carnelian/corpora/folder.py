@@ -1,26 +1,50 @@
 """One's own recordings: a tree of audio with `.txt` beside it, or a CSV or TSV that lists them."""
 
-import csv
-import os
+import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, TextIO
+from typing import Any
 
 from carnelian.console import note
-from carnelian.data.recording import AUDIO_SUFFIXES
-from carnelian.data.sources import channel_choice
+from carnelian.data.recording import AUDIO_SUFFIXES, UNREAD_SUFFIXES
+from carnelian.data.sources import channel_choice, distinct_stems, walk_files, walk_recordings
+from carnelian.data.text.tables import PATHS, Table, read_table
 from carnelian.data.text.text_files import read_corpus_lines
-from carnelian.data.utterance import Utterance
+from carnelian.data.utterance import LONGEST_DURATION, Utterance
 from carnelian.errors import ManifestError
+from carnelian.files import is_file, one_line
 
 LISTS = {".csv", ".tsv"}
+NO_RECORDINGS = {
+    ".txt",
+    ".json",
+    ".jsonl",
+    ".lab",
+    ".textgrid",
+    ".srt",
+    ".vtt",
+    ".ctm",
+    ".csv",
+    ".tsv",
+    ".md",
+    ".xml",
+    ".html",
+}
 SUBSETS = {"train", "dev", "valid", "validation", "test", "eval"}
-PATHS = ("audio_filepath", "wav_filename", "path", "audio", "audio_path", "file", "file_name", "filename", "wav")
 TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence")
-SPEAKERS = ("speaker", "speaker_id", "client_id")
+COLUMNS = {
+    "audio": PATHS,
+    "text": TEXT_COLUMNS,
+    "speaker": ("speaker", "speaker_id", "client_id"),
+    "channel": ("channel",),
+    "offset": ("offset", "start", "start_time", "begin"),
+    "duration": ("duration",),
+    "end": ("end", "end_time", "stop"),
+}
 TURN = re.compile(r"(?P<side>[A-Z]|\d{1,2})\s*:\s*(?P<words>.*)")  # "A: hello", in the text of a conversation
 BESIDE = ("", "clips", "wavs", "wav", "audio")  # where the recordings lie, seen from their list
 
@@ -52,36 +76,62 @@ def read_subsets(source: Path, separate: bool) -> dict[str, Iterator[Utterance]]
         return {source.stem: read_list(source)}
     if not source.is_dir():
         raise ManifestError(f"{source}: no such folder. Give a tree of audio with .txt files, or a CSV or TSV")
-    lists = sorted(path for path in source.iterdir() if path.suffix.lower() in LISTS)
+    lists = sorted(path for path in source.iterdir() if path.suffix.lower() in LISTS and path.is_file())
     if lists:
-        useful = [path for path in lists if {"audio", "text"} <= open_list(path, close=True).columns.keys()]
+        useful = [path for path in lists if {"audio", "text"} <= columns_of(read_table(path)).keys()]
         if skipped := [path.name for path in lists if useful and path not in useful]:
-            note(f"{source}: {', '.join(skipped)} list no recordings with texts and are skipped")
-        return {path.stem: read_list(path) for path in useful or lists}
+            note(one_line(f"{source}: {', '.join(skipped)} list no recordings with texts and are skipped"))
+        names = distinct_stems([str(path) for path in useful or lists])
+        return {name.replace(".", "-"): read_list(path) for name, path in zip(names, useful or lists)}
     subsets = sorted(path for path in source.iterdir() if path.is_dir() and path.name.lower() in SUBSETS)
-    return {path.name: read_tree(path, separate) for path in subsets} or {"all": read_tree(source, separate)}
+    if not subsets:
+        return {"all": read_tree(source, separate)}
+    others = len(walk_recordings(source)[0]) - sum(len(walk_recordings(path)[0]) for path in subsets)
+    if others > 0:
+        note(
+            f"{source}: {others} recordings are in none of {', '.join(path.name for path in subsets)} and are left out"
+        )
+    return {path.name: read_tree(path, separate) for path in subsets}
 
 
 def read_tree(source: Path, separate: bool = False) -> Iterator[Utterance]:
-    """An utterance for each recording in the tree with a `.txt` of the same name beside it; or, separate, for each channel."""
-    silent, found = [], 0
-    for parent, folders, names in os.walk(source):
-        folders.sort()
-        for path in (Path(parent, name) for name in sorted(names) if Path(name).suffix.lower() in AUDIO_SUFFIXES):
+    """An utterance for each recording in the tree with a `.txt` of the same name beside it; or, separate, for each channel.
+
+    Where recordings lie in folders, the name of the folder is the speaker. What is left out is counted in a note.
+    """
+    silent: list[Path] = []
+    others: Counter[str] = Counter()
+    found = 0
+    for parent, names in walk_files(source):
+        texts = {Path(name).stem: parent / name for name in names if Path(name).suffix.lower() == ".txt"}
+        speaker = {"speaker": parent.name} if parent != source else {}
+        for path in (parent / name for name in names):
+            suffix = path.suffix.lower()
+            if suffix not in AUDIO_SUFFIXES:
+                if suffix in UNREAD_SUFFIXES or (path.stem in texts and suffix not in NO_RECORDINGS):
+                    others[suffix or "without suffix"] += 1
+                continue
             sides = texts_of_channels(path) if separate else {}
             for number, words in sorted(sides.items()):  # each side of a conversation is a speaker
                 more = {"channel": number, "speaker": f"{path.stem}-{ascii_uppercase[number]}"}
                 yield Utterance(str(path), 0.0, words, more=more)
-            if not sides and (text := path.with_suffix(".txt")).is_file():
-                sides = {0: " ".join(read_corpus_lines(text))}
-                yield Utterance(str(path), 0.0, sides[0])
+            if not sides and path.stem in texts:
+                sides = {0: " ".join(read_corpus_lines(texts[path.stem]))}
+                yield Utterance(str(path), 0.0, sides[0], more=dict(speaker))
             found += len(sides)
             if not sides:
                 silent.append(path)
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
     if not found:
-        raise ManifestError(f"{source}: {len(silent)} recordings and no text. Put NAME.txt beside each NAME.wav")
+        unread = f" ({kinds} cannot be read: convert them)" if kinds else ""
+        raise ManifestError(
+            f"{source}: {len(silent)} recordings and no text{unread}. Put NAME.txt beside each NAME.wav"
+        )
     if silent:
-        note(f"{source}: {len(silent)} recordings have no .txt beside them and are left out; the first is {silent[0]}")
+        first = one_line(str(silent[0]))
+        note(f"{source}: {len(silent)} recordings have no .txt beside them and are left out; the first is {first}")
+    if kinds:
+        note(f"{source}: {kinds} left out, which cannot be read; convert them (ffmpeg -i FILE out.wav)")
 
 
 def texts_of_channels(path: Path) -> dict[int, str]:
@@ -110,64 +160,66 @@ def channel_number(name: str) -> int:
     return int(name) - 1 if name.isdecimal() else ascii_uppercase.find(name) if len(name) == 1 else -1
 
 
-@dataclass(frozen=True, slots=True)
-class RecordingList:
-    """A CSV or TSV, open behind its first line: names of all columns, and those that are used (audio, text, speaker, channel)."""
-
-    file: TextIO
-    names: list[str]
-    columns: dict[str, str]
-    delimiter: str
-
-
-def open_list(path: Path, *, close: bool = False) -> RecordingList:
-    """A list of recordings, opened (or, to look at its columns only, closed again)."""
-    try:
-        file = open(path, encoding="utf-8-sig", newline="")  # noqa: SIM115
-        header = file.readline().rstrip("\r\n")
-    except OSError as error:
-        raise ManifestError(f"{path}: {error.strerror}. Give a CSV or TSV of recordings") from None
-    except UnicodeDecodeError as error:
-        file.close()
-        raise ManifestError(f"{path}: byte {error.start} is not UTF-8. Save the list as UTF-8") from None
-    delimiter = "\t" if "\t" in header else max(",;|", key=header.count)
-    names = [column.strip().strip('"').lower() for column in header.split(delimiter)]
-    wanted = {"audio": PATHS, "text": TEXT_COLUMNS, "speaker": SPEAKERS, "channel": ("channel",)}
-    found = {use: next((name for name in some if name in names), "") for use, some in wanted.items()}
-    if close:
-        file.close()
-    return RecordingList(file, names, {use: name for use, name in found.items() if name}, delimiter)
+def columns_of(table: Table) -> dict[str, str]:
+    """The columns of a list that are used: what each is for, and its name."""
+    found = {use: next((name for name in some if name in table.names), "") for use, some in COLUMNS.items()}
+    return {use: name for use, name in found.items() if name}
 
 
 def read_list(path: Path) -> Iterator[Utterance]:
-    """The utterances of a CSV or TSV with a line of column names, such as Common Voice's."""
-    opened = open_list(path)
-    columns, tabs = opened.columns, opened.delimiter == "\t"
-    with opened.file as file:
-        if "audio" not in columns or "text" not in columns:
-            raise ManifestError(
-                f"{path}: its columns are {', '.join(opened.names)}; expected one of {', '.join(PATHS)} "
+    """The utterances of a CSV or TSV with a line of column names, such as Common Voice's.
+
+    A segment is in columns offset and duration, or start and end (seconds); a channel is a number or a letter. Numbers of channels
+    count from 0 where a 0 is among them, from 1 otherwise.
+    """
+    table = read_table(path)
+    columns = columns_of(table)
+    if "audio" not in columns or "text" not in columns:
+        raise ManifestError(
+            one_line(
+                f"{path}: its columns are {one_line(', '.join(table.names), 80)}; expected one of path, audio, file_name, ... "
                 f"and one of {', '.join(TEXT_COLUMNS)}. Name them so in the first line"
             )
-        rows = csv.DictReader(
-            file, opened.names, delimiter=opened.delimiter, quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
         )
-        for row in rows:
-            line = f"{path}:{rows.line_num + 1}"
-            audio, text = row[columns["audio"]], row[columns["text"]]
-            if audio is None or text is None:
-                raise ManifestError(f"{line}: {len(opened.names)} columns expected, fewer found. Fix the line")
-            more: dict[str, Any] = {}
-            if speaker := row.get(columns.get("speaker", "")):
-                more["speaker"] = speaker
-            if channel := row.get(columns.get("channel", "")):
-                more["channel"] = channel_number(channel)
-                if more["channel"] < 0:
-                    raise ManifestError(f'{line}: channel "{channel}"; expected 1, 2, ... or A, B, .... Fix the line')
-            yield Utterance(find_audio(path.parent, audio.strip()), 0.0, text.strip(), more=more)
+    rows = list(table.rows(columns["text"]))
+    first = 0 if any(row.get(columns.get("channel", ""), "").strip() == "0" for _, row in rows) else 1
+    for number, row in rows:
+        given = {use: row[name].strip() for use, name in columns.items()}
+        offset, duration = segment_of(given, f"{path}:{number}")
+        more: dict[str, Any] = {"speaker": given["speaker"]} if given.get("speaker") else {}
+        if channel := given.get("channel"):
+            more["channel"] = int(channel) - first if channel.isdecimal() else channel_number(channel)
+            if more["channel"] < 0:
+                raise ManifestError(
+                    one_line(f'{path}:{number}: channel "{channel}"; expected 1, 2, ... or A, B, .... Fix the line')
+                )
+        audio = find_audio(path.parent, given["audio"])
+        yield Utterance(audio, duration, given["text"], offset, more)
+
+
+def segment_of(given: Mapping[str, str], line: str) -> tuple[float, float]:
+    """(offset, duration) in seconds of a row's segment; a duration of 0 lasts to the end of the recording. Raises ManifestError."""
+    seconds = {}
+    for use in ("offset", "duration", "end"):
+        if given.get(use):
+            try:
+                parts = [float(part.replace(",", ".")) for part in given[use].split(":")]
+                seconds[use] = sum(part * 60**power for power, part in enumerate(reversed(parts)))
+            except ValueError:
+                seconds[use] = math.nan
+            if not 0 <= seconds[use] < LONGEST_DURATION:
+                raise ManifestError(one_line(f'{line}: {use} "{given[use]}"; expected seconds. Fix the line'))
+    offset = seconds.get("offset", 0.0)
+    if "end" in seconds and "duration" not in seconds:
+        if seconds["end"] <= offset:
+            raise ManifestError(
+                f"{line}: it ends at {seconds['end']:g} s, before it begins at {offset:g} s. Fix the line"
+            )
+        return offset, round(seconds["end"] - offset, 6)
+    return offset, seconds.get("duration", 0.0)
 
 
 def find_audio(folder: Path, name: str) -> str:
     """The path of a recording named in a list; where there is none, the path at which it was first sought."""
     paths = [folder / place / name for place in BESIDE]
-    return str(next((path for path in paths if path.is_file()), paths[0]))
+    return str(next((path for path in paths if is_file(str(path))), paths[0]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from carnelian.console import note
-from carnelian.corpora.folder import PATHS, SPEAKERS, TEXT_COLUMNS
+from carnelian.corpora.folder import COLUMNS, PATHS, TEXT_COLUMNS
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError, MissingExtraError
 from carnelian.files import written
@@ -139,6 +139,6 @@ def first_column(row: dict[str, Any], names: Iterable[str]) -> Any:
 
 def kept_columns(row: dict[str, Any]) -> dict[str, Any]:
     """What a manifest keeps of a row: its speaker and its id."""
-    speaker, name = first_column(row, SPEAKERS), first_column(row, ("id", "utterance_id"))
+    speaker, name = first_column(row, COLUMNS["speaker"]), first_column(row, ("id", "utterance_id"))
     found = {"speaker": str(speaker) if speaker is not None else "", "id": str(name) if name is not None else ""}
     return {key: value for key, value in found.items() if value}

@@ -12,7 +12,6 @@ from carnelian.data.recording import (
     HINT_COPY,
     Recording,
     Source,
-    is_file,
     much_less,
     name_of,
     open_audio,
@@ -21,6 +20,7 @@ from carnelian.data.recording import (
 from carnelian.data.sphere import read_header, sphere_shape
 from carnelian.data.utterance import Utterance
 from carnelian.errors import AudioError
+from carnelian.files import is_file
 
 MAX_BLOCK_SAMPLES = 1 << 23  # of all channels together, in a block that is decoded at once
 HINT_CHECK = 'Fix the manifest with "carnelian check"'

@@ -131,7 +131,7 @@ def open_audio(source: Source) -> Iterator[Recording]:
     try:
         recording = open_mp3(given, name)
         if recording is None:
-            file = soundfile.SoundFile(io.BytesIO(given) if isinstance(given, bytes) else given)
+            file = open_soundfile(given)
             recording = whole_recording(file, given, name)
     except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError, ValueError, AssertionError) as error:
         recording = open_refused(given, name, error)
@@ -142,12 +142,11 @@ def open_audio(source: Source) -> Iterator[Recording]:
             part.close()
 
 
-def is_file(path: str) -> bool:
-    """Whether a regular file lies at a path; also where the path holds a NUL, which no path may."""
-    try:
-        return os.path.isfile(path)
-    except ValueError:
-        return False
+def open_soundfile(given: Given) -> soundfile.SoundFile:
+    """A recording as libsndfile opens it; also where its path's bytes are no UTF-8."""
+    if isinstance(given, str):
+        return soundfile.SoundFile(os.fsencode(given) if os.name == "posix" else given)
+    return soundfile.SoundFile(io.BytesIO(given) if isinstance(given, bytes) else given)
 
 
 def refuse_no_file(path: str, name: str) -> None:
@@ -215,7 +214,7 @@ def open_mp3(given: Given, name: str) -> Recording | None:
     if not first.startswith((b"ID3", b"\xff")):
         return None
     if has_true_length(first, content_size(given)):
-        file = soundfile.SoundFile(io.BytesIO(given) if isinstance(given, bytes) else given)
+        file = open_soundfile(given)
         return Recording(name, [file], partial(cut_mp3, given))
     content = read_bytes_of(given)
     frames = read_mp3(content)

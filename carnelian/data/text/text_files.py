@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from carnelian.data.utterance import read_manifest
 from carnelian.errors import LanguageModelError, ManifestError
+from carnelian.files import reading
 
 TEXT_CHUNK = 1 << 20
 TRANSCRIPTS = 1 << 14  # of a manifest, in a chunk
@@ -85,7 +86,8 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
             f'"{encoding}": no such encoding. Known: utf-8, latin-1, cp1252, utf-16, ...'
         ) from None
     if encoding.lower().replace("-", "").startswith(("utf16", "utf32")):
-        yield from open_text(path).read().decode(encoding, "replace").splitlines()
+        text = open_text(path).read().decode(encoding, "replace").removeprefix("\ufeff").removesuffix("\n")
+        yield from (line.removesuffix("\r") for line in text.split("\n"))
         return
     line = 1
     for chunk in read_chunks(path):
@@ -97,14 +99,33 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
         line += chunk.count(b"\n")
 
 
-def read_corpus_lines(path: Path) -> list[str]:
-    """Returns the lines of a file of a corpus, UTF-8 or else Latin-1, stripped, without empty ones. Raises ManifestError."""
+def decode_text(content: bytes) -> tuple[str, str]:
+    """(text, encoding) of a file: UTF-8, UTF-16, or else cp1252 as Windows writes it, without a byte order mark.
+
+    Raises ValueError for what is no text.
+    """
+    even, odd = content[:1000:2].count(0), content[1:1000:2].count(0)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16"), "utf-16"
+    if max(even, odd) > min(len(content), 1000) / 4 and min(even, odd) == 0:
+        return content.decode("utf-16-be" if even else "utf-16-le"), "utf-16"
+    if b"\0" in content:
+        raise ValueError("a binary file, no text")
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ManifestError(f"{path}: {error.strerror}. Give the folder of the unpacked corpus") from None
-    try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig"), "utf-8"
     except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    return [line.strip() for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
+        pass
+    try:
+        return content.decode("cp1252"), "cp1252"
+    except UnicodeDecodeError:  # a few bytes have no meaning there
+        return content.decode("latin-1"), "latin-1"
+
+
+def read_corpus_lines(path: Path) -> list[str]:
+    """Returns the lines of a text file of a corpus, in any encoding that `decode_text` knows, stripped, without empty ones.
+
+    Raises ManifestError.
+    """
+    with reading(path, "a text of the corpus", ManifestError):
+        text, _ = decode_text(path.read_bytes())
+    return [line.strip() for line in text.split("\n") if line.strip()]
