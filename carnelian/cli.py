@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import io
 import os
 import sys
 import typing
@@ -12,6 +13,7 @@ import typer
 
 from carnelian import __version__
 from carnelian.errors import EXTRA_OF, CarnelianError, MissingExtraError
+from carnelian.files import one_line
 
 HELP = {"help_option_names": ["-h", "--help"]}
 #: verb: (module in carnelian/commands, what it does in a line)
@@ -62,7 +64,10 @@ def as_typer(function: Callable) -> Callable:
     def run(**given):
         for name, kind in groups.items():
             given[name] = kind(**{field.name: given.pop(field.name) for field in dataclasses.fields(kind)})
-        return function(**given)
+        try:
+            return function(**given)
+        except BrokenPipeError:  # here: click would make it an exit code of 1
+            close_output()
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -143,10 +148,16 @@ def application(asked: str) -> typer.Typer:
 
 def main() -> None:
     """The program: exit code 0 for success, 2 for what the user can fix, 128 + n when stopped by signal n."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be text
+            stream.reconfigure(errors="backslashreplace")
     try:
-        application(asked_verb())(standalone_mode=True)
+        try:
+            application(asked_verb())(standalone_mode=True)
+        finally:
+            sys.stdout.flush()
     except CarnelianError as error:
-        print(f"carnelian: {error}", file=sys.stderr)
+        print(f"carnelian: {one_line(str(error), 1000)}", file=sys.stderr)
         sys.exit(2)
     except ModuleNotFoundError as error:
         if error.name not in EXTRA_OF:
@@ -157,5 +168,10 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # what reads our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        close_output()
+
+
+def close_output() -> typing.NoReturn:
+    """Ends the program as a broken pipe ends others: by the exit code of SIGPIPE, without a word."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + 13)

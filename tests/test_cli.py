@@ -88,3 +88,16 @@ def test_shells_complete_options_of_the_verb_that_is_typed():
     program = Path(sys.executable).parent / "carnelian"
     done = subprocess.run([program], capture_output=True, text=True, env={**os.environ, **typed})
     assert done.stdout.split() == ["--dry-run"]
+
+
+def test_a_broken_pipe_is_not_success(tmp_path):
+    """As for other programs: the exit code of SIGPIPE, and not a word."""
+    lines = "".join(f'{{"text": "a {number}", "hypothesis": "b {number}"}}\n' for number in range(300))
+    (tmp_path / "a.jsonl").write_text(lines)
+    for words in ("recipes list", f"compare {tmp_path}/a.jsonl {tmp_path}/a.jsonl"):
+        program = f"import sys; from carnelian.cli import main; sys.argv = ['carnelian', *{words.split()!r}]; main()"
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, text=True)
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (141, "")

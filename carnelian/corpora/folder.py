@@ -12,7 +12,7 @@ from typing import Any
 from carnelian.console import note
 from carnelian.data.recording import AUDIO_SUFFIXES, UNREAD_SUFFIXES
 from carnelian.data.sources import channel_choice, distinct_stems, walk_files, walk_recordings
-from carnelian.data.text.tables import PATHS, Table, read_table
+from carnelian.data.text.tables import PATHS, Table, read_listing
 from carnelian.data.text.text_files import read_corpus_lines
 from carnelian.data.utterance import LONGEST_DURATION, Utterance
 from carnelian.errors import ManifestError
@@ -78,7 +78,7 @@ def read_subsets(source: Path, separate: bool) -> dict[str, Iterator[Utterance]]
         raise ManifestError(f"{source}: no such folder. Give a tree of audio with .txt files, or a CSV or TSV")
     lists = sorted(path for path in source.iterdir() if path.suffix.lower() in LISTS and path.is_file())
     if lists:
-        useful = [path for path in lists if {"audio", "text"} <= columns_of(read_table(path)).keys()]
+        useful = [path for path in lists if {"audio", "text"} <= columns_of(read_listing(path)).keys()]
         if skipped := [path.name for path in lists if useful and path not in useful]:
             note(one_line(f"{source}: {', '.join(skipped)} list no recordings with texts and are skipped"))
         names = distinct_stems([str(path) for path in useful or lists])
@@ -172,7 +172,7 @@ def read_list(path: Path) -> Iterator[Utterance]:
     A segment is in columns offset and duration, or start and end (seconds); a channel is a number or a letter. Numbers of channels
     count from 0 where a 0 is among them, from 1 otherwise.
     """
-    table = read_table(path)
+    table = read_listing(path)
     columns = columns_of(table)
     if "audio" not in columns or "text" not in columns:
         raise ManifestError(

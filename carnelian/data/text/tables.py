@@ -84,7 +84,7 @@ class Table:
 PATHS = ("audio_filepath", "wav_filename", "path", "audio", "audio_path", "file", "file_name", "filename", "wav")
 
 
-def read_table(path: Path) -> Table:
+def read_listing(path: Path) -> Table:
     """The table in a CSV or TSV, whose first line names the columns. Raises ManifestError."""
     with reading(path, "a CSV or TSV of recordings", ManifestError):
         text, encoding = decode_text(path.read_bytes())
