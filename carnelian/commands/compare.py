@@ -1,32 +1,68 @@
 """Whether one of two recognizers is really better: `carnelian compare FIRST SECOND`."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from carnelian.commands.scoring_options import ScoringOptions
+from carnelian.console import note, table
 from carnelian.errors import ManifestError
+from carnelian.files import check_outputs
 from carnelian.scoring.confidence import difference
 from carnelian.scoring.paired_tests import PairedTest, mcnemar_test, sign_test, signed_rank_test
 from carnelian.scoring.report.tables import print_rates, score_texts
 from carnelian.scoring.significance import matched_pairs
 from carnelian.scoring.wer import Errors, errors_by_group
+from carnelian.training.curves import differing_settings, read_curves, write_curves
 
 
 def compare(
-    first: Annotated[Path, "what `carnelian evaluate --out` wrote for one recognizer"],
-    second: Annotated[Path, "and for another, on the same utterances"],
+    results: Annotated[
+        list[Path], "two files that `carnelian evaluate --out` wrote for the same utterances, or the folders of runs"
+    ],
     *,
     scoring: ScoringOptions = ScoringOptions(),  # noqa: B008
+    out: Annotated[Path, "of runs: write the learning curves here, as .html, or as an image such as .png"] = Path(
+        "curves.html"
+    ),
+    overwrite: Annotated[bool, "replace the file of curves if it exists"] = False,
 ) -> None:
-    """Say whether one of two recognizers is really better, or whether it may be chance.
+    """Say whether one of two recognizers is really better, or whether it may be chance; or compare how runs learnt.
 
-    By NIST's tests: matched pairs of segments, McNemar's on utterances, and where speakers are known the sign and the
-    signed-rank test on them; and by the bootstrap.
+    Of results: NIST's tests (matched pairs of segments, McNemar's on utterances, and where speakers are known the sign and the
+    signed-rank test on them) and the bootstrap. Of runs: their learning curves, and the settings in which their recipes differ.
 
     Example: carnelian compare a.jsonl b.jsonl
     """
+    if all(path.is_dir() for path in results):
+        compare_runs(results, out, overwrite)
+    elif len(results) == 2:
+        compare_results(results[0], results[1], scoring)
+    else:
+        raise ManifestError(f"compare: {len(results)} files. Give two files of results, or the folders of runs")
+
+
+def compare_runs(folders: Sequence[Path], out: Path, overwrite: bool) -> None:
+    """Writes the learning curves of runs, and prints their best validations and differing settings."""
+    check_outputs(out, overwrite=overwrite)
+    runs = [read_curves(folder) for folder in folders]
+    rows = []
+    for run in runs:
+        last = run.points["loss"][-1] if run.points["loss"] else (0, 0.0, 0.0, math.nan)
+        best = f"{100 * run.best:.2f}" if run.best is not None else "–"
+        rows.append((run.name, int(last[0]), f"{60 * last[1]:.1f}", f"{last[2]:.1f}", f"{last[3]:.3f}", best))
+    table("Runs", ("run", "steps", "minutes", "hours of audio", "loss", "best WER %"), rows)
+    settings = differing_settings(runs)
+    if settings:
+        table("Settings that differ", ("setting", *(run.name for run in runs)), settings)
+    write_curves(out, runs)
+    note(f"wrote {out}")
+
+
+def compare_results(first: Path, second: Path, scoring: ScoringOptions) -> None:
+    """Prints the error rates of two systems on the same utterances, and whether their difference may be chance."""
     ours, theirs = read_results(first), read_results(second)
     if [line["text"] for line in ours] != [line["text"] for line in theirs]:
         raise ManifestError(f"{second}: not the utterances of {first}. Evaluate both on the same manifests")

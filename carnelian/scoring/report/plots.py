@@ -47,3 +47,24 @@ def plot_weights(rates: dict[tuple[float, float], float], chosen: tuple[float, f
     axes.scatter(chosen[1], chosen[0], s=700, facecolors="none", edgecolors="tab:blue", linewidths=2)
     axes.set(xlabel="beta", ylabel="alpha", title=f"chosen: alpha {chosen[0]:g}, beta {chosen[1]:g}")
     figure.savefig(path, dpi=150)
+
+
+def plot_lines(charts: dict[str, dict[str, list[list[float]]]], path: Path) -> None:
+    """Draws curves below one another into an image file: chart -> line -> points whose first number is x and last y."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("matplotlib", "plot", "A picture of curves") from None
+    figure = Figure(figsize=(10, 3 * len(charts)), layout="constrained")
+    for axes, (title, lines) in zip(figure.subplots(len(charts), sharex=True), charts.items()):
+        for name, points in lines.items():
+            axes.plot(
+                [point[0] for point in points],
+                [point[-1] for point in points],
+                label=name,
+                marker="." * (len(points) < 50),
+            )
+        axes.set(ylabel=title.replace("_", " "))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=120)
