@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,14 @@ def datasets_folder(folder: Path, *, out: Path) -> dict[str, Iterator[Utterance]
         )
     metadata = sorted(path for name in AUDIOFOLDER_METADATA for path in folder.rglob(name))
     if metadata:
-        return {split_of_folder(path.parent, folder): read_metadata(path) for path in metadata}
+        names = Counter(split_of_folder(path.parent, folder) for path in metadata)
+        twice = {path for path in metadata if names[split_of_folder(path.parent, folder)] > 1}  # en/train and es/train
+        return {
+            "_".join(path.parent.relative_to(folder).parts)
+            if path in twice
+            else split_of_folder(path.parent, folder): (read_metadata(path))
+            for path in metadata
+        }
     tables = sorted(path for path in folder.rglob("*") if path.suffix in ARROW_TABLES and "cache-" not in path.name)
     if not tables:
         raise ManifestError(f"{folder}: no metadata.csv, metadata.jsonl, .parquet or .arrow file in it")
@@ -62,6 +70,8 @@ def read_metadata(path: Path) -> Iterator[Utterance]:
         rows = read_rows(path)
     missing = 0
     for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise ManifestError(f"{path}: line {number} is no JSON object. Write it again with datasets")
         name, text = first_column(row, PATHS), first_column(row, COLUMNS_OF_TEXT)
         if not isinstance(name, str) or text is None:
             found = ", ".join(map(str, row))
@@ -103,7 +113,7 @@ def read_tables(paths: list[Path], folder: Path) -> Iterator[Utterance]:
             name = Path(str(audio.get("path") or first_column(row, ("id", "file")) or f"{number:08d}"))
             target = folder / f"{number:08d}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name.name)}"
             if content := audio.get("bytes"):
-                if not target.is_file():
+                if not target.is_file() or target.stat().st_size != len(content):
                     with written(target, "wb", force=False) as file:
                         file.write(content)
                 path = str(target)

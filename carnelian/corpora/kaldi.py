@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -131,24 +132,23 @@ def find_source(value: str, recording: str, folder: Path, allow_pipes: bool, aud
         raise ManifestError(
             f'{folder}/wav.scp: {recording} is a command, "{command[:60]}". Give --allow-pipes if you trust this file'
         )
-    if (source := understood(command, folder)) is not None:
+    if (source := known_command(command, folder)) is not None:
         return source
     if audio is None:
         raise ManifestError(f"{folder}/wav.scp: {recording} is a command, and there is no folder to keep its output in")
-    path = audio / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', recording)}.wav"
-    if not path.is_file():
-        run = subprocess.run(["bash", "-c", command], capture_output=True)
-        if run.returncode or not run.stdout:
-            lines = run.stderr.decode(errors="replace").strip().splitlines()
-            raise ManifestError(
-                f"{folder}/wav.scp: the command of {recording} failed ({lines[-1] if lines else 'no output'})"
-            )
-        with written(path, "wb") as file:
-            file.write(run.stdout)
+    path = audio / f"{quote(recording, safe='')}.wav"
+    run = subprocess.run(["bash", "-c", command], capture_output=True)
+    if run.returncode or not run.stdout:
+        lines = run.stderr.decode(errors="replace").strip().splitlines()
+        raise ManifestError(
+            f"{folder}/wav.scp: the command of {recording} failed ({lines[-1] if lines else 'no output'})"
+        )
+    with written(path, "wb") as file:
+        file.write(run.stdout)
     return WavSource(str(path))
 
 
-def understood(command: str, folder: Path) -> WavSource | None:
+def known_command(command: str, folder: Path) -> WavSource | None:
     """The file that `flac`, `cat` or `sph2pipe` would convert, and the channel taken; None for any other command."""
     try:
         words = shlex.split(command)

@@ -119,6 +119,18 @@ def test_tables_with_audio_inside(tmp_path, layout, run):
     assert {path.name for path in (tmp_path / "out/audio/test").iterdir()} == {"00000000-a_b.wav", "00000001-00000001"}
 
 
+def test_two_languages_keep_their_splits_apart(tmp_path):
+    for language in ("en", "es"):
+        record(tmp_path / language / "train" / "a.wav")
+        (tmp_path / language / "train" / "metadata.csv").write_text(f"file_name,text\na.wav,{language}\n")
+    subsets = {name: list(those) for name, those in datasets_folder(tmp_path, out=tmp_path / "out").items()}
+    assert {name: those[0].text for name, those in subsets.items()} == {"en_train": "en", "es_train": "es"}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "metadata.jsonl").write_text('["a.wav", "text"]\n')
+    with pytest.raises(ManifestError, match="is no JSON object"):
+        list(datasets_folder(tmp_path / "one", out=tmp_path / "out")["train"])
+
+
 def test_no_dataset(tmp_path):
     for content, says in ((None, "no metadata.csv"), (b"PAR1 broken", "not a table")):
         if content:
