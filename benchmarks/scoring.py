@@ -8,7 +8,6 @@ The peers are in the extra `peers`; where one is not installed, its line is left
 """
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +59,7 @@ def main() -> None:
     truth, found = read(given.references, given.pairs), read(given.hypotheses, given.pairs)
     names = list(islice(cycle(truth), given.pairs))
     references, hypotheses = [truth[name] for name in names], [found[name] for name in names]
-    print(f"{len(names)} pairs, {sum(map(len, references)) / len(names):.0f} characters each, {platform.processor()}")
+    print(f"{len(names)} pairs, {sum(map(len, references)) / len(names):.0f} characters each")
     for rates in (carnelian_rates, jiwer_rates, kaldialign_rates):
         try:
             for name, unit, rate in rates():

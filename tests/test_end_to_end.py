@@ -102,6 +102,30 @@ def test_evaluate_prints_what_it_counted(run, model, capsys):
     assert sum(line["errors"] for line in lines) == round(scores["wer"] * words)
 
 
+def test_evaluate_normalises_and_exports(run, model, tmp_path, capsys):
+    """References written as people write them score as before, once both sides are normalised; results are exported raw."""
+    plain, written = run / "corpus" / "test.jsonl", tmp_path / "written.jsonl"
+    lines = [json.loads(line) for line in plain.read_text().splitlines()]
+    for line in lines:
+        line["audio_filepath"] = str(run / "corpus" / line["audio_filepath"])
+        line["text"] = line["text"].capitalize() + "."
+    written.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rates = []
+    for manifest, words in ((plain, []), (written, ["--normalize", "en", "--export", "leaderboard", tmp_path / "out"])):
+        assert carnelian("evaluate", model, manifest, "--json-output", "--warm-up", 1, *words) == 0
+        figures = json.loads(capsys.readouterr().out)
+        (scores,) = figures["manifests"].values()
+        rates.append(scores["wer"])
+        assert figures["rtfx"] * figures["real_time_factor"] == pytest.approx(1)
+    assert rates[0] == rates[1] and scores["normalization"] == "en 1"
+    (path,) = (tmp_path / "out").iterdir()
+    exported = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["text"] for line in exported] == [line["text"] for line in lines]
+    assert sum(line["time"] for line in exported) == pytest.approx(figures["seconds"], abs=0.01)
+    assert carnelian("evaluate", model, plain, "--export", "csv", tmp_path) == 2
+    assert 'Give "leaderboard" and a folder' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("form", ["text", "jsonl", "srt", "vtt", "ctm"])
 def test_transcribe_in_every_format(run, model, form, capsys):
     recording = run / "corpus" / "audio" / "test-00000.wav"

@@ -289,7 +289,7 @@ def prepare_text(
                 out.write(f"{sentence}\n".encode())
         if not report.sentences:
             raise LanguageModelError(f"{', '.join(map(str, texts))}: no sentence is left; {dict(report.rows())}")
-    console.table(str(output), ["", "count"], report.rows())
+    console.table(f"{output} (normalisation: {spelling.label})", ["", "count"], report.rows())
 
 
 def _alphabet(given: str | None) -> Alphabet | None:

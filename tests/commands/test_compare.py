@@ -5,6 +5,7 @@ import json
 import pytest
 
 from carnelian.commands.compare import compare
+from carnelian.commands.scoring_options import ScoringOptions
 from carnelian.errors import CarnelianError, CheckpointError, ManifestError
 
 
@@ -19,6 +20,25 @@ def test_a_clear_difference(tmp_path, capsys):
     compare([good, bad])
     shown = capsys.readouterr().out
     assert "better in 100.0 %" in shown and "18 segments" in shown
+
+
+def test_tests_by_utterance_and_by_speaker(tmp_path, capsys):
+    rows = [{"text": "one two three", "speaker": f"s{n % 8}"} for n in range(24)]
+    for name, wrong in (("a.jsonl", 0), ("b.jsonl", 16)):
+        lines = [row | {"hypothesis": "one two" if n < wrong else "one two three"} for n, row in enumerate(rows)]
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    compare([tmp_path / "a.jsonl", tmp_path / "b.jsonl"])
+    shown = capsys.readouterr().out
+    assert "McNemar: the first is worse 0 times, better 16 times, probability by chance 3.05e-05" in shown
+    assert "sign: the first is worse 0 times, better 8 times, probability by chance 0.00781" in shown
+    assert "signed rank: the first is worse 0 times, better 8 times" in shown
+
+
+def test_both_sides_may_be_normalised(tmp_path, capsys):
+    one = write(tmp_path / "one.jsonl", ["One, two!"] * 3, text="one two")
+    compare([one, one], scoring=ScoringOptions(normalize="basic"))
+    shown = capsys.readouterr().out
+    assert "normalisation: basic 1" in shown and "0.00" in shown
 
 
 def test_the_same_is_chance(tmp_path, capsys):
