@@ -106,10 +106,10 @@ def fetch_run(state: LaunchState, folder: Path, region: str) -> int:
         return storage.download_folder(state.bucket, prefix, folder, region, done=lambda size: advance(size / 1e6))
 
 
-def delete_stack(name: str, region: str) -> str | None:
+def delete_stack(name: str, region: str, pcluster: str = "pcluster") -> str | None:
     """Takes the stack down and waits until it is gone; gives the bucket, which stays, or None where there was no stack."""
-    if cluster := find_cluster(name, region):
-        delete_cluster(cluster, region)
+    if cluster := find_cluster(name, region, pcluster):
+        delete_cluster(cluster, region, pcluster)
         return cluster.bucket
     stack = find_stack(name, region)
     if not stack:

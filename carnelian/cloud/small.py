@@ -271,7 +271,7 @@ def wait_for_stack(name: str, region: str, verb: str) -> None:
         known = refusal(reason)
         raise CloudError(
             f"{name}: AWS could not {verb} the stack: {known[1] if known else ' '.join(reason.split())[:300]}. "
-            f"What was made is kept until you run: carnelian launch delete {name}"
+            f"Before you launch it again, run: carnelian launch delete {name}"
         ) from None
 
 

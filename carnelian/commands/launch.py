@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 from carnelian import console
 from carnelian.cloud import lifecycle
 from carnelian.cloud.account import account_number, current_prices, region_of
-from carnelian.cloud.large import ClusterLaunch, ClusterOptions, launch_cluster
+from carnelian.cloud.large import ClusterLaunch, ClusterOptions, launch_cluster, stop_cluster
 from carnelian.cloud.machines import load_catalogue
 from carnelian.cloud.small import (
     Launch,
     MachineOptions,
     check_manifests,
+    find_stack,
     stack_name,
     start_machine,
     stop_machine,
@@ -282,6 +283,7 @@ def fetch_launch(
 def stop_launch(
     name: Annotated[str, "the launch"],
     *,
+    pcluster: Annotated[str, "for a cluster: the program pcluster, where it is not on the path"] = "pcluster",
     region: Annotated[str, "region of AWS"] = "",
 ) -> None:
     """Stop the machine after it saved; the same launch command goes on later.
@@ -289,6 +291,11 @@ def stop_launch(
     Example: carnelian launch stop an4-first
     """
     region = region_of(region)
+    if find_stack(f"{name}-network", region):
+        stop_cluster(name, region, pcluster)
+        print(f"{name}: the nodes save and are stopped. Head node, NAT gateway and file system still cost.")
+        print(f"Next: carnelian launch fetch {name} --out runs/{name}; launch delete {name}")
+        return
     stop_machine(name, region)
     print(
         f"{name}: the machine saves and is stopped; it costs nothing from then on. The same launch small command goes on."
@@ -298,6 +305,7 @@ def stop_launch(
 def delete_launch(
     name: Annotated[str, "the launch"],
     *,
+    pcluster: Annotated[str, "for a cluster: the program pcluster, where it is not on the path"] = "pcluster",
     region: Annotated[str, "region of AWS"] = "",
 ) -> None:
     """Take a launch down: machine, network, role and alarms. The bucket stays.
@@ -305,7 +313,7 @@ def delete_launch(
     Example: carnelian launch delete an4-first
     """
     region = region_of(region)
-    bucket = lifecycle.delete_stack(name, region)
+    bucket = lifecycle.delete_stack(name, region, pcluster)
     if bucket is None:
         print(f"{name}: nothing to delete in {region}.")
         return

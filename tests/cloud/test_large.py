@@ -116,3 +116,34 @@ def test_skypilot_accepts_the_task(cloud_tool, tmp_path):
     environment = os.environ | {"HOME": str(tmp_path)}
     done = subprocess.run([python, "-c", program, task], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.split()[-1] == "1", done.stderr[-2000:]
+
+
+STAND_IN = """#!/bin/sh
+echo "$@" >>{folder}/calls
+case "$1" in
+  version) echo '{{"version": "3.16.1"}}' ;;
+  create-cluster) echo '{{"cluster": {{"clusterStatus": "CREATE_IN_PROGRESS"}}}}' ;;
+  *) echo '{{"message": "no such cluster"}}'; exit 1 ;;
+esac
+"""
+
+
+def test_a_cluster_from_making_to_deleting(aws, carnelian, tmp_path, monkeypatch):
+    """All but ParallelCluster's own work, which moto cannot do: pcluster is a stand-in that notes how it is called."""
+    monkeypatch.chdir(tmp_path)
+    program = tmp_path / "pcluster"
+    program.write_text(STAND_IN.format(folder=tmp_path))
+    program.chmod(0o755)
+    options = ["--name", "libri", "--type", "p4d.24xlarge", "--pcluster", program]
+    code, out, error = carnelian("launch", "large", "librispeech/quartznet15x5", *options)
+    assert code == 0 and "CREATE_IN_PROGRESS" in out, error
+    assert "p4d.24xlarge" in (tmp_path / "launch" / "libri" / "cluster.yaml").read_text()
+    assert "create-cluster --cluster-name carnelian-libri" in (tmp_path / "calls").read_text()
+    code, out, error = carnelian("launch", "status")
+    assert code == 0 and "no cluster, only its network" in out and "costing money: libri" in out, error
+    code, _, error = carnelian("launch", "stop", "libri", "--pcluster", program)
+    assert code == 2 and "no such cluster" in error and error.count("\n") == 1
+    code, out, error = carnelian("launch", "delete", "libri", "--pcluster", program)
+    assert code == 0 and "Only the bucket is left" in out, error
+    code, out, _ = carnelian("launch", "status")
+    assert "No machine is running" in out

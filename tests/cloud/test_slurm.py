@@ -84,8 +84,9 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
+def slurm(tmp_path_factory, cloud_tool) -> Iterator[dict[str, str]]:
     """The environment in which sbatch and its like reach a Slurm started here."""
+    cloud_tool("cfn-lint")  # a Slurm is started by make test-cloud alone, because the tests take minutes
     if missing := [name for name in PROGRAMS if not shutil.which(name)]:
         pytest.skip(f"{', '.join(missing)} not installed: apt-get install slurm-wlm munge")
     if os.geteuid():
