@@ -122,6 +122,8 @@ def test_evaluate_normalises_and_exports(run, model, tmp_path, capsys):
     exported = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["text"] for line in exported] == [line["text"] for line in lines]
     assert sum(line["time"] for line in exported) == pytest.approx(figures["seconds"], abs=0.01)
+    assert carnelian("evaluate", model, written, "--export", "leaderboard", tmp_path / "out") == 2
+    assert "exists" in capsys.readouterr().err
     assert carnelian("evaluate", model, plain, "--export", "csv", tmp_path) == 2
     assert 'Give "leaderboard" and a folder' in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ from carnelian.console import note, track
 from carnelian.data.utterance import Manifest, Utterance, refuse_no_texts
 from carnelian.errors import AudioError, CarnelianError, ManifestError
 from carnelian.files import check_outputs, one_line, written
-from carnelian.scoring.leaderboard import LeaderboardLine, write_leaderboard
+from carnelian.scoring.leaderboard import LeaderboardLine, leaderboard_name, write_leaderboard
 from carnelian.scoring.report.plots import plot_confusions
 from carnelian.scoring.report.tables import ScoreReport, print_confusions, print_rates
 
@@ -63,7 +63,7 @@ def evaluate(
     if beside and not report:
         raise CarnelianError("--beside: has no effect without --report FILE")
     plots = plot_files(plot, manifests)
-    check_outputs(out, report, *plots, overwrite=overwrite)
+    check_outputs(out, report, *plots, *leaderboard_files(export, model, manifests), overwrite=overwrite)
     recognizer = options.load(model)
     listed = {str(manifest): read_references(manifest) for manifest in manifests}
     reports: dict[str, ScoreReport] = {}
@@ -197,6 +197,12 @@ def write_page(
         beside=beside,
         vocabulary=vocabulary,
     )
+
+
+def leaderboard_files(export: tuple[str, Path] | None, model: Path, manifests: list[Path]) -> list[Path]:
+    """The files that `--export leaderboard` writes, one for each manifest."""
+    names = (leaderboard_name(f"carnelian/{model.stem}", Path(manifest).stem) for manifest in manifests)
+    return [export[1] / name for name in names] if export else []
 
 
 def export_leaderboard(

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from carnelian.commands.scoring_options import ScoringOptions
 from carnelian.console import note
 from carnelian.errors import ScoringError
-from carnelian.files import written
+from carnelian.files import check_outputs, written
 from carnelian.scoring.report.tables import ScoreReport, print_confusions, print_groups, print_rates, report_of_edits
 from carnelian.scoring.sclite.alignment import ScliteRules
 from carnelian.scoring.sclite.ctm import read_ctm
@@ -80,6 +80,7 @@ def score(
     scoring: ScoringOptions = ScoringOptions(),  # noqa: B008
     options: ScliteOptions = ScliteOptions(),
     out: Annotated[Path | None, "write each utterance's counts and alignment to this JSON-lines file"] = None,
+    overwrite: Annotated[bool, "replace the file of --out if it exists"] = False,
     json_output: Annotated[bool, "print one JSON object instead of tables"] = False,
 ) -> None:
     """Score transcripts of any origin: word error rate, by speaker and subset, with the rules of sclite where files are NIST's.
@@ -87,6 +88,7 @@ def score(
     Example: carnelian score reference.stm hypothesis.ctm --glm english.glm --deletable --fragments
     """
     hypothesis = hypothesis or reference
+    check_outputs(out, overwrite=overwrite)
     for given in (reference_format, hypothesis_format):
         if given and given not in TRANSCRIPT_FORMATS:
             raise ScoringError(f'format "{given}": not known. Take one of {", ".join(TRANSCRIPT_FORMATS)}')

@@ -107,6 +107,8 @@ def test_segments_and_subsets(shared, tmp_path, capsys):
     assert (found["words"], found["hits"], found["insertions"]) == (1779, 1013, 171)
     assert set(found["subsets"]) == {"Overall", "With Alt", "NO Alt"}
     assert len(out.read_text().splitlines()) == 61
+    with pytest.raises(CarnelianError, match="exists"):
+        score(folder / "lvc_ref.stm", folder / "lvc_hyp.ctm", out=out)
 
 
 @pytest.mark.parametrize(
