@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from importlib.resources import files
 from typing import Annotated, Any, Literal, TypeVar
@@ -104,15 +104,17 @@ def add_refusals(app: FastAPI) -> None:
     """Makes every kind of refusal one of OpenAI's error objects."""
 
     async def refused(request: Request | WebSocket, error: Exception) -> Response:
+        more: Mapping[str, str] = {}
         if isinstance(error, RequestValidationError):
             first = error.errors()[0]
             place = ".".join(str(each) for each in first["loc"][1:])
             error = Refusal(422, f"{place}: {first['msg']}", param=place, code="invalid_value")
         elif isinstance(error, HTTPException):
+            more = error.headers or {}
             error = Refusal(error.status_code, str(error.detail), code=STATUS_CODES.get(error.status_code))
         elif not isinstance(error, Refusal):
             error = Refusal(500, "The service failed.", kind="server_error")
-        answer = JSONResponse(error.body, error.status, error.headers)
+        answer = JSONResponse(error.body, error.status, {**error.headers, **more})
         if isinstance(request, WebSocket):
             await request.send_denial_response(answer)
         return answer

@@ -1,5 +1,8 @@
 """Clients that people already have: OpenAI's own and Wyoming's, each in its environment (`make clients`)."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 SCALE = "do re mi fa sol la ti"
@@ -93,3 +96,14 @@ def test_a_realtime_session_that_finds_utterances(ask, keyed, singer, encoder):
     assert [events[10][1]["transcript"], events[16][1]["transcript"]] == ["do re mi", "fa sol"]
     second = events[13][1]
     assert second["previous_item_id"] == events[7][1]["item_id"]
+
+
+@pytest.mark.slow
+def test_the_openapi_document_says_what_the_service_does(clients, start):
+    """Schemathesis, with a fixed seed: what fits the document is served, what does not is refused as documented."""
+    served = start(max_audio_seconds=600.0)
+    program, settings = Path(clients).parent / "schemathesis", Path(__file__).parent / "clients" / "schemathesis.toml"
+    url = f"http://127.0.0.1:{served.port}/openapi.json"
+    words = ("run", url, "--seed", "7", "--max-examples", "30", "--generation-database", "none")
+    done = subprocess.run([program, "--config-file", settings, *words], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-5000:]

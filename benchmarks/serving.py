@@ -1,0 +1,175 @@
+"""Load on a service: many clients for a while, each sending recordings one after the other.
+
+    python benchmarks/serving.py MODEL MANIFEST [--clients 1 4 16 64 100] [--seconds 60]
+
+The service runs beside it in a process of its own, on the same cores. Each recording is first sent alone; under load each answer
+must be the same text. The table says how many answers came, how many were lost or wrong, the latencies in milliseconds, the seconds
+of audio recognized in a second, and the service's memory. With --mutations N, recordings with changed bytes are sent after that.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import random
+import re
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+from carnelian.data.utterance import read_manifest
+
+COLUMNS = ("clients", "answers", "lost", "wrong", "mean", "p50", "p90", "p95", "p99", "audio s/s", "MB")
+
+
+def form_of(recording: bytes) -> bytes:
+    """A request's bytes, head and all."""
+    boundary = uuid.uuid4().hex
+    head = f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    body = head.encode() + recording + f"\r\n--{boundary}--\r\n".encode()
+    kind = f"multipart/form-data; boundary={boundary}"
+    lines = (
+        "POST /v1/audio/transcriptions HTTP/1.1",
+        "host: x",
+        f"content-type: {kind}",
+        f"content-length: {len(body)}",
+    )
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class Client:
+    """One connection, kept."""
+
+    def __init__(self, port: int):
+        self.port = port
+        self.writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, request: bytes) -> tuple[int, dict]:
+        """Status and object of an answer."""
+        if self.writer is None:
+            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
+        self.writer.write(request)
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        size = int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]
+        body = json.loads(await self.reader.readexactly(size))
+        if b"connection: close" in head:
+            self.close()
+        return int(head[9:12]), body
+
+    def close(self) -> None:
+        """Gives the connection up."""
+        if self.writer:
+            self.writer.close()
+        self.writer = None
+
+
+def memory_of(process: int) -> float:
+    """Megabytes of a process in memory."""
+    return int(Path(f"/proc/{process}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+
+
+async def load(port: int, process: int, clients: int, seconds: float, requests: list, expected: list, durations: list):
+    """A row of the table."""
+    latencies: list[float] = []
+    lost = wrong = 0
+    audio = 0.0
+    started = time.monotonic()
+
+    async def one(index: int) -> None:
+        nonlocal lost, wrong, audio
+        client, order = Client(port), random.Random(index)
+        while time.monotonic() < started + seconds:
+            which = order.randrange(len(requests))
+            sent = time.monotonic()
+            try:
+                status, answer = await client.ask(requests[which])
+            except (OSError, EOFError):
+                client.close()
+                lost += 1
+                continue
+            latencies.append(time.monotonic() - sent)
+            lost += status != 200
+            wrong += status == 200 and answer["text"] != expected[which]
+            audio += durations[which]
+        client.close()
+
+    await asyncio.gather(*map(one, range(clients)))
+    took = time.monotonic() - started
+    cuts = statistics.quantiles(latencies, n=100)
+    times = [round(1000 * each) for each in (statistics.mean(latencies), cuts[49], cuts[89], cuts[94], cuts[98])]
+    return clients, len(latencies), lost, wrong, *times, round(audio / took, 1), round(memory_of(process))
+
+
+def mutated(recording: bytes, generator: random.Random) -> bytes:
+    """A recording with some bytes changed or cut out."""
+    content = bytearray(recording)
+    for _ in range(generator.choice((1, 3, 30))):
+        place = generator.randrange(len(content)) if generator.random() < 0.5 else generator.randrange(64)
+        if generator.random() < 0.7:
+            content[place] = generator.randrange(256)
+        else:
+            del content[place : place + generator.randrange(1, 400)]
+    return bytes(content)
+
+
+async def mutations(port: int, process: int, recordings: list[bytes], count: int) -> None:
+    """Sends so many broken recordings; prints what they were answered, and memory on the way."""
+    generator, statuses, client = random.Random(7), {}, Client(port)
+    started, memory = time.monotonic(), []
+    for index in range(count):
+        status, _ = await client.ask(form_of(mutated(generator.choice(recordings), generator)))
+        statuses[status] = statuses.get(status, 0) + 1
+        if index % max(1, count // 10) == 0:
+            memory.append(round(memory_of(process)))
+    print(f"{count} mutated recordings in {time.monotonic() - started:.0f} s: {statuses}; MB on the way: {memory}")
+
+
+async def run(arguments: argparse.Namespace, port: int, process: int) -> None:
+    utterances = list(read_manifest(arguments.manifest))[: arguments.recordings]
+    recordings = [Path(each.audio_filepath).read_bytes() for each in utterances]
+    requests, alone = [form_of(each) for each in recordings], Client(port)
+    expected = [(await alone.ask(each))[1]["text"] for each in requests]
+    durations = [each.duration for each in utterances]
+    alone.close()
+    print(f"{len(recordings)} recordings of {statistics.mean(durations):.1f} s; latencies in ms")
+    print(" ".join(f"{column:>9}" for column in COLUMNS))
+    for clients in arguments.clients:
+        row = await load(port, process, clients, arguments.seconds, requests, expected, durations)
+        print(" ".join(f"{value:>9}" for value in row), flush=True)
+    if arguments.mutations:
+        await mutations(port, process, recordings, arguments.mutations)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64, 100])
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--recordings", type=int, default=100)
+    parser.add_argument("--mutations", type=int, default=0)
+    arguments = parser.parse_args()
+    command = [sys.executable, "-m", "carnelian", "serve", str(arguments.model), "--port", "0"]
+    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert service.stderr
+    for line in service.stderr:
+        if line.startswith("{") and json.loads(line)["event"] == "ready":
+            port = json.loads(line)["port"]
+            break
+    subprocess.Popen(["cat"], stdin=service.stderr, stdout=subprocess.DEVNULL)  # its log
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    sets = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if f" {name}" in flags]
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {' '.join(sets)}; Python {platform.python_version()}")
+    try:
+        asyncio.run(run(arguments, port, service.pid))
+    finally:
+        service.terminate()
+        service.wait(30)
+
+
+if __name__ == "__main__":
+    main()
