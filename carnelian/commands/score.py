@@ -17,7 +17,13 @@ from carnelian.scoring.sclite.ctm_pairs import score_ctm
 from carnelian.scoring.sclite.glm import GlobalMap, map_ctm, map_stm, read_glm
 from carnelian.scoring.sclite.scorer import ScoredSegment, per_label, per_speaker, score_stm, score_trn
 from carnelian.scoring.sclite.stm import read_stm
-from carnelian.scoring.transcript_files import TRANSCRIPT_FORMATS, format_of, paired_transcripts, read_transcripts
+from carnelian.scoring.transcript_files import (
+    TRANSCRIPT_FORMATS,
+    format_of,
+    hidden_names,
+    paired_transcripts,
+    read_transcripts,
+)
 from carnelian.scoring.wer import errors_by_group
 
 Case = Literal["fold", "ascii", "keep"]
@@ -106,21 +112,35 @@ def score(
         groups["subsets"] = {titles.get(label, label): errors for label, errors in groups["subsets"].items()}
         lines = [segment_line(each) for each in segments]
     else:
-        report, groups, lines = plain_report(reference, hypothesis, kinds, encoding, scoring)
+        names_kept = reference_format == hypothesis_format == "text"
+        report, groups, lines = plain_report(reference, hypothesis, kinds, encoding, scoring, names_kept)
     if out:
         with written(out) as file:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     print_score(str(hypothesis), report, groups, json_output)
 
 
-def plain_report(reference: Path, hypothesis: Path, kinds: tuple[str, str], encoding: str, scoring: ScoringOptions):
+def plain_report(
+    reference: Path,
+    hypothesis: Path,
+    kinds: tuple[str, str],
+    encoding: str,
+    scoring: ScoringOptions,
+    names_kept: bool,
+):
     """Returns the report, groups and lines of transcripts compared as text."""
     truth = read_transcripts(reference, kinds[0], encoding=encoding)
     found = read_transcripts(hypothesis, kinds[1], hypothesis=True, encoding=encoding)
+    if not (truth.named or found.named or names_kept) and hidden_names(truth, found):
+        note(
+            "lines begin with names, which are not scored; --reference-format text and --hypothesis-format text keep them"
+        )
+        truth, found = (read_transcripts(path, "kaldi", encoding=encoding) for path in (reference, hypothesis))
     names, references, hypotheses, missing = paired_transcripts(truth, found)
     note_unpaired(missing, len(names))
     speakers = [truth.speakers.get(name, "") for name in names] if truth.speakers else None
     report = scoring.report(references, hypotheses, speakers)
+    scoring.note_gain(references, hypotheses, report)
     by_speaker = errors_by_group(speakers, report.utterances) if speakers else {}
     lines = [
         {"name": name, "text": text, "hypothesis": other, "errors": errors.total, "words": errors.reference_words}

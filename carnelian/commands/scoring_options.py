@@ -1,13 +1,19 @@
 """How references and hypotheses are compared: the options that `evaluate`, `score` and `tune` share."""
 
+import re
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
 
-from carnelian.data.text.names import NORMALIZE_HELP, make_normalizer
+from carnelian.console import note
+from carnelian.data.text.names import NORMALIZE_HELP, likely_normalizations, make_normalizer
 from carnelian.data.text.report import Normalizer
+from carnelian.errors import MissingExtraError
 from carnelian.scoring.report.tables import ScoreReport, score_texts
+
+WRITTEN = re.compile(r"[A-Z0-9.,;:!?¿¡]")  # signs of text as people write it
+LOWER = 0.8  # times the error rate: what a normalisation must reach to be spoken of
 
 
 @dataclass(frozen=True)
@@ -49,3 +55,16 @@ class ScoringOptions:
             merge_compounds=self.merge_compounds,
             normalization=self.label,
         )
+
+    def note_gain(self, references: Sequence[str], hypotheses: Sequence[str], report: ScoreReport) -> None:
+        """Says what the error rate would be with a normalisation, where it is much lower and none was asked for."""
+        if self.normalize or not report.words.total or not any(map(WRITTEN.search, references)):
+            return
+        name = likely_normalizations(references)[0]
+        try:
+            other = ScoringOptions(normalize=name, merge_compounds=self.merge_compounds)
+            rate = other.report(references, hypotheses).words.rate
+        except MissingExtraError:
+            return
+        if rate < LOWER * report.words.rate:
+            note(f"with --normalize {name} the word error rate would be {100 * rate:.2f} %")

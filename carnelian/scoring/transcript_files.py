@@ -36,7 +36,8 @@ def format_of(path: Path, encoding: str = "utf-8") -> str:
     lines = [line for line in read_text(path, encoding).split("\n", 50)[:50] if line.strip()]
     if lines and lines[0].lstrip().startswith(("{", "[{")) and '"' in lines[0]:
         return "json"
-    if lines and all(re.search(r"\([^()\s]+\)\s*$", line) for line in lines):
+    names = [found[1] for line in lines if (found := re.search(r"\(([^()\s]+)\)\s*$", line))]
+    if lines and len(set(names)) == len(lines):
         return "trn"
     if lines and all("\t" in line for line in lines):
         return "tsv"
@@ -137,11 +138,7 @@ def paired_transcripts(
         return list(names), list(reference.texts.values()), list(hypothesis.texts.values()), 0
     found: dict[str, str] = hypothesis.texts
     if not found.keys() & reference.texts.keys():
-        stems = {PurePath(name).stem: text for name, text in found.items()}
-        known = {PurePath(name).stem for name in reference.texts}
-        if len(stems) == len(found) and len(known) == len(reference.texts) and stems.keys() & known:
-            found = {name: stems[PurePath(name).stem] for name in reference.texts if PurePath(name).stem in stems}
-            found |= {stem: text for stem, text in stems.items() if stem not in known}
+        found = renamed(found, reference.texts)
     if extra := [name for name in found if name not in reference.texts]:
         raise ScoringError(
             f'{hypothesis.path}: {len(extra)} utterances have no reference in {reference.path}, the first is "{extra[0]}"'
@@ -149,3 +146,23 @@ def paired_transcripts(
     missing = sum(name not in found for name in reference.texts)
     ordered = list(reference.texts)
     return ordered, list(reference.texts.values()), [found.get(name, "") for name in ordered], missing
+
+
+def renamed(found: dict[str, str], names: Iterable[str]) -> dict[str, str]:
+    """The texts under those of the names whose last part, without ending and capitals, is that of their own."""
+
+    def short(name: str) -> str:
+        return PurePath(name).stem.lower()
+
+    full = {short(name): name for name in names}
+    texts = {short(name): text for name, text in found.items()}
+    if len(texts) < len(found) or not texts.keys() & full.keys():
+        return found
+    return {full.get(name, name): text for name, text in texts.items()}
+
+
+def hidden_names(*files: TranscriptFile) -> bool:
+    """Whether the lines of text files begin with the same names: words with a digit in them, each once."""
+    firsts = [[text.split(None, 1)[0] for text in file.texts.values() if text] for file in files]
+    named = all(len(set(each)) == len(each) and all(re.search(r"\d", word) for word in each) for each in firsts)
+    return named and set(firsts[0]) == set(firsts[1]) and len(firsts[0]) > 1

@@ -85,6 +85,31 @@ def test_normalisation_is_named(tmp_path, capsys):
         ScoringOptions(normalize="english")
 
 
+def test_what_a_normalisation_would_give_is_said(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("Open the window.\nIt's 5 p.m., Mr. Smith.\n")
+    (tmp_path / "b.txt").write_text("open the window\nit's five p m mister smith\n")
+    score(tmp_path / "a.txt", tmp_path / "b.txt")
+    assert "with --normalize en the word error rate would be 0.00 %" in capsys.readouterr().err
+    (tmp_path / "a.txt").write_text("open the window\nit's five p m mister smith\n")
+    score(tmp_path / "a.txt", tmp_path / "b.txt")
+    assert "--normalize" not in capsys.readouterr().err
+
+
+def test_names_at_the_start_of_lines_are_no_words(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("u1 one two\nu2 three\n")
+    (tmp_path / "b.txt").write_text("u2 three\nu1 one too\n")
+    files = tmp_path / "a.txt", tmp_path / "b.txt"
+    found = scored(capsys, *files)
+    assert (found["words"], found["substitutions"]) == (3, 1)
+    assert scored(capsys, *files, reference_format="text", hypothesis_format="text")["words"] == 5
+
+
+def test_names_may_differ_in_folders_endings_and_capitals(tmp_path, capsys):
+    (tmp_path / "a.jsonl").write_text(lines("jsonl", {"S1-A": "one two"}))
+    (tmp_path / "b.trn").write_text("one too (S1-a)\n")
+    assert scored(capsys, tmp_path / "a.jsonl", tmp_path / "b.trn")["substitutions"] == 1
+
+
 def test_rules_of_sclite(tmp_path, capsys):
     (tmp_path / "a.txt").write_text("{ he is / he's } (uh) here wo- UM\n")
     (tmp_path / "b.txt").write_text("he's here word uh\n")

@@ -57,7 +57,10 @@ def normalized_texts(normalizer: Normalizer, texts: Iterable[str]) -> list[str]:
 
 
 def likely_normalizations(texts: Iterable[str]) -> list[str]:
-    """The names of normalisations that may suit texts, the likeliest first: by the frequent words of their language."""
+    """The names of normalisations that may suit texts, the likeliest first: by the frequent words of their language.
+
+    `basic` stands before languages of which there is no such word.
+    """
     words = Counter(word for text in texts for word in re.findall(r"[^\W\d_]+", text.lower()))
     scores = {name: sum(words[word] for word in rules.frequent.split()) for name, rules in LANGUAGE_RULES.items()}
-    return [*sorted(scores, key=lambda name: -scores[name]), "basic"]
+    return sorted([*scores, "basic"], key=lambda name: -scores.get(name, 0.5))

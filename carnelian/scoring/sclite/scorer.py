@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from typing import TypeVar
 
 from carnelian.errors import ScoringError
 from carnelian.scoring.sclite.alignment import PLAIN_RULES, ScliteRules, align_items
@@ -75,8 +75,9 @@ def score_stm(
     refuse_unexpected(recognized, map(channel_key, reference.segments), "segments")
     counts: Counter[str] = Counter()
     scored = []
-    for key, group in groupby(reference.segments, channel_key):
-        segments, found = list(group), recognized.get(key, [])
+    for key, segments in by_channel(reference.segments).items():
+        segments = sorted(segments, key=lambda segment: segment.start)
+        found = in_time_order(recognized.get(key, []))
         if reduce_reference and found:
             segments = inside_words(segments, found)
         if reduce_hypothesis:
@@ -106,12 +107,21 @@ def channel_key(each: StmSegment | CtmWord) -> tuple[str, str]:
     return each.recording.lower(), each.channel.lower()
 
 
-def by_channel(words: Iterable[CtmWord]) -> dict[tuple[str, str], list[CtmWord]]:
-    """The words of each channel."""
-    channels: dict[tuple[str, str], list[CtmWord]] = {}
-    for word in words:
-        channels.setdefault(channel_key(word), []).append(word)
+Timed = TypeVar("Timed", StmSegment, CtmWord)
+
+
+def by_channel(parts: Iterable[Timed]) -> dict[tuple[str, str], list[Timed]]:
+    """The words, or the segments, of each channel."""
+    channels: dict[tuple[str, str], list[Timed]] = {}
+    for part in parts:
+        channels.setdefault(channel_key(part), []).append(part)
     return channels
+
+
+def in_time_order(words: Sequence[CtmWord]) -> list[CtmWord]:
+    """Words sorted by their start; alternates stay together, with their first word's."""
+    groups = sorted(ctm_groups(words), key=lambda group: next((word.start for word in group if not word.mark), 0.0))
+    return [word for group in groups for word in group]
 
 
 def cut(segments: Sequence[StmSegment], groups: Sequence[Sequence[CtmWord]]) -> Iterator[Sequence[Sequence[CtmWord]]]:

@@ -15,7 +15,7 @@ from carnelian.scoring.sclite.ctm import read_ctm
 from carnelian.scoring.sclite.ctm_pairs import score_ctm
 from carnelian.scoring.sclite.network import NetworkWord, parse_transcript
 from carnelian.scoring.sclite.scorer import edits_of, per_label, per_speaker, score_stm, score_trn
-from carnelian.scoring.sclite.stm import read_stm
+from carnelian.scoring.sclite.stm import StmFile, read_stm
 from carnelian.scoring.sclite.trn import read_trn
 
 SCORES = re.compile(r"^id: \((.*)\)\n(?:(?:Labels|File|Channel).*\n)*Scores: \(#C #S #D #I\) ([\d ]+)$", re.MULTILINE)
@@ -117,6 +117,17 @@ def test_characters_of_mandarin(sctk, name, rules):
 def test_timed_words_beside_timed_words(sctk, name, rules):
     found = score_ctm(read_ctm(sctk / "tima_ref.ctm"), read_ctm(sctk / "tima_hyp.ctm"), rules)
     assert counts(found) == expected(sctk / "base" / f"{name}.pra")
+
+
+def test_the_order_of_lines_does_not_matter(sctk):
+    reference, words = read_stm(sctk / "lvc_ref.stm"), read_ctm(sctk / "lvc_hyp.ctm")
+    rng = random.Random(2)
+    segments = sorted(reference.segments, key=lambda segment: rng.random())
+    mixed = sorted(words, key=lambda word: rng.random()) if not any(word.mark for word in words) else words[::1]
+    found = score_stm(StmFile(tuple(segments), {}), mixed)
+    assert sorted(each.errors.total for each in found) == sorted(
+        each.errors.total for each in score_stm(reference, words)
+    )
 
 
 def test_words_of_a_channel_without_reference_are_refused(sctk):
