@@ -1,6 +1,6 @@
 """Makes the light installation in a fresh environment and measures it: size, start, and one recording, without PyTorch and Numba.
 
-    python benchmarks/light_installation.py MODEL.onnx RECORDING [--folder FOLDER]
+    python benchmarks/light_installation.py MODEL.onnx RECORDING [--folder FOLDER] [--language-model LM]
 
 MODEL.onnx is what `carnelian export onnx` wrote. Everything that must hold is asserted: no torch, no numba, under 250 MB; the times
 are printed, not judged.
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("recording", type=Path)
     parser.add_argument("--folder", type=Path, help="where the environment goes; by default a temporary folder")
+    parser.add_argument("--language-model", type=Path, help="then adds the extra search, and searches with this model")
     given = parser.parse_args()
     os.environ.pop("PYTHONPATH", None)
     with tempfile.TemporaryDirectory() as temporary:
@@ -66,10 +67,29 @@ def main() -> None:
         ):
             seconds, output = seconds_of([str(carnelian), *command])
             print(f"{seconds:.2f} s  carnelian {name}", output.strip() if "help" not in name else "", sep="  ")
-        for arguments in (["train", "recipe.toml"], ["transcribe", model, recording, "--hot-word", "a"]):
-            refused = subprocess.run([str(carnelian), *arguments], capture_output=True, text=True)
-            assert refused.returncode == 2 and "pip install" in refused.stderr, refused.stderr
-            print(refused.stderr.strip())
+        refusals(carnelian, model, recording)
+        if given.language_model:
+            subprocess.run([*install[:-1], f"{ROOT}[search]"], check=True)
+            print(f"with the extra search: {folder_megabytes(folder):.0f} MB")
+            command = [
+                str(carnelian),
+                "transcribe",
+                model,
+                recording,
+                "--language-model",
+                str(given.language_model.resolve()),
+            ]
+            seconds_of(command, repeat=1)  # compiles the search
+            seconds, output = seconds_of(command)
+            print(f"{seconds:.2f} s  carnelian transcribe --language-model  {output.strip()}")
+
+
+def refusals(carnelian: Path, model: str, recording: str) -> None:
+    """What the light installation cannot do is one line that says what to install."""
+    for arguments in (["train", "recipe.toml"], ["transcribe", model, recording, "--hot-word", "a"]):
+        refused = subprocess.run([str(carnelian), *arguments], capture_output=True, text=True)
+        assert refused.returncode == 2 and "pip install" in refused.stderr, refused.stderr
+        print(refused.stderr.strip())
 
 
 if __name__ == "__main__":

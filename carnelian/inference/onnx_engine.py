@@ -38,7 +38,7 @@ class OnnxEngine:
         """
         self.source, self.threads = model, threads or available_cores()
         self.name = "the model" if isinstance(model, bytes) else str(model)
-        metadata = self.session.get_modelmeta().custom_metadata_map
+        metadata = self.wide_session.get_modelmeta().custom_metadata_map
         if metadata.get("format") != ONNX_FORMAT:
             found = metadata.get("format") or "no format"
             raise CheckpointError(

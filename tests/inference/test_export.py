@@ -293,10 +293,13 @@ def test_an_exported_model_needs_no_pytorch(saved, tmp_path):
         "from carnelian import Recognizer, count_errors\n"
         f"print(repr(Recognizer.load({str(tmp_path / 'model.onnx')!r})(np.zeros(16000, np.float32)).text))\n"
         "count_errors('a b c', 'a c')\n"
+        "import carnelian.commands.transcribe, carnelian.commands.evaluate\n"
         "print([name for name in ('torch', 'numba', 'safetensors', 'onnx') if name in sys.modules])\n"
+        "import carnelian.decoding.beam, carnelian.ngram.load, carnelian.commands.tune\n"
+        "print([name for name in ('torch', 'safetensors', 'onnx') if name in sys.modules])\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.stdout.endswith("[]\n"), run.stderr
+    assert run.stdout.endswith("[]\n[]\n"), run.stdout + run.stderr
 
 
 def test_int8_without_convolutional_blocks_is_refused():
