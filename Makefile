@@ -67,7 +67,8 @@ clients: .venv-clients/.installed
 
 .venv-clients/.installed:
 	$(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/python -m pip install --quiet openai==3.57.0 "websockets<16" wyoming==1.10.2 schemathesis==4.32.5 selenium==4.49.0
+	.venv-clients/bin/python -m pip install --quiet openai==3.57.0 "websockets<16" wyoming==1.10.2 schemathesis==4.32.5 selenium==4.51.0 'tritonclient[grpc]'
+	npm install --silent --prefix .venv-clients axe-core@4
 	touch $@
 
 clean:

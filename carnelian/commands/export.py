@@ -10,6 +10,7 @@ import torch
 from carnelian import console
 from carnelian.checkpoint import load_model
 from carnelian.commands.export_onnx import onnx
+from carnelian.commands.export_triton import triton
 from carnelian.corpora.kaldi import write_directory, write_features
 from carnelian.data.audio import load_audio
 from carnelian.data.utterance import Utterance, read_manifest
@@ -65,4 +66,4 @@ def model_features(checkpoint: Path, utterances: dict[str, Utterance]) -> Iterat
         yield name, found[0, :, : int(frames[0])].T.numpy()
 
 
-EXPORT_VERBS = {"nemo": nemo, "onnx": onnx, "kaldi": kaldi_directory}
+EXPORT_VERBS = {"nemo": nemo, "onnx": onnx, "triton": triton, "kaldi": kaldi_directory}
