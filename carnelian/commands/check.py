@@ -41,6 +41,7 @@ FATES = {
 }
 """What is looked for, and what becomes of an utterance that has it."""
 TOLD = {
+    "NaN or infinite": "audio unreadable",
     "no such file": "audio missing",
     "an empty file": "audio empty",
     "has 0.00 s": "audio empty",

@@ -79,9 +79,7 @@ def evaluate(
         if not results:
             raise AudioError(f"{manifest}: none of {len(utterances)} recordings can be read; first: {unread[0]}")
         seconds, audio_seconds = seconds + taken, audio_seconds + sum(each.duration for each in results)
-        texts = [each.utterance.text for each in results], [each.hypothesis for each in results]
-        scores = scoring.report(*texts)
-        scoring.note_gain(*texts, scores)
+        scores = scoring.report([each.utterance.text for each in results], [each.hypothesis for each in results])
         reports[name if len(listed) == 1 else manifest] = scores
         lines += result_lines(results, scores)
         evaluated[name] = results

@@ -140,7 +140,6 @@ def plain_report(
     note_unpaired(missing, len(names))
     speakers = [truth.speakers.get(name, "") for name in names] if truth.speakers else None
     report = scoring.report(references, hypotheses, speakers)
-    scoring.note_gain(references, hypotheses, report)
     by_speaker = errors_by_group(speakers, report.utterances) if speakers else {}
     lines = [
         {"name": name, "text": text, "hypothesis": other, "errors": errors.total, "words": errors.reference_words}

@@ -45,16 +45,18 @@ class ScoringOptions:
         return [self.normalize_text(text) for text in texts]
 
     def report(
-        self, references: Iterable[str], hypotheses: Iterable[str], speakers: Sequence[Hashable] | None = None
+        self, references: Sequence[str], hypotheses: Sequence[str], speakers: Sequence[Hashable] | None = None
     ) -> ScoreReport:
-        """The score report of two lists of texts, both normalised."""
-        return score_texts(
+        """The score report of two lists of texts, both normalised; noted is what a normalisation would give."""
+        report = score_texts(
             self.normalized(references),
             self.normalized(hypotheses),
             speakers=speakers,
             merge_compounds=self.merge_compounds,
             normalization=self.label,
         )
+        self.note_gain(references, hypotheses, report)
+        return report
 
     def note_gain(self, references: Sequence[str], hypotheses: Sequence[str], report: ScoreReport) -> None:
         """Says what the error rate would be with a normalisation, where it is much lower and none was asked for."""
