@@ -94,10 +94,12 @@ class ConformerLayer(nn.Module):
         self.dropout = InPlaceDropout(dropout)
 
     def forward(self, encoded: Tensor, inside: Tensor, plan: AttentionPlan) -> Tensor:
-        encoded = encoded + self.dropout(self.feed_forward1(self.norm_feed_forward1(encoded))) / 2
+        half = self.dropout(self.feed_forward1(self.norm_feed_forward1(encoded)))
+        encoded = torch.add(encoded, half, alpha=0.5)
         encoded = encoded + self.dropout(plan.attend(self.self_attn, self.norm_self_att(encoded)))
         encoded = encoded + self.dropout(self.conv(self.norm_conv(encoded), inside)[0])
-        encoded = encoded + self.dropout(self.feed_forward2(self.norm_feed_forward2(encoded))) / 2
+        half = self.dropout(self.feed_forward2(self.norm_feed_forward2(encoded)))
+        encoded = torch.add(encoded, half, alpha=0.5)
         return self.norm_out(encoded)
 
 

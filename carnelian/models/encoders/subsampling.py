@@ -28,15 +28,18 @@ class Subsampling(nn.Module):
             raise RecipeError(f"[encoder] stride = {stride}: expected a power of two, one of {STRIDES}")
         self.stride, self.causal = stride, causal
         self.padding = (2, 1) if causal else (1, 1)
+        around = 0 if causal else 1  # what the convolutions pad themselves
         layers: list[nn.Module] = []
         bands, inputs = features, 1
         for index in range(int(math.log2(stride))):
             if kind == "dw_striding" and index:
-                layers += [nn.Conv2d(inputs, inputs, 3, 2, groups=inputs), nn.Conv2d(inputs, width, 1), nn.ReLU()]
+                depthwise = nn.Conv2d(inputs, inputs, 3, 2, around, groups=inputs)
+                layers += [depthwise, nn.Conv2d(inputs, width, 1), nn.ReLU(inplace=True)]
             else:
-                layers += [nn.Conv2d(inputs, width, 3, 2), nn.ReLU()]
+                layers += [nn.Conv2d(inputs, width, 3, 2, around), nn.ReLU(inplace=True)]
             bands, inputs = self.reduced(bands), width
-        self.conv = nn.ModuleList(layers)
+        # channels last: the convolutions take less than half the time on a CPU (benchmarks/inference.py)
+        self.conv = nn.ModuleList(layers).to(memory_format=torch.channels_last)
         self.out = nn.Linear(width * bands, channels)
 
     def reduced(self, count: int | Tensor):
@@ -47,8 +50,8 @@ class Subsampling(nn.Module):
         encoded, steps = features.mT.unsqueeze(1), frames
         for layer in self.conv:
             if isinstance(layer, nn.Conv2d) and layer.stride[0] == 2:
-                encoded = F.pad(zero_padding(encoded, steps), self.padding * 2)
-                steps = self.reduced(steps)
+                encoded, steps = zero_padding(encoded, steps), self.reduced(steps)
+                encoded = F.pad(encoded, self.padding * 2) if self.causal else encoded
             encoded = layer(encoded)
         steps = steps * (frames > 0)  # causal convolutions would make one step of no frames
         encoded = zero_padding(encoded, steps)
@@ -57,5 +60,7 @@ class Subsampling(nn.Module):
 
 def zero_padding(encoded: Tensor, lengths: Tensor) -> Tensor:
     """(B, C, T, F) with zeros at and past each row's length."""
+    if encoded.device.type == "cpu" and int(lengths.min()) >= encoded.shape[2]:
+        return encoded  # one recording, or some of one length
     inside = torch.arange(encoded.shape[2], device=encoded.device) < lengths[:, None]
     return encoded * inside[:, None, :, None]
