@@ -39,7 +39,7 @@ class Subsampling(nn.Module):
                 layers += [nn.Conv2d(inputs, width, 3, 2, around), nn.ReLU(inplace=True)]
             bands, inputs = self.reduced(bands), width
         # channels last: the convolutions take less than half the time on a CPU (benchmarks/inference.py)
-        self.conv = nn.ModuleList(layers).to(memory_format=torch.channels_last)
+        self.conv = nn.ModuleList(layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.out = nn.Linear(width * bands, channels)
 
     def reduced(self, count: int | Tensor):
