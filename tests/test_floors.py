@@ -37,7 +37,6 @@ DOORS = {
     "espeakng_loader": "corpora/synthetic.py",
     "yaml": "formats/nemo_configuration.py",
     "boto3": "cloud/account.py",
-    "transformers": "models/encoders/hugging_face.py",
     "fastapi": "serving/app.py",
     "starlette": "serving/app.py",
     "uvicorn": "serving/server.py",

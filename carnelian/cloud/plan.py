@@ -81,7 +81,7 @@ def measure_demand(recipe: Recipe, hours_of_audio: float) -> Demand:
         )
     if hours_of_audio <= 0:
         raise CloudError(f"--hours-of-audio {hours_of_audio:g}: expected hours of the training manifests, above 0")
-    with torch.device("cpu" if recipe["encoder"].get("name") == "hugging_face" else "meta"):
+    with torch.device("meta"):
         cost = measure_cost(build_model(recipe, make_alphabet(recipe["alphabet"])))
     train, optimizer = recipe.get("train", {}), recipe.get("optimizer", {})
     longest = train.get("max_duration", 16.7)

@@ -42,7 +42,7 @@ def info(
         checkpoint = load_checkpoint(find_checkpoint(path))
         recipe, alphabet = checkpoint.recipe, checkpoint.alphabet
     # shapes alone say it all, but for encoders that another package builds
-    with torch.device("cpu" if recipe.get("encoder", {}).get("name") == "hugging_face" else "meta"):
+    with torch.device("meta"):
         model = build_model(recipe, alphabet)
     cost = measure_cost(model)
     figures = summary(model, cost, recipe, seconds)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from carnelian.checkpoint import load_tensors
 from carnelian.data.alphabet import Alphabet, WordPieces
-from carnelian.errors import CheckpointError, MissingExtraError
+from carnelian.errors import CheckpointError
 from carnelian.formats.nemo_configuration import Section
 from carnelian.formats.nemo_conformer import conformer_weights
 from carnelian.formats.safe_loading import ForeignModel, check_tensors, read_file, read_pickle
-from carnelian.models.encoders.hugging_face import pretrained
+from carnelian.formats.wav2vec2 import wav2vec2_table, wav2vec2_weights
 
 NORMAL, UNKNOWN, CONTROL = 1, 2, 3  # kinds of pieces in a SentencePiece model
 SPECIAL_TOKENS = ("<s>", "</s>", "<unk>", "<pad>", "[UNK]", "[PAD]", "[CLS]", "[SEP]")
@@ -163,7 +163,7 @@ def parakeet_weights(
 def read_hugging_face(folder: Path) -> ForeignModel:
     """The model of a folder with config.json, its weights and its tokenizer."""
     config = read_json(folder / "config.json")
-    readers = {"Wav2Vec2ForCTC": read_wav2vec2, "ParakeetForCTC": read_parakeet}
+    readers = {"Wav2Vec2ForCTC": read_wav2vec2, "HubertForCTC": read_wav2vec2, "ParakeetForCTC": read_parakeet}
     architectures = [str(name) for name in config.get("architectures") or []]
     reader = next((readers[name] for name in architectures if name in readers), None)
     if reader is None:
@@ -175,7 +175,7 @@ def read_hugging_face(folder: Path) -> ForeignModel:
 
 
 def read_parakeet(folder: Path, config: dict[str, Any], given: Mapping[str, Any]) -> ForeignModel:
-    """NVIDIA's Parakeet, a Fast Conformer; transformers need not be installed."""
+    """NVIDIA's Parakeet, a Fast Conformer."""
     blank = int(config.get("pad_token_id") or 0)
     alphabet = pieces_of(folder / "tokenizer.json", blank)
     bands = Section(folder, "encoder_config", config.get("encoder_config")).get("num_mel_bins", int, 80)
@@ -205,29 +205,23 @@ def outputs_in_order(folder: Path, outputs: Sequence[int], blank: int, count: in
 
 
 def read_wav2vec2(folder: Path, config: dict[str, Any], given: Mapping[str, Any]) -> ForeignModel:
-    """A wav2vec 2.0 with its letters, through transformers."""
-    try:
-        settings, encoder, head = pretrained(folder)
-    except MissingExtraError:
-        raise
-    except Exception as error:  # transformers raise many kinds for a folder that is not whole
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(
-            f"{folder}: transformers cannot read it ({reason[0][:200]}). Is the folder whole?"
-        ) from None
-    settings = json.loads(json.dumps({key: value for key, value in settings.items() if value is not None}, default=str))
+    """A wav2vec 2.0 or HuBERT with its letters."""
     blank = int(config.get("pad_token_id") or 0)
     tokenizer = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
     alphabet, outputs = characters_of(folder / "vocab.json", blank, tokenizer.get("word_delimiter_token") or "|")
+    table = wav2vec2_table(folder, config)
+    named, prefix = folder_weights(folder), f"{config.get('model_type', 'wav2vec2')}."
+    for name in ("lm_head.weight", "lm_head.bias"):
+        if name not in named:
+            raise CheckpointError(f"{folder}: has no {name}, so it writes no text. Give a model with a CTC head")
+    inner = {name.removeprefix(prefix): tensor for name, tensor in named.items() if name.startswith(prefix)}
+    encoder = wav2vec2_weights(folder, inner, table, 0)
+    order = outputs_in_order(folder, outputs, blank, len(named["lm_head.bias"]))
+    weights = {f"encoder.{name}": tensor for name, tensor in encoder.items()}
+    weights |= {f"head.{leaf}": named[f"lm_head.{leaf}"].float()[order] for leaf in ("weight", "bias")}
     features = {
         "name": "waveform",
         "sample_rate": given.get("sampling_rate", 16_000),
         "normalize": bool(given.get("do_normalize", True)),
     }
-    order = outputs_in_order(folder, outputs, blank, len(head["bias"]))
-    weights = {f"encoder.{name}": tensor for name, tensor in encoder.items()}
-    weights |= {f"head.{name}": tensor[order] for name, tensor in head.items()}
-    recipe = {"features": features, "encoder": {"name": "hugging_face", "kind": "wav2vec2", "config": settings}}
-    return ForeignModel(
-        recipe, alphabet, weights, ("the encoder is built by transformers, which must be installed to use it",)
-    )
+    return ForeignModel({"features": features, "encoder": table}, alphabet, weights)

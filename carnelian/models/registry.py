@@ -13,17 +13,18 @@ from carnelian.models.encoders.citrinet import citrinet
 from carnelian.models.encoders.conformer import conformer
 from carnelian.models.encoders.convolutional import convolutional
 from carnelian.models.encoders.deepspeech2 import deepspeech2
-from carnelian.models.encoders.hugging_face import hugging_face, waveform
 from carnelian.models.encoders.jasper import jasper, jasper_mini
 from carnelian.models.encoders.quartznet import quartznet, quartznet_wsj
 from carnelian.models.encoders.wav2letter import wav2letter
 from carnelian.models.encoders.wav2vec import wav2vec
+from carnelian.models.encoders.wav2vec2 import wav2vec2
 from carnelian.models.encoders.wave2letter import wave2letter
 from carnelian.models.features import log_mel, mfcc, spectrogram
 from carnelian.models.losses.asg import asg
 from carnelian.models.losses.ctc import ctc
 from carnelian.models.specaugment import Mask, spec_augment, spec_cutout, vocal_tract
 from carnelian.models.time_stretch import TIME_STRETCH_RANGE, in_range
+from carnelian.models.waveform import waveform
 from carnelian.recipe import Recipe, as_table, choose, in_short, matches_type
 
 #: front ends: waveforms -> features, with `.channels`, `.hop` and `.sample_rate`
@@ -41,12 +42,12 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "conformer": conformer,
     "convolutional": convolutional,
     "deepspeech2": deepspeech2,
-    "hugging_face": hugging_face,
     "jasper": jasper,
     "jasper_mini": jasper_mini,
     "quartznet": quartznet,
     "quartznet_wsj": quartznet_wsj,
     "wav2letter": wav2letter,
+    "wav2vec2": wav2vec2,
     "wave2letter": wave2letter,
 }
 

@@ -30,15 +30,25 @@ def imported(folder):
     return model.eval(), found
 
 
+LAYOUTS = {
+    "base": {},
+    "large": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
+    "odd": {"num_conv_pos_embeddings": 15, "num_attention_heads": 4},
+}
+
+
 @pytest.mark.slow
-def test_wav2vec2(transformers, tmp_path):
+@pytest.mark.parametrize("kind", ["Wav2Vec2", "Hubert"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_wav2vec2_equals_transformers(transformers, tmp_path, kind, layout):
     torch.manual_seed(0)
-    config = transformers.Wav2Vec2Config(
-        vocab_size=len(VOCABULARY), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        conv_dim=(8, 8, 8), conv_kernel=(10, 3, 3), conv_stride=(5, 4, 4), num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=2, pad_token_id=0,
-    )  # fmt: skip
-    theirs = transformers.Wav2Vec2ForCTC(config).eval()
+    settings = {
+        "vocab_size": len(VOCABULARY), "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 32, "conv_dim": (8, 8, 8), "conv_kernel": (10, 3, 3), "conv_stride": (5, 4, 4),
+        "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2, "pad_token_id": 0,
+    }  # fmt: skip
+    config = getattr(transformers, f"{kind}Config")(**settings | LAYOUTS[layout])
+    theirs = getattr(transformers, f"{kind}ForCTC")(config).eval()
     theirs.save_pretrained(tmp_path)
     (tmp_path / "vocab.json").write_text(json.dumps(VOCABULARY))
     model, found = imported(tmp_path)
