@@ -43,7 +43,7 @@ def _build(spelled, ends, numbers):
     Every node stands for the words `low` to `high`, which share their first `depth` bytes.
     """
     size = len(spelled) + 1
-    tree = np.empty(size + 1, NODE)
+    tree = np.zeros(size + 1, NODE)  # the padding too: the same model is stored as the same bytes
     low, high, depth = np.zeros(size, np.int32), np.zeros(size, np.int32), np.zeros(size, np.int32)
     high[0] = len(numbers)
     tree[0].byte = 0
