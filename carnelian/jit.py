@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Callable
-from functools import cached_property, update_wrapper
+from functools import cache, cached_property, update_wrapper
 from typing import Any
 
 from carnelian.errors import MissingExtraError
@@ -63,6 +63,7 @@ def compiled(**options: Any) -> Callable[[Callable], Any]:
     return lambda function: Compiled(function, options)
 
 
+@cache  # looking for a package takes as long as decoding an utterance (benchmarks/decoding.py, greedy)
 def has_numba() -> bool:
     """Whether Numba is installed."""
     return importlib.util.find_spec("numba") is not None

@@ -35,6 +35,8 @@ class Words:
     def __init__(self, alphabet: Alphabet):
         symbols = spelled_symbols(alphabet)
         self.parts = [part for symbol in symbols for part in symbol.parts]
+        self.texts = [part.decode(errors="replace") for part in self.parts]
+        self.whole = all(text.encode() == part for text, part in zip(self.texts, self.parts))  # no parts of characters
         self.begins = np.cumsum([0, *(len(symbol.parts) for symbol in symbols)])  # of each symbol's parts
         self.opens = np.array([symbol.opens for symbol in symbols])
         self.closes = np.array([symbol.closes for symbol in symbols])
@@ -46,8 +48,13 @@ class Words:
         """
         group = group_words.for_work(8 * len(symbols))
         used, starts, *steps = group(symbols, first, last, peaks, self.begins, self.opens, self.closes)
-        parts = [self.parts[number] for number in used.tolist()]
-        words = [b"".join(parts[begin:end]).decode(errors="replace") for begin, end in pairwise(starts.tolist())]
+        ranges = pairwise(starts.tolist())
+        if self.whole:  # faster, since no word is decoded (benchmarks/decoding.py, greedy)
+            texts = [self.texts[number] for number in used.tolist()]
+            words = ["".join(texts[begin:end]) for begin, end in ranges]
+        else:
+            parts = [self.parts[number] for number in used.tolist()]
+            words = [b"".join(parts[begin:end]).decode(errors="replace") for begin, end in ranges]
         return tuple(map(Span._make, zip(words, *[values.tolist() for values in steps])))
 
 

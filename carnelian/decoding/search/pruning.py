@@ -74,23 +74,22 @@ def highest_but(values, count, skipped):
 
 
 @borrowing
-def best_finished(beam, filled, language):
-    """The index of the best of the first candidates that may end the utterance under a closed vocabulary, -1 if it is open.
+def best_finished(beam, filled, tree):
+    """Returns the index of the best of the first candidates that may end the utterance under a closed vocabulary.
 
     Such a candidate stands between words or at the end of a word of the vocabulary.
     """
     best = -1
-    if language.rules.closed:
-        for index in range(filled):
-            candidate = beam.next[index]
-            whole = candidate.place >= 0 and language.tree[candidate.place].word >= 0
-            if (candidate.letters == 0 or whole) and (best < 0 or candidate.rank > beam.next[best].rank):
-                best = index
+    for index in range(filled):
+        candidate = beam.next[index]
+        whole = candidate.place >= 0 and tree[candidate.place].word >= 0
+        if (candidate.letters == 0 or whole) and (best < 0 or candidate.rank > beam.next[best].rank):
+            best = index
     return best
 
 
 @borrowing
-def keep_best(beam, filled, bar, language, settings):
+def keep_best(beam, filled, bar, tree, closed, settings):
     """Leaves in `next` the best candidates, as many as the beam is wide, in the order they stood in; their number.
 
     Under a closed vocabulary the best candidate that may end the utterance is kept besides, however far it is behind:
@@ -98,9 +97,9 @@ def keep_best(beam, filled, bar, language, settings):
     """
     pool, kept = beam.next, 0
     beam.totals[0].prunings += 1
-    finished = best_finished(beam, filled, language)
+    finished = best_finished(beam, filled, tree) if closed else -1
     for index in range(filled):
-        if index != finished and (pool[index].rank < bar or pool[index].rank <= 0.0):
+        if (pool[index].rank < bar or pool[index].rank <= 0.0) and index != finished:
             continue
         if settings.recombine and recombine(beam, index, kept):
             continue
@@ -109,7 +108,7 @@ def keep_best(beam, filled, bar, language, settings):
         kept += 1
     if kept <= settings.width:
         return kept
-    finished = best_finished(beam, kept, language)
+    finished = best_finished(beam, kept, tree) if closed else -1
     for index in range(kept):
         beam.ranks[index] = pool[index].rank
     lowest = highest_but(beam.ranks, kept, settings.width - 1)

@@ -237,10 +237,10 @@ def grow(beam, row, tokens, symbols, language, hot_words, settings, bar):
             bar = max(bar, after.rank * settings.beam_factor)
             filled += 1
             if filled == len(pool):
-                filled = keep_best(beam, filled, bar, language, settings)
+                filled = keep_best(beam, filled, bar, tree, rules.closed, settings)
                 for kept in range(filled):
                     bar = max(bar, pool[kept].rank * settings.beam_factor)
-    return keep_best(beam, filled, bar, language, settings)
+    return keep_best(beam, filled, bar, tree, rules.closed, settings)
 
 
 @inlined
