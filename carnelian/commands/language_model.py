@@ -19,16 +19,19 @@ from carnelian.data.text.sentences import normalize_text_file
 from carnelian.data.text.text_files import read_lines
 from carnelian.decoding.search.lm_fusion import with_word_tree
 from carnelian.errors import LanguageModelError
-from carnelian.files import reading, written
+from carnelian.files import check_outputs, reading, written
 from carnelian.ngram import combine
 from carnelian.ngram.arpa import packed, write_arpa
 from carnelian.ngram.binary import save_binary
 from carnelian.ngram.combine import n_grams, tune_mixture
+from carnelian.ngram.counts import Scratch
 from carnelian.ngram.estimate import FALLBACK, estimate
 from carnelian.ngram.hashed import LN10
 from carnelian.ngram.load import load_language_model
 from carnelian.ngram.model import NGram
 from carnelian.ngram.words import split_words
+
+OVERWRITE = "replace outputs that exist"
 
 
 def size_in_bytes(text: str) -> int:
@@ -59,12 +62,13 @@ def build(
     vocabulary: Annotated[Path | None, "a file of words; n-grams with other words are left out"] = None,
     memory: Annotated[str, "memory for the counts, such as 500M; more goes to temporary files"] = "4G",
     temporary: Annotated[Path | None, "the folder for temporary files"] = None,
+    overwrite: Annotated[bool, OVERWRITE] = False,
 ) -> None:
     """Estimate an n-gram model (modified Kneser-Ney) from text.
 
     Example: carnelian language-model build text.txt --order 3 --arpa text.arpa
     """
-    _need_output("build", arpa, binary)
+    _check_targets("build", arpa, binary, overwrite)
     # written without quotes, --prune 0 0 1 gives its later counts to the texts
     stray = [path for path in texts if path.name.isdigit() and not path.exists()]
     texts = [path for path in texts if path not in stray]
@@ -72,6 +76,8 @@ def build(
     if not re.fullmatch(r"[\d\s,]+", prune):
         raise LanguageModelError(f'--prune {prune}: expected counts, such as "0 0 1"')
     sizes = [path.stat().st_size for path in texts if path.is_file() and path.suffix not in (".gz", ".jsonl")]
+    if temporary:
+        Scratch(0, temporary).file().close()
     with console.bar("Reading", sum(sizes) if len(sizes) == len(texts) else None) as advance:
         result = estimate(
             list(texts),
@@ -176,9 +182,13 @@ def _save(model: NGram, arpa: Path | None, binary: Path | None) -> None:
         save_binary(with_word_tree(model), binary)
 
 
-def _need_output(verb: str, arpa: Path | None, binary: Path | None) -> None:
+def _check_targets(verb: str, arpa: Path | None, binary: Path | None, overwrite: bool) -> None:
+    """Raises CarnelianError for no output, one that exists, or one that cannot be written, before any work."""
     if not arpa and not binary:
         raise LanguageModelError(f"language-model {verb}: nothing to write. Give --arpa FILE, --binary FILE or both")
+    if arpa and binary and arpa.absolute() == binary.absolute():
+        raise LanguageModelError(f"{arpa}: given as --arpa and as --binary. Give two files")
+    check_outputs(arpa, binary, overwrite=overwrite)
 
 
 def mix_models(
@@ -189,12 +199,13 @@ def mix_models(
     arpa: Annotated[Path | None, "the ARPA file to write; gzip where its name ends in .gz"] = None,
     binary: Annotated[Path | None, "the binary model to write, which loads at once"] = None,
     lower_case: Annotated[bool, "fold the models' words to lower case"] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
 ) -> None:
     """Mix language models into one (linear interpolation), with weights tuned on a text.
 
     Example: carnelian language-model mix a.arpa b.arpa --tune held_out.txt --arpa mixed.arpa
     """
-    _need_output("mix", arpa, binary)
+    _check_targets("mix", arpa, binary, overwrite)
     if len(models) < 2 or bool(tune) == bool(weights):
         raise LanguageModelError("language-model mix: expected two models or more, and either --tune or --weights")
     loaded = [load_language_model(path, lower_case=lower_case) for path in models]
@@ -245,12 +256,13 @@ def filter_model(
     arpa: Annotated[Path | None, "the ARPA file to write; gzip where its name ends in .gz"] = None,
     binary: Annotated[Path | None, "the binary model to write, which loads at once"] = None,
     lower_case: Annotated[bool, "fold the model's words to lower case"] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
 ) -> None:
     """Cut a language model down to a vocabulary; probabilities stay as they are.
 
     Example: carnelian language-model filter text.arpa words.txt --arpa small.arpa
     """
-    _need_output("filter", arpa, binary)
+    _check_targets("filter", arpa, binary, overwrite)
     whole = load_language_model(model, lower_case=lower_case)
     words = _words_of(vocabulary) or []
     cut = combine.restrict(whole, words)
@@ -268,28 +280,30 @@ def filter_model(
 def prepare_text(
     texts: Annotated[list[Path], "text files, plain or gzip; - is standard input"],
     *,
-    output: Annotated[Path, "the file to write, a sentence a line; gzip where its name ends in .gz"],
+    out: Annotated[Path, "the file to write, a sentence a line; gzip where its name ends in .gz"],
     language: Annotated[str | None, 'write numbers out in this language, such as "en" or "es"'] = None,
     alphabet: Annotated[str | None, "the judge of spelling: a checkpoint, or the characters themselves"] = None,
     encoding: Annotated[str, "of the texts, such as utf-8 or latin-1"] = "utf-8",
     lines: Annotated[bool, "each line is one sentence; otherwise paragraphs are cut into sentences"] = False,
     keep_case: Annotated[bool, "leave capitals"] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
 ) -> None:
     """Prepare running text for a language model: one sentence a line, as words are spoken and spelled.
 
     Example: carnelian language-model prepare book.txt --language en
     """
+    check_outputs(out, overwrite=overwrite)
     spelling = TextNormalizer(language=language, alphabet=_alphabet(alphabet), keep_case=keep_case)
     report = NormalizationReport()
-    with written(output, "wb") as file, packed(file, output) as out:
+    with written(out, "wb") as file, packed(file, out) as target:
         for path in texts:
             for sentence in console.track(
                 normalize_text_file(path, spelling, report, encoding=encoding, lines=lines), f"Preparing {path.name}"
             ):
-                out.write(f"{sentence}\n".encode())
+                target.write(f"{sentence}\n".encode())
         if not report.sentences:
             raise LanguageModelError(f"{', '.join(map(str, texts))}: no sentence is left; {dict(report.rows())}")
-    console.table(f"{output} (normalisation: {spelling.label})", ["", "count"], report.rows())
+    console.table(f"{out} (normalisation: {spelling.label})", ["", "count"], report.rows())
 
 
 def _alphabet(given: str | None) -> Alphabet | None:

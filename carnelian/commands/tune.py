@@ -10,14 +10,15 @@ from carnelian.commands.options import TIME_STRETCH
 from carnelian.commands.scoring_options import ScoringOptions
 from carnelian.console import bar, note, table
 from carnelian.data.text.names import NORMALIZE_HELP
-from carnelian.data.utterance import Manifest, Utterance
+from carnelian.data.utterance import Manifest
 from carnelian.decoding.beam import BeamSearch
 from carnelian.decoding.greedy import Greedy
 from carnelian.decoding.settings import DecodingConfig, write_decoding
-from carnelian.decoding.tuning import ALPHAS, BETAS, Tuning, decoded_errors, oracle_errors, tune_weights
+from carnelian.decoding.tuning import ALPHAS, BETAS, Tuning, check_grid, decoded_errors, oracle_errors, tune_weights
 from carnelian.errors import DecodingError, ManifestError
+from carnelian.files import check_outputs
 from carnelian.inference.recognizer import Recognizer
-from carnelian.scoring.report.plots import plot_weights
+from carnelian.scoring.report.plots import check_plots, plot_weights
 from carnelian.scoring.wer import Errors
 
 
@@ -37,6 +38,7 @@ def tune(
     normalize: Annotated[str, NORMALIZE_HELP] = "",
     device: Annotated[str, "cpu or cuda; by default a GPU where there is one"] = "",
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0,
+    overwrite: Annotated[bool, "replace outputs that exist"] = False,
 ) -> None:
     """Find the language model's weight, the word bonus and the beam width that give few word errors, and not by luck alone.
 
@@ -44,16 +46,19 @@ def tune(
     """
     if language_model is None:
         raise DecodingError("tune: no language model given, so there is nothing to weigh. Give --language-model FILE")
+    check_grid(alpha, beta, beam_width, refinements)
+    if not batch_seconds > 0:
+        raise DecodingError(f"--batch-seconds {batch_seconds:g}: expected seconds above 0")
+    check_outputs(out, plot, overwrite=overwrite)
+    if plot:
+        check_plots("A picture of weights")
     settings = DecodingConfig(str(language_model), closed_vocabulary=closed_vocabulary, time_stretches=(*time_stretch,))
     recognizer = Recognizer.load(model, decoding=settings, device=device)
     decoder = recognizer.decoder
     if not isinstance(decoder, BeamSearch):
         raise DecodingError(f"{model}: the model was not trained by CTC, so there is no beam search to tune")
     settings = replace(settings, time_stretches=recognizer.time_stretches)
-    utterances = [utterance for manifest in manifests for utterance in Manifest(manifest)]
-    if not any(utterance.text for utterance in utterances):
-        raise ManifestError(f"{manifests[0]}: no utterance has a text. Give a manifest with references")
-    log_probs, references = compute_log_probs(recognizer, utterances, batch_seconds)
+    log_probs, references = compute_log_probs(recognizer, manifests, batch_seconds)
     comparison = ScoringOptions(normalize=normalize)
     references, normalized = comparison.normalized(references), comparison.normalize_text
     total = len(alpha) * len(beta) + 9 * refinements + len(beam_width)
@@ -95,9 +100,12 @@ def print_tuning(tuning: Tuning, greedy: Errors, oracle: Errors, normalization: 
 
 
 def compute_log_probs(
-    recognizer: Recognizer, utterances: list[Utterance], batch_seconds: float
+    recognizer: Recognizer, manifests: list[Path], batch_seconds: float
 ) -> tuple[list[np.ndarray], list[str]]:
     """Returns the log-probabilities (O, V) of all utterances, and their references in the same order."""
+    utterances = [utterance for manifest in manifests for utterance in Manifest(manifest)]
+    if not any(utterance.text for utterance in utterances):
+        raise ManifestError(f"{manifests[0]}: no utterance has a text. Give a manifest with references")
     log_probs, references = [], []
     with bar("log-probabilities", len(utterances)) as advance:
         for _, batch, rows, _ in recognizer.batches(utterances, batch_seconds=batch_seconds):

@@ -12,11 +12,12 @@ import numpy as np
 from carnelian.console import note
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.transcript import Hypothesis
+from carnelian.decoding.limits import checked_width
 from carnelian.decoding.log_probs import checked
 from carnelian.decoding.search import results, steps
 from carnelian.decoding.search.hot_words import make_hot_words
 from carnelian.decoding.search.lm_fusion import make_symbols, make_vocabulary, weigh
-from carnelian.decoding.search.state import HotWords, checked_width, empty_beam, search_settings
+from carnelian.decoding.search.state import HotWords, empty_beam, search_settings
 from carnelian.decoding.words import Words
 from carnelian.errors import DecodingError
 from carnelian.ngram.model import NGram, State, handed_out, taken_in, with_context_room

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from carnelian.data.alphabet import Alphabet
+from carnelian.decoding.limits import Alpha, BeamWidth, Beta, check_weight, checked_width
 from carnelian.errors import DecodingError, MissingExtraError
-from carnelian.files import written
+from carnelian.files import reading, written
 from carnelian.jit import has_numba
 from carnelian.models.time_stretch import TIME_STRETCH_RANGE, in_range
 from carnelian.recipe import matches_type
@@ -25,13 +26,16 @@ class DecodingConfig:
     """
 
     language_model: str = ""
-    alpha: float = 0.8
-    beta: float = 2.0
-    beam_width: int = 64
+    alpha: Alpha = 0.8
+    beta: Beta = 2.0
+    beam_width: BeamWidth = 64
     closed_vocabulary: bool = False
     time_stretches: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        check_weight("alpha", self.alpha, lowest=0.0)
+        check_weight("beta", self.beta)
+        checked_width(self.beam_width)
         if not in_range(self.time_stretches):
             raise DecodingError(f"time_stretches {list(self.time_stretches)}: expected {TIME_STRETCH_RANGE}")
 
@@ -98,13 +102,16 @@ def is_asg(criterion: Any) -> bool:
 
 
 def read_decoding(path: str | Path) -> DecodingConfig:
-    """The settings in a TOML file, as `carnelian tune` writes it; a language model's path is as seen from that file."""
-    try:
-        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DecodingError(
-            f'{path}: not decoding settings ({error}). Give the file that "carnelian tune" wrote'
-        ) from None
+    """Returns the settings in a TOML file, as `carnelian tune` writes it.
+
+    A language model's path is relative to that file. Raises DecodingError for other files and for what is no setting.
+    """
+    with reading(path, 'decoding settings, as "carnelian tune" writes them', DecodingError):
+        return _config(Path(path), tomllib.loads(Path(path).read_text(encoding="utf-8")))
+
+
+def _config(path: Path, found: dict[str, Any]) -> DecodingConfig:
+    """The settings of a file's table."""
     known = get_type_hints(DecodingConfig)
     for key, value in found.items():
         if key not in known or not matches_type(value, known[key]):

@@ -8,11 +8,14 @@ import numpy as np
 
 from carnelian.decoding.beam import BeamSearch
 from carnelian.decoding.greedy import Greedy
+from carnelian.decoding.limits import LARGEST_WEIGHT, check_weight, checked_width
+from carnelian.errors import DecodingError
 from carnelian.scoring.confidence import drawn_sums
 from carnelian.scoring.wer import Errors, count_errors
 
 ALPHAS = (0.2, 0.5, 0.8, 1.1, 1.5, 2.0)
 BETAS = (-1.0, 0.5, 2.0, 3.5, 5.0)
+MOST_REFINEMENTS = 10  # each halves the steps of the grid
 Weights = tuple[float, float, int]  # alpha, beta, beam width
 
 
@@ -67,6 +70,20 @@ def oracle_errors(
     return total
 
 
+def check_grid(alphas: Sequence[float], betas: Sequence[float], widths: Sequence[int], refinements: int) -> None:
+    """Raises DecodingError for a grid that cannot be searched: values out of range, or none."""
+    if not (alphas and betas and widths):
+        raise DecodingError("alpha, beta, beam width: expected at least one value of each to try")
+    for alpha in alphas:
+        check_weight("alpha", alpha, lowest=0.0)
+    for beta in betas:
+        check_weight("beta", beta)
+    for width in widths:
+        checked_width(width)
+    if not 0 <= refinements <= MOST_REFINEMENTS:
+        raise DecodingError(f"refinements {refinements}: expected a whole number from 0 to {MOST_REFINEMENTS}")
+
+
 def tune_weights(
     decoder: BeamSearch,
     log_probs: Sequence[np.ndarray],
@@ -81,13 +98,16 @@ def tune_weights(
 ) -> Tuning:
     """Tries a grid of alpha x beta, then finer ones around the centre, and at the last centre the widths; all on every core.
 
-    The grids are searched at the middle width; of the widths the smallest with the fewest errors is taken. `report` hears of
-    each setting once it is known.
+    The grids are searched at the middle width; of the widths the smallest with the fewest errors is taken. `report` is
+    called with each setting and its errors. Raises DecodingError for values out of range (`check_grid`).
     """
+    check_grid(alphas, betas, widths, refinements)
     tuning = Tuning()
 
     def attempt(alpha: float, beta: float, width: int) -> Weights:
-        weights = (max(round(alpha, 3), 0.0), round(beta, 3), width)
+        alpha = min(max(round(alpha, 3), 0.0), LARGEST_WEIGHT)
+        beta = min(max(round(beta, 3), -LARGEST_WEIGHT), LARGEST_WEIGHT)
+        weights = (alpha, beta, width)
         if weights not in tuning.tried:
             tuning.tried[weights] = decoded_errors(decoder.weighed(*weights), log_probs, references, normalized)
             report(weights, tuning.errors(weights))

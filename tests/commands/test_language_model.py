@@ -1,5 +1,7 @@
 """The verb language-model, from running text to scores."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ TEXT = "The cat sat on the mat. The dog sat on the log!\nA cat and a dog sat; 2 
 @pytest.fixture
 def prepared(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
-    LANGUAGE_MODEL_VERBS["prepare"]([tmp_path / "text.txt"], output=tmp_path / "sentences.txt", language="en")
+    LANGUAGE_MODEL_VERBS["prepare"]([tmp_path / "text.txt"], out=tmp_path / "sentences.txt", language="en")
     return tmp_path / "sentences.txt"
 
 
@@ -84,8 +86,8 @@ def test_mix_and_filter(model, tmp_path, capsys):
         ("build", {"order": 2, "arpa": Path("x.arpa"), "memory": "lots"}, "--memory lots: expected a size"),
         ("build", {"order": 99, "arpa": Path("x.arpa")}, "--order 99"),
         ("build", {"order": 2, "arpa": Path("x.arpa"), "vocabulary": Path("none")}, "none: no such file"),
-        ("prepare", {"output": Path("x"), "encoding": "utf-9"}, "no such encoding"),
-        ("prepare", {"output": Path("x"), "alphabet": "xyz"}, "no sentence is left"),
+        ("prepare", {"out": Path("x"), "encoding": "utf-9"}, "no such encoding"),
+        ("prepare", {"out": Path("x"), "alphabet": "xyz"}, "no sentence is left"),
         ("mix", {"weights": "1", "arpa": Path("x.arpa")}, "expected two models or more"),
     ],
 )
@@ -96,6 +98,65 @@ def test_faults_are_one_line_and_leave_no_file(tmp_path, monkeypatch, verb, sett
         LANGUAGE_MODEL_VERBS[verb]([Path("text.txt")], **settings)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+
+
+OUTPUTS = {
+    "build": ([Path("text.txt")], {"order": 2}),
+    "filter": (Path("lm.arpa"), {"vocabulary": Path("text.txt")}),
+    "mix": ([Path("lm.arpa"), Path("lm.arpa")], {"weights": "1 1"}),
+}
+
+
+@pytest.mark.parametrize("verb", OUTPUTS)
+def test_outputs_are_looked_at_before_any_work(tmp_path, monkeypatch, verb):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("the cat sat\n" * 5)
+    LANGUAGE_MODEL_VERBS["build"]([Path("text.txt")], order=2, arpa=Path("lm.arpa"))
+    (tmp_path / "old.arpa").write_text("mine")
+    given, options = OUTPUTS[verb]
+    run = LANGUAGE_MODEL_VERBS[verb]
+    with monkeypatch.context() as patch:
+        patch.setattr("carnelian.commands.language_model.load_language_model", None)
+        patch.setattr("carnelian.commands.language_model.estimate", None)
+        for out, said in (("old.arpa", "exists"), ("text.txt/lm.arpa", "could not be written"), (".", "a folder")):
+            for kind in ("arpa", "binary"):
+                with pytest.raises(CarnelianError, match=said):
+                    run(given, **options, **{kind: Path(out)})
+        with pytest.raises(CarnelianError, match="two files"):
+            run(given, **options, arpa=Path("same"), binary=Path("same"))
+    assert (tmp_path / "old.arpa").read_text() == "mine"
+    run(given, **options, arpa=Path("old.arpa"), overwrite=True)
+    assert (tmp_path / "old.arpa").read_text().startswith("\\data\\")
+
+
+def test_prepare_does_not_replace_a_text(tmp_path, prepared):
+    (tmp_path / "text.txt").write_text(TEXT)
+    with pytest.raises(CarnelianError, match="exists"):
+        LANGUAGE_MODEL_VERBS["prepare"]([tmp_path / "text.txt"], out=prepared)
+    LANGUAGE_MODEL_VERBS["prepare"]([tmp_path / "text.txt"], out=prepared, language="en", overwrite=True)
+
+
+def test_temporary_files_that_cannot_be_written(tmp_path):
+    (tmp_path / "text.txt").write_text("the cat sat on the mat\n" * 50_000)
+    out = {"arpa": tmp_path / "lm.arpa", "memory": "1K"}
+    with pytest.raises(CarnelianError, match="no temporary file can be written") as error:
+        LANGUAGE_MODEL_VERBS["build"]([tmp_path / "none"], order=3, temporary=tmp_path / "absent", **out)
+    assert "\n" not in str(error.value) and not (tmp_path / "lm.arpa").exists()
+    code = """
+import resource, sys
+import subprocess
+import sys
+from pathlib import Path
+from carnelian.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))  # stands for a full disk
+sys.argv[1:] = ["language-model", "build", sys.argv[1], "--order", "3", "--arpa", sys.argv[2], "--memory", "1K"]
+main()
+"""
+    command = [sys.executable, "-c", code, tmp_path / "text.txt", tmp_path / "lm.arpa"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("carnelian:")]
+    assert "no temporary file can be written there (File too large)" in line and "Traceback" not in done.stderr
 
 
 def test_sizes():

@@ -1,6 +1,7 @@
 """`carnelian tune` writes the settings that the other commands take."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from carnelian.commands import tune as command
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.utterance import Manifest
 from carnelian.decoding.settings import read_decoding
-from carnelian.errors import DecodingError
+from carnelian.errors import CarnelianError, DecodingError, MissingExtraError
 from carnelian.inference.emissions import Emissions
 
 ARPA = """\\data\\
@@ -68,6 +69,40 @@ def test_settings_picture_and_rates(folder, capsys):
     assert (folder / "rates.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert "100.00" in printed and "0.00" in printed and "oracle" in printed
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"beam_width": [0]}, "beam width 0"),
+        ({"beam_width": []}, "at least one value"),
+        ({"refinements": -2}, "refinements -2"),
+        ({"alpha": [-1.0]}, "alpha -1"),
+        ({"beta": [float("nan")]}, "beta nan"),
+        ({"batch_seconds": -1.0}, "batch-seconds -1"),
+        ({"out": Path("held_out.jsonl")}, "exists"),
+        ({"plot": Path("held_out.jsonl")}, "exists"),
+        ({"out": Path("held_out.jsonl/x.toml")}, "could not be written"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_found_before_the_model_is_loaded(folder, monkeypatch, settings, said):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(command.Recognizer, "load", None)
+    with pytest.raises(CarnelianError, match=said):
+        command.tune(
+            Path("none"), [Path("none")], language_model=Path("none"), **({"out": Path("new.toml")} | settings)
+        )
+
+
+def test_a_missing_package_is_found_before_the_model_is_loaded(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(command.Recognizer, "load", None)
+    monkeypatch.setattr("carnelian.scoring.report.plots.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"carnelian\[plot\]"):
+        command.tune(
+            Path("none"), [Path("none")], language_model=Path("none"), out=Path("x.toml"), plot=Path("new.png")
+        )
 
 
 def test_without_a_language_model(folder):

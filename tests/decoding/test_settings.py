@@ -52,3 +52,21 @@ def test_stretches_are_kept_and_an_option_replaces_them(tmp_path):
 def test_an_option_without_effect_is_an_error(option):
     with pytest.raises(DecodingError, match="has no effect without a language model"):
         RecognizerOptions(**{option: 1}).config()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["alpha = -1.0", "alpha = nan", "beta = 1e9", "beam_width = 0", "beam_width = 10000000000", "alpha = [" * 3000],
+)
+def test_settings_out_of_range_are_one_line(tmp_path, text):
+    (tmp_path / "decoding.toml").write_text(text)
+    with pytest.raises(DecodingError, match=r"decoding.toml: ") as error:
+        read_decoding(tmp_path / "decoding.toml")
+    assert len(str(error.value)) <= 300 and str(error.value).isprintable()
+
+
+def test_damaged_settings_found_by_mutation(shared):
+    for path in shared("../cases/damaged_files").glob("decoding_toml*"):
+        with pytest.raises(DecodingError) as error:
+            read_decoding(path)
+        assert len(str(error.value)) <= 300 and str(error.value).isprintable()

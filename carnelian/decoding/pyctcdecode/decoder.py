@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from carnelian.decoding.beam import BeamSearch
+from carnelian.decoding.limits import LARGEST_UNKNOWN, LARGEST_WEIGHT
 from carnelian.decoding.pyctcdecode.constants import (
     DEFAULT_ALPHA,
     DEFAULT_BEAM_WIDTH,
@@ -27,8 +28,7 @@ from carnelian.decoding.pyctcdecode.constants import (
 )
 from carnelian.decoding.pyctcdecode.labels import LabelAlphabet
 from carnelian.decoding.pyctcdecode.language_model import LanguageModel
-from carnelian.decoding.search.lm_fusion import LARGEST_UNKNOWN
-from carnelian.decoding.search.state import LARGEST_WEIGHT, search_settings
+from carnelian.decoding.search.state import search_settings
 from carnelian.ngram.model import State
 
 SUM_TOLERANCE = {np.dtype(np.float16): 1e-2}  # by which the rows of probabilities may miss a sum of one

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from carnelian.data.alphabet import Alphabet
-from carnelian.decoding.search.state import HotWords, check_weight
+from carnelian.decoding.limits import check_weight
+from carnelian.decoding.search.state import HotWords
 from carnelian.decoding.search.word_tree import build_tree, child_of
 from carnelian.errors import DecodingError
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from carnelian.console import note
 from carnelian.data.alphabet import Alphabet
-from carnelian.decoding.search.state import SYMBOL, Language, Rules, Symbols, check_weight
+from carnelian.decoding.limits import LARGEST_UNKNOWN, check_weight
+from carnelian.decoding.search.state import SYMBOL, Language, Rules, Symbols
 from carnelian.decoding.search.word_tree import build_tree, look_ahead, stored_tree
 from carnelian.decoding.words import spelled_symbols
 from carnelian.errors import DecodingError
@@ -18,7 +19,6 @@ from carnelian.ngram.words import SPECIAL_WORDS
 
 SPACES = ("<space>", "|", "▁", " ", "_")  # what language models over characters call the space
 NO_TABLES = Tables(np.zeros(1, np.float32), empty_arcs(0), np.zeros(1, STATE))
-LARGEST_UNKNOWN = 10_000.0  # natural log: what an unknown word may cost
 NONE, WORDS, SYMBOLS = range(3)  # kinds of language models
 
 

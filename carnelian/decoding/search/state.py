@@ -5,11 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from carnelian.decoding.limits import checked_width
 from carnelian.errors import DecodingError
 from carnelian.ngram.model import Tables
-
-WIDEST = 100_000  # prefixes in a beam, which then takes some hundred megabytes
-LARGEST_WEIGHT = 80.0  # natural log; no weight or bonus is larger, so that no factor leaves the range of a float
 
 PREFIX = np.dtype(
     [
@@ -105,19 +103,6 @@ def search_settings(beam_width: int, beam_threshold: float, token_threshold: flo
     if not token_threshold <= 0:
         raise DecodingError(f"token threshold {token_threshold}: expected a log-probability, 0 or less")
     return SearchSettings(checked_width(beam_width), math.exp(-beam_threshold), math.exp(token_threshold), recombine)
-
-
-def checked_width(beam_width: int) -> int:
-    """Returns the beam width; raises DecodingError for one out of range."""
-    if not (isinstance(beam_width, int | np.integer) and 1 <= beam_width <= WIDEST):
-        raise DecodingError(f"beam width {beam_width}: expected a whole number from 1 to {WIDEST:,}")
-    return int(beam_width)
-
-
-def check_weight(name: str, value: float, lowest: float = -LARGEST_WEIGHT) -> None:
-    """Raises DecodingError for a weight that is no number or out of range."""
-    if not lowest <= value <= LARGEST_WEIGHT:
-        raise DecodingError(f"{name} {value}: expected a number from {lowest:g} to {LARGEST_WEIGHT:g}")
 
 
 TOTALS = np.dtype(

@@ -10,13 +10,13 @@ mkdir -p "$work"
 # 1. sentences of spoken words
 letters=" abcdefghijklmnopqrstuvwxyzáéíñóúü"
 carnelian language-model prepare "$texts/don_quijote.latin1.txt" "$texts/la_regenta.latin1.txt" \
-    --encoding latin-1 --language es --alphabet "$letters" --output "$work/novels.txt"
+    --encoding latin-1 --language es --alphabet "$letters" --out "$work/novels.txt" --overwrite
 carnelian language-model prepare "$texts/ud_pud.sentences.txt" \
-    --lines --language es --alphabet "$letters" --output "$work/pud.txt"
+    --lines --language es --alphabet "$letters" --out "$work/pud.txt" --overwrite
 
 # 2. the model, as text and in binary form
 carnelian language-model build "$work/novels.txt" --order 4 \
-    --arpa "$work/spanish.arpa.gz" --binary "$work/spanish.bin"
+    --arpa "$work/spanish.arpa.gz" --binary "$work/spanish.bin" --overwrite
 carnelian language-model info "$work/spanish.bin"
 
 # 3. perplexity and unknown words on newspaper and encyclopedia sentences

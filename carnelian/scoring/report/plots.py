@@ -1,5 +1,6 @@
 """Error rates as pictures. Imports matplotlib."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from carnelian.errors import MissingExtraError
@@ -7,12 +8,17 @@ from carnelian.scoring.report.tables import ScoreReport
 from carnelian.scoring.wer import Edit
 
 
+def check_plots(purpose: str) -> None:
+    """Raises MissingExtraError where matplotlib is not installed, before the work whose result would be drawn."""
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "plot", purpose)
+
+
 def plot_confusions(report: ScoreReport, path: Path, most: int = 20) -> None:
     """A heat map of the words most often confused, as an image file (PNG, SVG or PDF by its name)."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("matplotlib", "plot", "A heat map") from None
+    check_plots("A heat map")
+    from matplotlib.figure import Figure
+
     pairs = [(edit, count) for edit, count in report.confusions.items() if edit.kind == "substitution"]
     pairs = sorted(pairs, key=lambda item: (-item[1], item[0]))[:most]
     spoken = sorted({str(edit.reference) for edit, _ in pairs})
@@ -30,10 +36,9 @@ def plot_confusions(report: ScoreReport, path: Path, most: int = 20) -> None:
 
 def plot_weights(rates: dict[tuple[float, float], float], chosen: tuple[float, float], path: Path) -> None:
     """The error rates of a search's weights (alpha, beta) where they lie, those chosen ringed, as an image file."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("matplotlib", "plot", "A picture of weights") from None
+    check_plots("A picture of weights")
+    from matplotlib.figure import Figure
+
     alphas, betas = zip(*rates)
     percent = [100 * rate for rate in rates.values()]
     dark = 3 * min(percent)  # where more is all the same: what matters is how flat it is around the fewest
