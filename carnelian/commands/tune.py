@@ -50,8 +50,7 @@ def tune(
     if not batch_seconds > 0:
         raise DecodingError(f"--batch-seconds {batch_seconds:g}: expected seconds above 0")
     check_outputs(out, plot, overwrite=overwrite)
-    if plot:
-        check_plots("A picture of weights")
+    check_plots("A picture of weights", wanted=bool(plot))
     settings = DecodingConfig(str(language_model), closed_vocabulary=closed_vocabulary, time_stretches=(*time_stretch,))
     recognizer = Recognizer.load(model, decoding=settings, device=device)
     decoder = recognizer.decoder
@@ -74,10 +73,9 @@ def tune(
             normalized=normalized,
             report=lambda weights, errors: advance(1, f"WER {100 * errors.rate:.2f} % at {weights}"),
         )
-    alpha_found, beta_found, width = tuning.best
-    settings = replace(settings, alpha=alpha_found, beta=beta_found, beam_width=width)
+    settings = replace(settings, alpha=tuning.best[0], beta=tuning.best[1], beam_width=tuning.best[2])
     greedy = decoded_errors(Greedy(decoder.alphabet), log_probs, references, normalized)
-    all_hypotheses = settings.decoder(recognizer.alphabet, hypotheses=width)
+    all_hypotheses = settings.decoder(recognizer.alphabet, hypotheses=settings.beam_width)
     oracle = oracle_errors(all_hypotheses, log_probs, references, normalized)
     print_tuning(tuning, sum(greedy, Errors()), oracle, comparison.label)
     write_decoding(out, settings)

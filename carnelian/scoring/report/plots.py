@@ -8,9 +8,9 @@ from carnelian.scoring.report.tables import ScoreReport
 from carnelian.scoring.wer import Edit
 
 
-def check_plots(purpose: str) -> None:
+def check_plots(purpose: str, wanted: bool = True) -> None:
     """Raises MissingExtraError where matplotlib is not installed, before the work whose result would be drawn."""
-    if find_spec("matplotlib") is None:
+    if wanted and find_spec("matplotlib") is None:
         raise MissingExtraError("matplotlib", "plot", purpose)
 
 
