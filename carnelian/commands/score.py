@@ -19,6 +19,7 @@ from carnelian.scoring.sclite.scorer import ScoredSegment, per_label, per_speake
 from carnelian.scoring.sclite.stm import read_stm
 from carnelian.scoring.transcript_files import (
     TRANSCRIPT_FORMATS,
+    first_readings,
     format_of,
     hidden_names,
     paired_transcripts,
@@ -131,6 +132,10 @@ def plain_report(
     """Returns the report, groups and lines of transcripts compared as text."""
     truth = read_transcripts(reference, kinds[0], encoding=encoding)
     found = read_transcripts(hypothesis, kinds[1], hypothesis=True, encoding=encoding)
+    if kinds[0] in ("trn", "stm"):
+        truth = first_readings(truth)
+    if kinds[1] == "trn":
+        found = first_readings(found)
     if not (truth.named or found.named or names_kept) and hidden_names(truth, found):
         note(
             "lines begin with names, which are not scored; --reference-format text and --hypothesis-format text keep them"

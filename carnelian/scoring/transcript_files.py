@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from carnelian.errors import ScoringError
 from carnelian.scoring.sclite.ctm import read_ctm
+from carnelian.scoring.sclite.network import first_reading, parse_transcript
 from carnelian.scoring.sclite.stm import read_stm, read_text
 from carnelian.scoring.sclite.trn import read_trn
 
@@ -72,6 +73,15 @@ def read_transcripts(
             if texts.setdefault(name, rest[0] if rest else "") != (rest[0] if rest else ""):
                 raise ScoringError(f'{path}:{number}: "{name}" is there twice with other words. Leave one of them')
     return TranscriptFile(path, texts)
+
+
+def first_readings(file: TranscriptFile) -> TranscriptFile:
+    """The file with the first of all alternates, and without the parentheses of deletable words."""
+    texts = {
+        name: " ".join(re.sub(r"^\((.+)\)$", r"\1", word.text) for word in first_reading(parse_transcript(text)))
+        for name, text in file.texts.items()
+    }
+    return replace(file, texts=texts)
 
 
 def joined_by_recording(parts: Iterable[tuple[str, str]]) -> dict[str, str]:

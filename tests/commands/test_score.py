@@ -110,6 +110,13 @@ def test_names_may_differ_in_folders_endings_and_capitals(tmp_path, capsys):
     assert scored(capsys, tmp_path / "a.jsonl", tmp_path / "b.trn")["substitutions"] == 1
 
 
+def test_alternates_are_read_once_where_texts_are_normalised(tmp_path, capsys):
+    (tmp_path / "a.trn").write_text("{ He is / He's } (uh) here. (s1-1)\n")
+    (tmp_path / "b.trn").write_text("he is uh here (s1-1)\n")
+    found = scored(capsys, tmp_path / "a.trn", tmp_path / "b.trn", scoring=ScoringOptions(normalize="en"))
+    assert (found["wer"], found["words"]) == (0, 4)
+
+
 def test_rules_of_sclite(tmp_path, capsys):
     (tmp_path / "a.txt").write_text("{ he is / he's } (uh) here wo- UM\n")
     (tmp_path / "b.txt").write_text("he's here word uh\n")

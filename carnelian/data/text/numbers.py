@@ -10,6 +10,8 @@ POINT_DECIMALS = ("en", "zh", "ja", "ko", "th", "he")  # languages whose decimal
 LONGEST_NUMBER = 15  # digits; longer ones are read digit by digit
 NUMERAL = r"\d(?:[\d.,]*\d)?"
 TELEPHONE = re.compile(r"(?<![\d.,-])(?:\+?\d{1,3}[ .-])?(?:\(?\d{3}\)?[ .-])?\d{3}[.-]\d{4}(?![\d.,-])")
+WHOLE_NUMBER = re.compile(r"\d+(?:[.,]\d+)?|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3})+(?:,\d+)?")
+HALF_DAY = re.compile(r"(?<=\d)\s?([ap])\.?\s?m\b\.?", re.I)
 CLOCK_TIME = re.compile(r"(?<![\d:.,])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?:\s*uhr\b)?(?![\d:])", re.I)
 FRACTION = re.compile(r"(?<![\d/⁄.,])(?:(\d+)[ -])?(\d{1,2})[/⁄](\d{1,2})(?![\d/⁄])")
 DECADE = re.compile(r"(?<![\d.,])'?(1[0-9]|20)?([1-9])0'?s\b", re.I)
@@ -65,6 +67,8 @@ class SpokenNumbers:
         if self.rules.percent:
             text = self.percent.sub(f" {self.rules.percent} ", text)
         text = TELEPHONE.sub(counted(lambda match: self._digits(match[0])), text)
+        if self.language[:2] == "en":
+            text = HALF_DAY.sub(r" \1 m ", text)
         if self.language[:2] in LANGUAGE_RULES:
             text = CLOCK_TIME.sub(counted(self._time), text)
         if self.language[:2] == "en":
@@ -83,7 +87,13 @@ class SpokenNumbers:
             )
         if re.fullmatch(self.rules.years, digits):
             return cleaned(spelled_out(int(digits), self.language, "year"))
-        return number_words(digits, self.language)
+        if WHOLE_NUMBER.fullmatch(digits):
+            return number_words(digits, self.language)
+        parts = re.split(r"([.,])", digits)  # 1.2.3 or 4,5,6: several numbers
+        point = self.rules.point if self.decimal == "." else ""
+        return " ".join(
+            number_words(part, self.language) if part.isdigit() else point if part == "." else "" for part in parts
+        )
 
     def _money(self, match: re.Match) -> str:
         sign, digits, scale = (match[1], match[2], match[3]) if match[1] else (match[6], match[4], match[5])
