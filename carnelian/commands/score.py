@@ -33,23 +33,23 @@ TIMED = {("stm", "ctm"), ("ctm", "ctm")}
 
 @dataclass(frozen=True)
 class ScliteOptions:
-    """NIST's rules; what sclite calls them stands in brackets."""
+    """NIST's rules; what sclite calls them stands in parentheses."""
 
     sclite: Annotated[
         bool, "sclite's alignment, alternates { a / b / @ } in all formats; always for TRN, STM and CTM"
     ] = False
-    glm: Annotated[Path | None, "rewrite both sides by this GLM file [csrfilt]"] = None
-    split_hyphens: Annotated[bool, "with --glm: words with a hyphen are several words [csrfilt -dh]"] = False
-    deletable: Annotated[bool, "words in parentheses may be missing [-D]"] = False
-    fragments: Annotated[bool, "a cut word- equals what begins as it does [-F]"] = False
+    glm: Annotated[Path | None, "rewrite both sides by this GLM file (csrfilt)"] = None
+    split_hyphens: Annotated[bool, "with --glm: words with a hyphen are several words (csrfilt -dh)"] = False
+    deletable: Annotated[bool, "words in parentheses may be missing (-D)"] = False
+    fragments: Annotated[bool, "a cut word- equals what begins as it does (-F)"] = False
     characters: Annotated[
-        str, "score characters: all [-c], or non-ascii, which keeps ASCII words whole [-c NOASCII]"
+        str, "score characters: all (-c), or non-ascii, which keeps ASCII words whole (-c NOASCII)"
     ] = ""
-    drop_hyphens: Annotated[bool, "with --characters: hyphens are no characters [-c DH]"] = False
-    case: Annotated[str, "fold capitals, fold only ascii ones, or keep them apart [-s]"] = "fold"
-    time_mediated: Annotated[bool, "align by word times, two CTM files only [-T]"] = False
-    intersection: Annotated[str, "ref, hyp or both: leave out what lies outside the other side in time [-m]"] = ""
-    speakers: Annotated[str, "how names tell speakers: spu_id (before - or _) or wsj (3 characters) [-i]"] = "spu_id"
+    drop_hyphens: Annotated[bool, "with --characters: hyphens are no characters (-c DH)"] = False
+    case: Annotated[str, "fold capitals, fold only ascii ones, or keep them apart (-s)"] = "fold"
+    time_mediated: Annotated[bool, "align by word times, two CTM files only (-T)"] = False
+    intersection: Annotated[str, "ref, hyp or both: leave out what lies outside the other side in time (-m)"] = ""
+    speakers: Annotated[str, "how names tell speakers: spu_id (before - or _) or wsj (3 characters) (-i)"] = "spu_id"
 
     def rules(self) -> ScliteRules:
         """The rules of these options. ScoringError for a value that there is not."""
@@ -99,6 +99,8 @@ def score(
     for given in (reference_format, hypothesis_format):
         if given and given not in TRANSCRIPT_FORMATS:
             raise ScoringError(f'format "{given}": not known. Take one of {", ".join(TRANSCRIPT_FORMATS)}')
+    if hypothesis == reference and format_of(reference, encoding) != "json":
+        raise ScoringError(f"{reference}: no hypotheses. Give their file; only JSON lines may hold both")
     kinds = (
         reference_format or format_of(reference, encoding),
         hypothesis_format or format_of(hypothesis, encoding),
@@ -131,7 +133,7 @@ def plain_report(
 ):
     """Returns the report, groups and lines of transcripts compared as text."""
     truth = read_transcripts(reference, kinds[0], encoding=encoding)
-    found = read_transcripts(hypothesis, kinds[1], hypothesis=True, encoding=encoding)
+    found = read_transcripts(hypothesis, kinds[1], hypothesis=True, encoding=encoding, beside=hypothesis == reference)
     if kinds[0] in ("trn", "stm"):
         truth = first_readings(truth)
     if kinds[1] == "trn":

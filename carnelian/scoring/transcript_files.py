@@ -46,9 +46,11 @@ def format_of(path: Path, encoding: str = "utf-8") -> str:
 
 
 def read_transcripts(
-    path: Path, format_name: str = "", *, hypothesis: bool = False, encoding: str = "utf-8"
+    path: Path, format_name: str = "", *, hypothesis: bool = False, encoding: str = "utf-8", beside: bool = False
 ) -> TranscriptFile:
     """The transcripts of a file; `hypothesis` says which of two texts in a line of JSON is meant.
+
+    beside: the lines hold references too, so that "text" is not the hypothesis.
 
     STM and CTM give one text for each recording.
     """
@@ -62,7 +64,8 @@ def read_transcripts(
         words = (each for each in read_ctm(path, encoding) if not each.mark)
         return TranscriptFile(path, joined_by_recording((each.recording, each.word) for each in words))
     if kind == "json":
-        return read_json_transcripts(path, HYPOTHESIS_KEYS if hypothesis else REFERENCE_KEYS, encoding)
+        keys = HYPOTHESIS_KEYS if hypothesis else REFERENCE_KEYS
+        return read_json_transcripts(path, HYPOTHESIS_KEYS[:-2] if hypothesis and beside else keys, encoding)
     lines = read_text(path, encoding).removesuffix("\n").split("\n")
     if kind == "text":
         return TranscriptFile(path, {f"line {n}": line.strip() for n, line in enumerate(lines, 1)}, named=False)
@@ -138,6 +141,8 @@ def paired_transcripts(
     A missing hypothesis is an empty one: all its words count as deleted. Files with names are paired by them, by the
     last part of paths where whole paths differ; others by their order.
     """
+    if not any(reference.texts.values()):
+        raise ScoringError(f"{reference.path}: it has no words. Give a file of transcripts")
     if not (reference.named and hypothesis.named):
         if len(reference.texts) != len(hypothesis.texts):
             raise ScoringError(

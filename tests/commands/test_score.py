@@ -70,6 +70,15 @@ def test_one_file_may_hold_both(tmp_path, capsys):
     assert scored(capsys, path)["wer"] == pytest.approx(3 / 7)
 
 
+def test_hypotheses_must_be_somewhere(tmp_path):
+    (tmp_path / "a.txt").write_text("one two\n")
+    with pytest.raises(ScoringError, match="no hypotheses"):
+        score(tmp_path / "a.txt")
+    (tmp_path / "a.jsonl").write_text('{"text": "one two"}\n')
+    with pytest.raises(ScoringError, match='"pred_text"'):
+        score(tmp_path / "a.jsonl")
+
+
 def test_normalisation_is_named(tmp_path, capsys):
     (tmp_path / "a.txt").write_text("Open the window, Mr. Smith.\n\nIt's 5 p.m.\n")
     (tmp_path / "b.txt").write_text("open the window mister smith\n\nit's five p m\n")
@@ -147,6 +156,7 @@ def test_segments_and_subsets(shared, tmp_path, capsys):
     "first, second, told",
     [
         ("one\ntwo\n", "one\n", "1 lines, .* has 2"),
+        ("\n\n", "one\n", "a: it has no words"),
         ('{"a": 1}\n', "x\n", "no text. Expected one of the keys"),
         ('{"text": \n', "x\n", ":1: not JSON"),
         ("a\tone\na\ttwo\n", "a\tone\n", '"a" is there twice'),
