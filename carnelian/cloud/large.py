@@ -15,9 +15,9 @@ from carnelian.cloud import storage
 from carnelian.cloud.account import LAUNCH_TAG, account_number, check_quota, client, explained, refusal, zones_with
 from carnelian.cloud.machines import Machine, load_catalogue
 from carnelian.cloud.package import wheel
-from carnelian.cloud.small import EXTRAS, find_stack, stack_name, template, upload_data, wait_for_stack
+from carnelian.cloud.small import EXTRAS, check_uploaded, find_stack, stack_name, template, upload_data, wait_for_stack
 from carnelian.errors import CloudError
-from carnelian.recipe import packaged_recipes
+from carnelian.recipe import load_recipe, packaged_recipes
 
 SMALLEST_FSX = 1200
 PCLUSTER_TIMEOUT = 120.0
@@ -248,6 +248,7 @@ def launch_cluster(launch: ClusterLaunch, folder: Path) -> str:
         console.note(
             f"{upload_data(Path('data'), launch.bucket, region)} new files copied to s3://{launch.bucket}/data"
         )
+    check_uploaded(load_recipe(launch.recipe_file, launch.changes), launch.bucket, region)
     script = job_script(launch, stop_at=reservation.ends)
     upload_cluster(launch, script)
     subnet = make_network(launch, zone)

@@ -144,6 +144,18 @@ def check_manifests(recipe: Recipe) -> None:
                 )
 
 
+def check_uploaded(recipe: Recipe, bucket: str, region: str) -> None:
+    """CloudError where a manifest of a recipe is neither in the bucket nor at a URL, before a machine costs anything."""
+    train = recipe.get("train", {})
+    there = storage.listed(bucket, "data", region)
+    for manifest in [*train.get("manifests", []), *train.get("validation", [])]:
+        if "://" not in manifest and Path(manifest).relative_to("data").as_posix() not in there:
+            raise CloudError(
+                f"{manifest}: neither here nor in s3://{bucket}/data. Run carnelian prepare, or copy it: "
+                f"aws s3 sync data s3://{bucket}/data"
+            )
+
+
 def upload_data(folder: Path, bucket: str, region: str) -> int:
     """Copies a local folder data/ into the bucket, new and changed files only; gives how many there were to copy."""
     sizes = {name: path.stat().st_size for name, path in storage.files_below(folder).items()}
@@ -205,6 +217,8 @@ def start_machine(launch: Launch) -> dict[str, Any]:
         console.note(
             f"{upload_data(Path('data'), launch.bucket, region)} new files copied to s3://{launch.bucket}/data"
         )
+    if launch.recipe:
+        check_uploaded(launch.recipe, launch.bucket, region)
     stop_at = time.time() + 3600 * launch.options.hours
     upload_launch(launch, stop_at)
     parameters = parameters_of(launch, image, root, zones, stop_at)

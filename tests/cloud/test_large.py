@@ -11,6 +11,7 @@ import pytest
 from carnelian.cloud import large
 from carnelian.cloud.machines import load_catalogue
 from carnelian.cloud.storage import need_bucket
+from carnelian.recipe import load_recipe
 
 pytestmark = [pytest.mark.aws, pytest.mark.slow]
 
@@ -134,6 +135,10 @@ def test_a_cluster_from_making_to_deleting(aws, carnelian, tmp_path, monkeypatch
     program = tmp_path / "pcluster"
     program.write_text(STAND_IN.format(folder=tmp_path))
     program.chmod(0o755)
+    (tmp_path / "data" / "librispeech").mkdir(parents=True)
+    for manifest in load_recipe("librispeech/quartznet15x5")["train"]["manifests"]:
+        Path(manifest).touch()
+    Path("data/librispeech/dev-clean.jsonl").touch()
     options = ["--name", "libri", "--type", "p4d.24xlarge", "--pcluster", program]
     code, out, error = carnelian("launch", "large", "librispeech/quartznet15x5", *options)
     assert code == 0 and "CREATE_IN_PROGRESS" in out, error

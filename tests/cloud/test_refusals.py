@@ -1,5 +1,7 @@
 """What AWS refuses: one clear line each, and nothing is left asking for a machine. Answers are botocore's stubs."""
 
+import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -231,6 +233,42 @@ def test_a_capacity_block_gives_zone_and_end(stubs):
 def test_a_cluster_that_makes_no_sense(options, says):
     with pytest.raises(CloudError, match=says):
         large.ClusterOptions(**options).check()
+
+
+def test_no_credentials_is_one_line(carnelian, monkeypatch, tmp_path):
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(key, raising=False)
+    for key in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(key, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    code, _, error = carnelian("launch", "status", "--region", REGION)
+    assert code == 2 and "aws configure" in error and error.count("\n") == 1, error
+    code, _, error = carnelian("launch", "status")
+    assert code == 2 and "no region is known" in error and error.count("\n") == 1, error
+
+
+def test_a_missing_boto3_names_the_extra(carnelian, monkeypatch):
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    code, _, error = carnelian("launch", "status", "--region", REGION)
+    assert code == 2 and "carnelian[aws]" in error and error.count("\n") == 1, error
+
+
+def test_prices_are_asked_of_the_price_list_and_the_spot_market(stubs):
+    dimension = {"unit": "Hrs", "pricePerUnit": {"USD": "0.9050000000"}}
+    product = {"terms": {"OnDemand": {"a": {"priceDimensions": {"b": dimension}}}}}
+    stubs("pricing").add_response(
+        "get_products", {"PriceList": [json.dumps(product)]}, {"ServiceCode": "AmazonEC2", "Filters": ANY}
+    )
+
+    def spot(zone: str, hour: int, price: str) -> dict:
+        when = datetime(2026, 11, 25, hour, tzinfo=UTC)
+        return {"InstanceType": "g6.xlarge", "AvailabilityZone": zone, "Timestamp": when, "SpotPrice": price}
+
+    history = [spot("a", 1, "0.1"), spot("a", 9, "0.4"), spot("b", 8, "0.3")]  # of zone a the newer one counts
+    stubs("ec2").add_response("describe_spot_price_history", {"SpotPriceHistory": history})
+    prices = account.current_prices([load_catalogue().machine("g6.xlarge")], REGION)
+    assert prices == {"g6.xlarge": {"on_demand": 0.905, "spot": 0.3}}
 
 
 def test_types_that_a_run_could_not_go_on_with_are_refused():

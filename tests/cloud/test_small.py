@@ -223,6 +223,16 @@ def test_bad_options_are_one_line_and_nothing_is_made(aws, carnelian, recipe, wo
     assert boto3.client("cloudformation").describe_stacks()["Stacks"] == before
 
 
+def test_a_manifest_that_is_nowhere_is_said_before_a_machine_costs(aws, carnelian, recipe):
+    code, _, error = carnelian(
+        "launch", "small", recipe, "--name", "x1", "--set", "train.manifests=['data/none.jsonl']"
+    )
+    assert code == 2 and error.splitlines()[-1].startswith("carnelian: data/none.jsonl: neither here nor in s3://"), (
+        error
+    )
+    assert not boto3.client("cloudformation").describe_stacks()["Stacks"]
+
+
 def test_recordings_outside_of_data_are_refused(aws, carnelian, recipe, tmp_path):
     line = {"audio_filepath": "/elsewhere/one.wav", "duration": 1.0, "text": "a"}
     (tmp_path / "data" / "train.jsonl").write_text(json.dumps(line) + "\n")
