@@ -120,7 +120,7 @@ def watch(
     poll: float = POLL_SECONDS,
     every: float = COPY_SECONDS,
 ) -> int:
-    """Trains until the end, an interruption, the hour of stopping or a signal; gives the exit code."""
+    """Trains until the end, an interruption, the time limit or a signal; gives the exit code."""
     for attempt in range(1, TRAINING_ATTEMPTS + 1):
         before = max(saved_steps(work.run), default=0)
         work.report("training" if attempt == 1 else "training again")
@@ -153,7 +153,7 @@ def run_once(work: Work, metadata: Metadata, stopped: Callable[[], int], poll: f
             if metadata.interruption():
                 reason = "interrupted"
             elif time.time() > work.stop_at - STOP_LEAD_SECONDS:
-                reason = "the hour of stopping has come"
+                reason = "the time limit (--hours) is reached"
             elif stopped():
                 reason = "asked to stop"
             if reason:

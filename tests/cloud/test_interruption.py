@@ -110,9 +110,12 @@ class MachineHere:
     def run(self) -> Path:
         return self.root / "opt/carnelian/work/run"
 
-    def boot(self) -> None:
-        done = subprocess.run(["bash", self.root / "user-data.sh"], env=self.environment, cwd=self.root)
-        assert done.returncode == 0, (self.root / "var/log/carnelian-boot.log").read_text()[-3000:]
+    def boot(self) -> int:
+        return subprocess.run(["bash", self.root / "user-data.sh"], env=self.environment, cwd=self.root).returncode
+
+    @property
+    def boot_log(self) -> str:
+        return (self.root / "var/log/carnelian-boot.log").read_text()[-3000:]
 
     def wait(self, condition, seconds: float = 120) -> None:
         end = time.monotonic() + seconds
@@ -126,6 +129,42 @@ class MachineHere:
         return int((self.root / "unit.rc").read_text())
 
 
+def user_data_of(name: str) -> str:
+    """The user data of a launch's machine."""
+    versions = boto3.client("ec2").describe_launch_template_versions(LaunchTemplateName=f"carnelian-{name}")
+    return base64.b64decode(versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"]).decode()
+
+
+def machine_environment(folder: Path, cloud_tool, python: Path) -> dict[str, str]:
+    """What a machine's programs are here: the real AWS command line, and a stand-in for systemctl."""
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "aws").symlink_to(cloud_tool("aws"))
+    (programs / "systemctl").symlink_to(Path(__file__).with_name("systemctl"))
+    path = f"{programs}:{os.environ['PATH']}"
+    return {"PATH": path, "CARNELIAN_PYTHON": str(python), "CARNELIAN_POLL_SECONDS": "0.1", "OMP_NUM_THREADS": "1"}
+
+
+def test_a_machine_that_cannot_be_set_up_stops_itself(
+    aws, carnelian, image_python, cloud_tool, write_tones, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write_tones(tmp_path / "data")
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    code, _, error = carnelian("launch", "small", "recipe.toml", "--name", "broken", "--package", "./none.whl")
+    assert code == 0, error
+    machine = MachineHere(
+        tmp_path / "machine", user_data_of("broken"), machine_environment(tmp_path, cloud_tool, image_python)
+    )
+    assert machine.boot() != 0
+    (group,) = boto3.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+    assert group["DesiredCapacity"] == 0
+    assert read_json("broken/status/status.json")["state"] == "failed"
+    code, out, _ = carnelian("launch", "logs", "broken")
+    assert code == 0 and "none.whl" in out
+    assert carnelian("launch", "delete", "broken")[0] == 0
+
+
 def test_an_interrupted_training_goes_on_elsewhere_to_the_same_weights(
     aws, carnelian, metadata, image_python, cloud_tool, write_tones, tmp_path, monkeypatch
 ):
@@ -134,23 +173,13 @@ def test_an_interrupted_training_goes_on_elsewhere_to_the_same_weights(
     (tmp_path / "recipe.toml").write_text(RECIPE)
     code, _, error = carnelian("launch", "small", "recipe.toml", "--name", NAME, "--spot")
     assert code == 0, error
-    template = boto3.client("ec2").describe_launch_template_versions(LaunchTemplateName=f"carnelian-{NAME}")
-    user_data = base64.b64decode(template["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"]).decode()
+    user_data = user_data_of(NAME)
     assert len(user_data) < 16384 and "secret" not in user_data
-
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    (programs / "aws").symlink_to(cloud_tool("aws"))
-    (programs / "systemctl").symlink_to(Path(__file__).with_name("systemctl"))
-    environment = {
-        "PATH": f"{programs}:{os.environ['PATH']}",
-        "CARNELIAN_PYTHON": str(image_python),
-        "CARNELIAN_POLL_SECONDS": "0.1",
-        "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata,
-        "OMP_NUM_THREADS": "1",
+    environment = machine_environment(tmp_path, cloud_tool, image_python) | {
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata
     }
     first = MachineHere(tmp_path / "first", user_data, environment)
-    first.boot()
+    assert first.boot() == 0, first.boot_log
     first.wait(lambda: any(first.run.glob("step-*0.safetensors")))
     Metadata.announced.set()
     announced = time.monotonic()
@@ -168,7 +197,7 @@ def test_an_interrupted_training_goes_on_elsewhere_to_the_same_weights(
         assert "carnelian-machine" not in checked.stderr, checked.stderr
 
     second = MachineHere(tmp_path / "second", user_data, environment)
-    second.boot()
+    assert second.boot() == 0, second.boot_log
     assert second.exit_code() == 0, (second.root / "unit.log").read_text()
     assert read_json(NAME + "/status/status.json")["state"] == "finished"
     assert f"step {status['step']}" in (second.root / "unit.log").read_text()  # it did not begin anew

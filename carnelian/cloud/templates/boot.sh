@@ -10,8 +10,10 @@ PYTHON="${CARNELIAN_PYTHON:-/opt/pytorch/bin/python}" # where the Deep Learning 
 mkdir -p "$HOME_FOLDER" "$ROOT/var/log" "$ROOT/etc/carnelian" "$ROOT/etc/systemd/system"
 exec >>"$LOG" 2>&1
 
-give_up() { # tells why in the bucket, and stops the machine: nothing runs on that costs money for nothing
+give_up() { # reports the reason in the bucket and stops the machine, so that it does not cost money for nothing
   echo "boot failed at line $1"
+  echo '{"state": "failed", "step": 0, "message": "the machine could not be set up: see carnelian launch logs"}' |
+    aws s3 cp --only-show-errors - "s3://$CARNELIAN_BUCKET/$CARNELIAN_NAME/status/status.json" || true
   aws s3 cp --only-show-errors "$LOG" "s3://$CARNELIAN_BUCKET/$CARNELIAN_NAME/status/boot.log" || true
   aws autoscaling set-desired-capacity --auto-scaling-group-name "$CARNELIAN_GROUP" --desired-capacity 0 || true
 }
