@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
 import pytest
 
 from carnelian import cli
@@ -109,8 +110,8 @@ def aws_process(tmp_path_factory) -> Iterator[LocalAws]:
 
 
 @pytest.fixture
-def aws(aws_process, monkeypatch) -> LocalAws:
-    """The local AWS, with nothing in it, as boto3 finds it in the environment."""
+def aws(aws_process, monkeypatch) -> Iterator[LocalAws]:
+    """The local AWS, without launches, as boto3 finds it in the environment."""
     for key, value in {
         "AWS_ENDPOINT_URL": aws_process.url,
         "AWS_ACCESS_KEY_ID": "key",
@@ -121,7 +122,10 @@ def aws(aws_process, monkeypatch) -> LocalAws:
     }.items():
         monkeypatch.setenv(key, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    return aws_process
+    yield aws_process
+    formation = boto3.client("cloudformation")
+    for stack in formation.describe_stacks()["Stacks"]:
+        formation.delete_stack(StackName=stack["StackName"])
 
 
 @pytest.fixture
