@@ -138,8 +138,8 @@ class Corpus:
                 {character: count for character, count in missing.items() if character.lower() in self.alphabet.symbols}
             )
             remedy = (
-                "The alphabet is lower case: normalize the transcripts"
-                if lower.total() > share * 0.5
+                "The alphabet is lower case: normalize the transcripts (carnelian check MANIFEST --normalize en)"
+                if lower.total() > missing.total() * 0.5
                 else "Change the alphabet"
             )
             raise ManifestError(
