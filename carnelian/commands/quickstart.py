@@ -7,6 +7,8 @@ from typing import Annotated
 import torch
 
 from carnelian.commands.evaluate import evaluate
+from carnelian.commands.language_model import build
+from carnelian.commands.options import RecognizerOptions
 from carnelian.commands.train import train
 from carnelian.commands.transcribe import transcribe
 from carnelian.console import note
@@ -71,7 +73,7 @@ def quickstart(
     """
     started = time.monotonic()
     recipe, corpus = folder / "recipe.toml", folder / "corpus"
-    test, other = corpus / "test.jsonl", corpus / "other.jsonl"
+    test, other, words = corpus / "test.jsonl", corpus / "other.jsonl", folder / "words.arpa"
     note(f"1  A corpus, spoken by espeak-ng: {corpus}")
     if not other.exists():
         synthesize_corpus(corpus, train=TRAINED)
@@ -79,19 +81,23 @@ def quickstart(
         file.write(RECIPE.format(folder=folder.as_posix()))
     note(f"2  Training a QuartzNet from random weights, on {torch.get_num_threads()} threads: {recipe}")
     model = train(recipe, out=folder / "run")
+    note(f"3  A language model of the training's words: {words}")
+    build([corpus / "train.jsonl"], order=2, arpa=words, overwrite=True)
+    options = RecognizerOptions(language_model=words, closed_vocabulary=True)
     note(
-        "3  On new voices: test.jsonl has new sentences of the training's patterns, other.jsonl has patterns that the training "
+        "4  On new voices: test.jsonl has new sentences of the training's patterns, other.jsonl has patterns that the training "
         "did not have, as your own commands would (of the same words; it knows no others)"
     )
-    evaluate(model, [test, other])
-    utterance = Manifest(test)[0]
-    note(f"4  One of them; its reference is: {utterance.text}")
-    transcribe(model, [Path(utterance.audio_filepath)])
+    evaluate(model, [test, other], options=options)
+    utterance = Manifest(other)[0]
+    note(f"5  One of them; its reference is: {utterance.text}")
+    transcribe(model, [Path(utterance.audio_filepath)], options=options)
     note(
         f"{time.monotonic() - started:.0f} s in all. What was made:\n"
         f"   {corpus}  recordings and manifests\n   {recipe}  the experiment, for you to change\n   {model}  the recognizer\n"
         "Try next:\n"
-        f"   carnelian transcribe {model} {corpus}/audio/test-00001.wav --format srt\n"
+        f"   carnelian transcribe {model} {corpus}/audio/test-00001.wav --format srt --language-model {words} --closed-vocabulary\n"
+        f"   carnelian evaluate {model} {other} --report {folder}/report.html\n"
         f"   carnelian train {recipe} --out {folder}/wider --set train.epochs=30\n"
         "   carnelian prepare folder YOUR_RECORDINGS manifests"
     )
