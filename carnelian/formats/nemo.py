@@ -255,7 +255,7 @@ def read_nemo(path: Path) -> ForeignModel:
                 f"{path}: has no member {name} (it has {', '.join(sorted(members)[:5]) or 'none'}). Not a whole .nemo archive"
             )
     configuration = read_configuration(f"{path}: {CONFIGURATION}", members[CONFIGURATION])
-    weights = read_pickle(f"{path}: {WEIGHTS}", members[WEIGHTS])
+    weights = read_pickle(f"{path}: {WEIGHTS}", members.pop(WEIGHTS))
     if not isinstance(weights, dict):
         raise CheckpointError(f"{path}: {WEIGHTS} holds no state dictionary but {type(weights).__name__}")
     return foreign_model(path, configuration, weights, members)
