@@ -12,6 +12,7 @@ from carnelian.data.text.report import EXAMPLES, NormalizationReport
 APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´′ʹ＇‛ʻꞌ", "'"))
 INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 COMPATIBLE = re.compile("[\ufb00-\ufb06\uff01-\uff5e]")  # ligatures and full-width forms
+RAISED = re.compile("[²³¹\u2070-\u2079\u2080-\u2089]")
 VULGAR = re.compile("[¼½¾⅐-⅞]")
 NOISE_TAG = re.compile(r"\[[^\[\]\n]{0,40}\]|<[^<>\n]{0,40}>")
 STROKES = {"ß": "ss", "ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}
@@ -172,6 +173,7 @@ def composed(text: str) -> str:
     """Text in one Unicode form: composed, with one apostrophe, without ligatures and invisible characters."""
     text = unicodedata.normalize("NFC", INVISIBLE.sub("", text)).translate(APOSTROPHES)
     text = COMPATIBLE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    text = RAISED.sub(lambda match: f" {unicodedata.normalize('NFKC', match[0])} ", text)
     return VULGAR.sub(lambda match: f" {unicodedata.normalize('NFKC', match[0])} ", text)
 
 

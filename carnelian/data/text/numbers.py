@@ -10,6 +10,8 @@ POINT_DECIMALS = ("en", "zh", "ja", "ko", "th", "he")  # languages whose decimal
 LONGEST_NUMBER = 15  # digits; longer ones are read digit by digit
 NUMERAL = r"\d(?:[\d.,]*\d)?"
 TELEPHONE = re.compile(r"(?<![\d.,-])(?:\+?\d{1,3}[ .-])?(?:\(?\d{3}\)?[ .-])?\d{3}[.-]\d{4}(?![\d.,-])")
+SCALES = {"bn": "billion", "m": "million", "k": "thousand"}
+SPACED_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?![\d.])")
 WHOLE_NUMBER = re.compile(r"\d+(?:[.,]\d+)?|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3})+(?:,\d+)?")
 HALF_DAY = re.compile(r"(?<=\d)\s?([ap])\.?\s?m\b\.?", re.I)
 CLOCK_TIME = re.compile(r"(?<![\d:.,])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?:\s*uhr\b)?(?![\d:])", re.I)
@@ -18,7 +20,7 @@ DECADE = re.compile(r"(?<![\d.,])'?(1[0-9]|20)?([1-9])0'?s\b", re.I)
 MINUS_SIGN = re.compile(r"(?:(?<=\s)|^)[-−](?=\d)", re.M)
 INFLECTING = re.compile(r"\b(am|im|vom|zum|beim|dem|den|des|bis)\s+$", re.I)  # words that put a German ordinal into -n
 MILLIONS = {
-    "en": "hundred|thousand|million|billion|trillion",
+    "en": "hundred|thousand|million|billion|trillion|bn|m|k",
     "es": "mil|millones|millón",
     "de": "millionen|milliarden|million",
 }
@@ -38,7 +40,7 @@ class SpokenNumbers:
         signs = "".join(map(re.escape, self.rules.currencies)) or "¤"
         scale = MILLIONS.get(language[:2], "(?!)")
         self.money = re.compile(
-            rf"([{signs}])\s?({NUMERAL})(?:\s+({scale})\b)?|({NUMERAL})(?:\s+({scale})\b)?\s?([{signs}])", re.I
+            rf"([{signs}])\s?({NUMERAL})(?:\s?({scale})\b)?|({NUMERAL})(?:\s?({scale})\b)?\s?([{signs}])", re.I
         )
         units = "|".join(sorted(self.rules.units, key=len, reverse=True)) or "(?!)"
         self.units = re.compile(rf"(?<=\d)\s?({units})(?!\w)", re.I)
@@ -60,6 +62,8 @@ class SpokenNumbers:
 
             return replaced
 
+        if self.decimal == ",":
+            text = SPACED_THOUSANDS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
         if self.rules.minus:
             text = MINUS_SIGN.sub(f"{self.rules.minus} ", text)
         text = self.money.sub(counted(self._money), text)
@@ -98,6 +102,7 @@ class SpokenNumbers:
     def _money(self, match: re.Match) -> str:
         sign, digits, scale = (match[1], match[2], match[3]) if match[1] else (match[6], match[4], match[5])
         one, many, hundredth, hundredths = self.rules.currencies[sign]
+        scale = scale and SCALES.get(scale.lower(), scale)
         whole, mark, rest = digits.rpartition(self.decimal)
         if scale:
             of = "de " if re.match("mill(?!e$)", scale, re.I) and self.language[:2] in ("es", "fr") else ""
@@ -197,7 +202,12 @@ def number_words(number: str, language: str, kind: str = "cardinal") -> str:
     if "." in value:
         whole, decimals = value.split(".")
         return decimal_words(whole, decimals, mark, language)
-    return cleaned(spelled_out(int(value), language, "ordinal" if digits != number else kind))
+    words = cleaned(spelled_out(int(value), language, "ordinal" if digits != number else kind))
+    if language[:2] == "es":  # 21.000 is veintiún mil, which num2words does not know
+        words = re.sub(
+            r"\b(veinti|)uno (mil|millones|billones)\b", lambda m: f"{'veintiún' if m[1] else 'un'} {m[2]}", words
+        )
+    return words
 
 
 def decimal_words(whole: str, decimals: str, mark: str, language: str) -> str:

@@ -30,6 +30,8 @@ CASES = {
         "5pm, 5 PM, 11:30am": "five p m five p m eleven thirty a m",
         "version 1.2.3 and 4,5,6; 24/7": "version one point two point three and four five six twenty four seven",
         "1,000,000.5 or 1000": "one million point five or one thousand",
+        "£3bn, $5m or $2 million": "three billion pounds five million dollars or two million dollars",
+        "x²": "x two",
         "No. 5 ran 10 km/h": "number five ran ten kilometers per hour",
         "uhhh, uhm, hmmm": "uh uh hmm",
         "[laughter] yes <unk>": "yes",
@@ -44,6 +46,7 @@ CASES = {
         "3,5 o 3.5 y 5,20 €": "tres coma cinco o tres punto cinco y cinco euros con veinte céntimos",
         "$3 millones": "tres millones de dólares",
         "31 personas pagaron 1.000.000 y 21 €": "treinta y una personas pagaron un millón y veintiún euros",
+        "21.000 personas, 10 000 casas": "veintiún mil personas diez mil casas",
         "el pingüino, año": "el pingüino año",
     },
     "de": {
@@ -57,6 +60,7 @@ CASES = {
             "monsieur dupont et madame roy l'ont dit le premier mai à cinq heures euh"
         ),
         "la 1re, le 2e et 3,5 km": "la première le deuxième et trois virgule cinq kilomètres",
+        "1 200 euros": "mille deux cents euros",
         "peut-être 21,50 €": "peut être vingt et un euros et cinquante centimes",
     },
     "basic": {"¡Hola, señor! 21 años": "hola señor 21 años", "Ünïcode ﬁne": "ünïcode fine"},
