@@ -46,6 +46,11 @@ def serve(
             f"--host {host}: other machines could use the service, and there is no API key. "
             f"Give --api-keys FILE or set {KEYS_VARIABLE}; or --without-keys, to let everybody in"
         )
+    if host not in LOOPBACK and wyoming is not None and not without_keys:
+        raise CarnelianError(
+            f"--wyoming {wyoming}: the Wyoming protocol knows no keys, and other machines could use it. "
+            "Listen on 127.0.0.1, or give --without-keys"
+        )
     from carnelian.serving.app import make_app  # these two raise MissingExtraError
     from carnelian.serving.server import run_server
 

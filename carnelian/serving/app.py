@@ -114,6 +114,7 @@ def add_refusals(app: FastAPI) -> None:
             error = Refusal(error.status_code, str(error.detail), code=STATUS_CODES.get(error.status_code))
         elif not isinstance(error, Refusal):
             error = Refusal(500, "The service failed.", kind="server_error")
+        request.scope["state"]["notes"]["error"] = error.code or error.kind
         answer = JSONResponse(error.body, error.status, {**error.headers, **more})
         if isinstance(request, WebSocket):
             await request.send_denial_response(answer)

@@ -25,7 +25,7 @@ class ServingConfig:
     decoder_memory_bytes: Annotated[int, "memory of the process that decodes a recording"] = 512 * MEGABYTE
     decoder_seconds: Annotated[float, "wait for a block of a recording from that process"] = 20.0
     work_seconds: Annotated[float, "work in a batch, which is how long a new request waits for its turn"] = 0.5
-    chunk_seconds: Annotated[float, "longest piece of a recording; longer ones are cut at quiet moments"] = 20.0
+    chunk_seconds: Annotated[float, "longest piece of a recording; longer ones are cut at quiet moments"] = 12.0
     partial_seconds: Annotated[float, "new live audio between two partial results"] = 0.3
 
 

@@ -81,6 +81,8 @@ def request_door(app: App, metrics: Metrics) -> App:
         finally:
             route = getattr(scope.get("route"), "path", "none")
             seconds = time.monotonic() - started
+            if "error" in notes["notes"]:
+                metrics.errors.labels(notes["notes"]["error"]).inc()
             metrics.observe_request(route, status or 499, seconds)  # 499: the client left before an answer
             if scope["path"] not in ("/health/live", "/health/ready", "/metrics"):
                 told = {"method": scope.get("method", "WEBSOCKET"), "path": scope["path"], "status": status or 499}
@@ -91,6 +93,7 @@ def request_door(app: App, metrics: Metrics) -> App:
 
 async def refuse(scope: Scope, send: Send, refusal: Refusal, *, close: bool = False) -> None:
     """Answers with a refusal; a WebSocket that is not accepted yet gets it as an HTTP answer."""
+    scope["state"]["notes"]["error"] = refusal.code or refusal.kind
     kind = "http.response" if scope["type"] == "http" else "websocket.http.response"
     body = json.dumps(refusal.body).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), **refusal.headers}

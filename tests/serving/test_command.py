@@ -80,6 +80,8 @@ def test_other_machines_need_a_key(model, tmp_path):
     _, error = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "there is no API key. Give --api-keys FILE or set CARNELIAN_API_KEYS; or --without-keys" in error
+    process = run(model, "--host", "0.0.0.0", "--wyoming", "10300", CARNELIAN_API_KEYS="first")
+    assert "the Wyoming protocol knows no keys" in process.communicate(timeout=60)[1]
     (tmp_path / "keys").write_text("\n\n")
     process = run(model, "--api-keys", tmp_path / "keys")
     assert "there is no key in it" in process.communicate(timeout=60)[1]

@@ -172,6 +172,16 @@ def locked(start):
     return start(keys=["first", "second"], max_upload_bytes=100_000)
 
 
+def test_errors_are_counted_by_kind(service, recording):
+    service.transcribe(b"junk")
+    service.transcribe(recording, model="nonsense")
+    text = service.request("GET", "/metrics").body.decode()
+    for kind in ("invalid_audio", "model_not_found"):
+        assert f'carnelian_errors_total{{kind="{kind}"}}' in text
+    assert 'carnelian_requests_total{route="/v1/audio/transcriptions",status="200"}' in text
+    assert "carnelian_real_time_factor_count" in text and "carnelian_audio_seconds_total" in text
+
+
 class TestKeys:
     def test_a_key_is_asked_for_and_both_are_taken(self, locked, recording):
         small = recording[:50_044]
