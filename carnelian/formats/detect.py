@@ -29,9 +29,7 @@ def import_model(
     """Writes the model in another toolkit's file or folder as a checkpoint, all or nothing, and returns it."""
     found = detect_and_read(path, config=config, weights=weights)
     if "encoder" in found.recipe:
-        # only shapes are compared; what transformers build cannot be without memory
-        foreign = found.recipe["encoder"].get("name") == "hugging_face"
-        with torch.device("cpu" if foreign else "meta"):
+        with torch.device("meta"):  # only shapes are compared
             check_weights(build_model(found.recipe, found.alphabet), found.weights, where=path)
     recipe = dict(found.recipe)
     if type(found.alphabet) is Alphabet:
