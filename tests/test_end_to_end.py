@@ -125,7 +125,14 @@ def test_evaluate_normalises_and_exports(run, model, tmp_path, capsys):
     assert carnelian("evaluate", model, written, "--export", "leaderboard", tmp_path / "out") == 2
     assert "exists" in capsys.readouterr().err
     assert carnelian("evaluate", model, plain, "--export", "csv", tmp_path) == 2
-    assert 'Give "leaderboard" and a folder' in capsys.readouterr().err
+    assert 'Give "leaderboard" or "trn", and a folder' in capsys.readouterr().err
+    assert carnelian("evaluate", model, plain, "--json-output", "--export", "trn", tmp_path / "trn") == 0
+    told = json.loads(capsys.readouterr().out)["manifests"]["test"]
+    assert (
+        carnelian("score", tmp_path / "trn" / "test.ref.trn", tmp_path / "trn" / "test.hyp.trn", "--json-output") == 0
+    )
+    scored = json.loads(capsys.readouterr().out)
+    assert scored["words"] == told["words"] and len(scored["speakers"]) >= 1
 
 
 @pytest.mark.parametrize("form", ["text", "jsonl", "srt", "vtt", "ctm"])

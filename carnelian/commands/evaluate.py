@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from carnelian.files import check_outputs, one_line, written
 from carnelian.scoring.leaderboard import LeaderboardLine, leaderboard_name, write_leaderboard
 from carnelian.scoring.report.plots import plot_confusions
 from carnelian.scoring.report.tables import ScoreReport, print_confusions, print_rates
+from carnelian.scoring.sclite.trn import write_trn
 
 if TYPE_CHECKING:
     from carnelian.data.transcript import Transcript
@@ -43,7 +45,7 @@ def evaluate(
     out: Annotated[Path | None, "write each utterance's hypothesis and errors to this JSON-lines file"] = None,
     export: Annotated[
         tuple[str, Path] | None,
-        "write results in another program's form: leaderboard (Open ASR Leaderboard) and a folder",
+        "write results in another program's form: leaderboard (Open ASR) or trn (sclite), and a folder",
     ] = None,
     warm_up: Annotated[int, "utterances recognized once before the time is taken"] = 0,
     report: Annotated[Path | None, "write one HTML file with rates, groups, calibration and every utterance"] = None,
@@ -58,12 +60,12 @@ def evaluate(
 
     Example: carnelian evaluate runs/an4 data/an4/test.jsonl
     """
-    if export and export[0] != "leaderboard":
-        raise CarnelianError(f'--export {export[0]}: not known. Give "leaderboard" and a folder')
+    if export and export[0] not in EXPORTS:
+        raise CarnelianError(f'--export {export[0]}: not known. Give "leaderboard" or "trn", and a folder')
     if beside and not report:
         raise CarnelianError("--beside: has no effect without --report FILE")
     plots = plot_files(plot, manifests)
-    check_outputs(out, report, *plots, *leaderboard_files(export, model, manifests), overwrite=overwrite)
+    check_outputs(out, report, *plots, *export_files(export, model, manifests), overwrite=overwrite)
     recognizer = options.load(model)
     listed = {str(manifest): read_references(manifest) for manifest in manifests}
     reports: dict[str, ScoreReport] = {}
@@ -84,7 +86,7 @@ def evaluate(
         lines += result_lines(results, scores)
         evaluated[name] = results
         if export:
-            export_leaderboard(export[1], model.stem, name, results, taken / len(results))
+            EXPORTS[export[0]](export_files(export, model, [Path(manifest)]), results, taken / len(results))
     if out:
         write_lines(out, lines)
     if report:
@@ -199,22 +201,37 @@ def write_page(
     )
 
 
-def leaderboard_files(export: tuple[str, Path] | None, model: Path, manifests: list[Path]) -> list[Path]:
-    """The files that `--export leaderboard` writes, one for each manifest."""
-    names = (leaderboard_name(f"carnelian/{model.stem}", Path(manifest).stem) for manifest in manifests)
-    return [export[1] / name for name in names] if export else []
+def export_files(export: tuple[str, Path] | None, model: Path, manifests: list[Path]) -> list[Path]:
+    """The files that `--export` writes: for the leaderboard one for each manifest, in TRN one of each side."""
+    if export is None:
+        return []
+    names = [Path(manifest).stem for manifest in manifests]
+    if export[0] == "leaderboard":
+        return [export[1] / leaderboard_name(f"carnelian/{model.stem}", name) for name in names]
+    return [export[1] / f"{name}.{side}.trn" for name in names for side in ("ref", "hyp")]
 
 
-def export_leaderboard(
-    folder: Path, model: str, manifest: str, results: list[EvaluatedUtterance], share: float
-) -> None:
+def export_leaderboard(files: list[Path], results: list[EvaluatedUtterance], share: float) -> None:
     """Writes a manifest's results in the form of the Open ASR Leaderboard; `share`: seconds of work for each utterance."""
     rows = (
         LeaderboardLine(each.utterance.audio_filepath, each.duration, share, each.utterance.text, each.hypothesis)
         for each in results
     )
-    path, left_out = write_leaderboard(folder, f"carnelian/{model}", manifest, rows)
-    note(f"wrote {path}" + (f"; {left_out} utterances without a reference left out" if left_out else ""))
+    left_out = write_leaderboard(files[0], rows)
+    note(f"wrote {files[0]}" + (f"; {left_out} utterances without a reference left out" if left_out else ""))
+
+
+def export_trn(files: list[Path], results: list[EvaluatedUtterance], share: float) -> None:
+    """Writes references and hypotheses as TRN, for sclite; names are SPEAKER-NUMBER-FILE, speakers without a hyphen."""
+    speakers = [re.sub(r"[\W_]+", "", str(each.utterance.more.get("speaker", ""))) or "unknown" for each in results]
+    stems = [re.sub(r"[\s()]+", "_", Path(each.utterance.audio_filepath).stem) for each in results]
+    names = [f"{speaker}-{number:05d}-{stem}" for number, (speaker, stem) in enumerate(zip(speakers, stems))]
+    write_trn(files[0], zip(names, (each.utterance.text for each in results)))
+    write_trn(files[1], zip(names, (each.hypothesis for each in results)))
+    note(f"wrote {files[0]} and {files[1]}")
+
+
+EXPORTS = {"leaderboard": export_leaderboard, "trn": export_trn}
 
 
 def print_results(

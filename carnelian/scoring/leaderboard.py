@@ -30,16 +30,16 @@ def leaderboard_name(model: str, data_set: str) -> str:
     return f"MODEL_{model.replace('/', '-')}_DATASET_{data.replace('/', '-')}.jsonl"
 
 
-def write_leaderboard(folder: Path, model: str, data_set: str, lines: Iterable[LeaderboardLine]) -> tuple[Path, int]:
-    """Writes the lines that the leaderboard scores, and gives the file and the number of those left out.
+def write_leaderboard(path: Path, lines: Iterable[LeaderboardLine]) -> int:
+    """Writes the lines that the leaderboard scores, and gives the number of those left out.
 
     References that are empty, or that are marked as not to be scored, are left out, as there.
     """
-    path, left_out = folder / leaderboard_name(model, data_set), 0
+    left_out = 0
     with written(path) as file:
         for line in lines:
             if not line.text.strip() or NOT_SCORED.search(line.text):
                 left_out += 1
                 continue
             file.write(json.dumps(asdict(line), ensure_ascii=False) + "\n")
-    return path, left_out
+    return left_out

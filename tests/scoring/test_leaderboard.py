@@ -15,7 +15,8 @@ def test_names_and_lines(tmp_path):
         LeaderboardLine("b.wav", 1.0, 0.1, " ", "noise"),
         LeaderboardLine("c.wav", 1.0, 0.1, "Ignore time segment in scoring", "words"),
     ]
-    path, left_out = write_leaderboard(tmp_path, "carnelian/quartznet", "test-clean", lines)
+    path = tmp_path / leaderboard_name("carnelian/quartznet", "test-clean")
+    left_out = write_leaderboard(path, lines)
     assert path.name == ("MODEL_carnelian-quartznet_DATASET_hf-audio-open-asr-leaderboard_librispeech_test.clean.jsonl")
     assert left_out == 2
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
