@@ -17,11 +17,15 @@ from carnelian.models.acoustic import AcousticModel
 from carnelian.models.cost import OPTIMIZER_STATES, Cost, measure_cost
 from carnelian.models.registry import build_model
 from carnelian.recipe import Recipe, load_recipe, packaged_recipes
+from carnelian.training.reference import reference_entries
 
 
 def info(
-    path: Annotated[Path, "a recipe (.toml), a checkpoint (.safetensors) or a run's folder, for its last one"],
+    path: Annotated[
+        Path | None, "a recipe (.toml, or its name), a checkpoint (.safetensors) or a run's folder, for its last one"
+    ] = None,
     *,
+    keys: Annotated[str, "print the keys of this table of a recipe, with type, range and default, such as train"] = "",
     set: Annotated[list[str], "a change to the recipe, such as encoder.blocks=5; may be given again"] = [],  # noqa: B006
     seconds: Annotated[float, "seconds of each utterance of the batch whose memory is told"] = 10.0,
     json_output: Annotated[bool, "print one JSON object instead of tables"] = False,
@@ -30,6 +34,11 @@ def info(
 
     Example: carnelian info an4/quartznet
     """
+    if keys:
+        print_keys(keys)
+        return
+    if path is None:
+        raise RecipeError("info: nothing to show. Give a recipe, a checkpoint or a run's folder, or --keys TABLE")
     checkpoint = None
     if path.suffix == ".toml" or (str(path) in packaged_recipes() and not path.exists()):
         recipe = load_recipe(path, set)
@@ -118,3 +127,9 @@ def shown(alphabet: Alphabet) -> str:
         if all(len(symbol) == 1 for symbol in alphabet.symbols)
         else str(alphabet.symbols)
     )
+
+
+def print_keys(name: str) -> None:
+    """Prints the keys of a recipe's table."""
+    for entry in reference_entries(name):
+        table(f"[{entry.table}] {entry.name}".strip(), ("key", "type", "default"), entry.keys)
