@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart install test test-fast test-cloud check package format clients clean
+.PHONY: fuzz quickstart install test test-fast test-cloud check package format clients clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/carnelian quickstart
@@ -46,6 +46,9 @@ package: $(VENV)/.test
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/python tests/check_package.py dist
+
+fuzz: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py --inputs 100000
 
 format: $(VENV)/.test
 	$(BIN)/ruff format .

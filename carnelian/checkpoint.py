@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from carnelian.data.alphabet import Alphabet, load_alphabet
 from carnelian.errors import CheckpointError
+from carnelian.files import one_line, reading
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.registry import build_model
 from carnelian.recipe import Recipe, modernize
@@ -60,15 +62,45 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a file written by `save_tensors`; CheckpointError for any other, cut or missing file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint. Give the path of a .safetensors file") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f'{path}: not a whole checkpoint ({error}). Give a .safetensors file; for another toolkit\'s use "carnelian import"'
-        ) from None
+    with reading(path, "a checkpoint (.safetensors)", CheckpointError):
+        if not Path(path).exists():
+            raise CheckpointError(f"{path}: no such checkpoint. Give the path of a .safetensors file")
+        if kind := kind_of(Path(path)):
+            raise CheckpointError(f"{path}: {kind}, not a checkpoint. {HINTS[kind]}")
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        except (SafetensorError, ValueError) as error:
+            raise CheckpointError(
+                f'{path}: not a whole checkpoint ({one_line(str(error), 100)}). Give a .safetensors file; for another toolkit\'s use "carnelian import"'
+            ) from None
+
+
+HINTS = {
+    "a language model": "Give it as --language-model FILE",
+    "an archive or pickle of another toolkit": 'Use "carnelian import FILE" first',
+    "a manifest": "Give the checkpoint before it",
+    "a recipe": 'Train it: "carnelian train RECIPE --out RUN"',
+}
+
+
+def kind_of(path: Path) -> str:
+    """What else a file is that people give as a checkpoint, by its first bytes; empty for what may be one."""
+    if not path.is_file():
+        return ""
+    with open(path, "rb") as file:
+        opening = file.read(512)
+    if opening.startswith((b"\\data\\", b"mmap lm", b"carnelian n-gram")) or b"\\data\\" in opening:
+        return "a language model"
+    if (
+        opening.startswith((b"PK\3\4", b"\x80\2", b"\x1f\x8b"))
+        or opening[257:262] == b"ustar"
+        or path.suffix == ".nemo"
+    ):
+        return "an archive or pickle of another toolkit"
+    if opening.startswith(b"{") and (path.suffix in (".json", ".jsonl") or b'"audio_filepath"' in opening):
+        return "a manifest"
+    return "a recipe" if path.suffix == ".toml" else ""
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -102,11 +134,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if metadata.get("format") != FORMAT:
         found = metadata.get("format") or "no format"
         raise CheckpointError(f'{path}: not a checkpoint of this package ({found}, expected "{FORMAT}")')
-    try:
+    with reading(path, "a checkpoint: its metadata do not make sense", CheckpointError):
         alphabet, recipe = load_alphabet(metadata["alphabet"]), modernize(json.loads(metadata["recipe"]))
-        return Checkpoint(weights, alphabet, recipe, int(metadata["step"]), json.loads(metadata.get("more", "{}")))
-    except (KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: its metadata do not make sense ({error}). Save or import it again") from None
+        more = json.loads(metadata.get("more", "{}"))
+        if not isinstance(recipe, dict) or not isinstance(more, dict):
+            raise CheckpointError(f"{path}: its metadata do not make sense (no tables). Save or import it again")
+        return Checkpoint(weights, alphabet, recipe, int(metadata["step"]), more)
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str | Path) -> None:
@@ -130,10 +163,17 @@ def check_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str
 
 
 def load_model(path: str | Path) -> tuple[AcousticModel, Checkpoint]:
-    """The model of a checkpoint, in evaluation mode, and what else the checkpoint holds."""
+    """The model of a checkpoint, in evaluation mode, and what else the checkpoint holds.
+
+    It is built without memory first: a recipe may ask for more than the file holds.
+    """
     checkpoint = load_checkpoint(path)
-    model = build_model(checkpoint.recipe, checkpoint.alphabet)
-    load_weights(model, checkpoint.weights, where=path)
+    with reading(path, "a checkpoint", CheckpointError):
+        if checkpoint.recipe.get("encoder", {}).get("name") != "hugging_face":  # which another package builds
+            with torch.device("meta"):
+                check_weights(build_model(checkpoint.recipe, checkpoint.alphabet), checkpoint.weights, where=path)
+        model = build_model(checkpoint.recipe, checkpoint.alphabet)
+        load_weights(model, checkpoint.weights, where=path)
     return model.eval(), checkpoint
 
 

@@ -55,7 +55,23 @@ class Compiled:
         for name in self.function.__code__.co_names:  # compiled code calls compiled code by its name
             if isinstance(names.get(name), Compiled):
                 names[name] = names[name].dispatcher
-        return numba.njit(cache=True, **self.options)(self.function)
+        return forgiving(numba.njit(cache=True, **self.options)(self.function))
+
+
+def forgiving(dispatcher: Any) -> Any:
+    """The compiled function, for which a damaged file of its cache (a power failure) is as none: Numba would raise pickle's errors."""
+    files = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    for name, nothing in (("_load_index", dict), ("load", lambda: None)):
+        if original := getattr(files, name, None):
+
+            def load(*arguments: Any, original: Callable = original, nothing: Callable = nothing) -> Any:
+                try:
+                    return original(*arguments)
+                except Exception:  # pickle raises any
+                    return nothing()
+
+            setattr(files, name, load)
+    return dispatcher
 
 
 def compiled(**options: Any) -> Callable[[Callable], Any]:

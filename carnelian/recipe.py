@@ -44,10 +44,15 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError(
             f'{path}: no such recipe. Give a .toml file, or a name that "carnelian recipes" lists, such as an4/quartznet'
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error}). A recipe is a TOML file in UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: not TOML ({error}). Mend that line") from None
+        raise RecipeError(f"{path}: not TOML ({str(error)[:120]}). Fix that line") from None
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        AttributeError,
+    ) as error:  # digits and dates beyond Python's limits among them
+        raise RecipeError(f"{path}: cannot be read ({str(error)[:120]}). A recipe is a TOML file in UTF-8") from None
     for override in overrides:
         set_key(recipe, override)
     return modernize(recipe)

@@ -9,7 +9,7 @@ from typing import Annotated
 from carnelian.commands.scoring_options import ScoringOptions
 from carnelian.console import note, table
 from carnelian.errors import ManifestError
-from carnelian.files import check_outputs
+from carnelian.files import check_outputs, one_line, reason_of, refuse_special
 from carnelian.scoring.confidence import difference
 from carnelian.scoring.paired_tests import PairedTest, mcnemar_test, sign_test, signed_rank_test
 from carnelian.scoring.report.tables import print_rates, score_texts
@@ -100,14 +100,15 @@ def paired_tests(lines: list[dict], ours: Sequence[Errors], theirs: Sequence[Err
 def read_results(path: Path) -> list[dict]:
     """The lines of a file of hypotheses."""
     try:
+        refuse_special(path, ManifestError)
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         if all(isinstance(line["text"], str) and isinstance(line["hypothesis"], str) for line in lines) and lines:
             return lines
         found = "lines without text" if lines else "an empty file"
     except OSError as error:
         found = str(error.strerror)
-    except (ValueError, KeyError, TypeError) as error:
-        found = f"{type(error).__name__}: {error}"
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        found = f"{type(error).__name__}: {reason_of(error)}"
     raise ManifestError(
-        f'{path}: no hypotheses ({found}). Write them with "carnelian evaluate MODEL MANIFEST --out FILE"'
+        one_line(f'{path}: no hypotheses ({found}). Write them with "carnelian evaluate MODEL MANIFEST --out FILE"')
     )

@@ -12,6 +12,7 @@ from carnelian.checkpoint import Checkpoint, load_checkpoint
 from carnelian.console import table
 from carnelian.data.alphabet import Alphabet, WordPieces, make_alphabet
 from carnelian.errors import RecipeError
+from carnelian.files import reading
 from carnelian.formats.catalog import find_checkpoint
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.cost import OPTIMIZER_STATES, Cost, measure_cost
@@ -51,10 +52,11 @@ def info(
         checkpoint = load_checkpoint(find_checkpoint(path))
         recipe, alphabet = checkpoint.recipe, checkpoint.alphabet
     # shapes alone say it all, but for encoders that another package builds
-    with torch.device("meta"):
-        model = build_model(recipe, alphabet)
-    cost = measure_cost(model)
-    figures = summary(model, cost, recipe, seconds)
+    with reading(path, "a recipe or checkpoint"):
+        with torch.device("meta"):
+            model = build_model(recipe, alphabet)
+        cost = measure_cost(model)
+        figures = summary(model, cost, recipe, seconds)
     if json_output:
         held = contents(checkpoint) if checkpoint else {}
         layers = [vars(layer) for layer in cost.layers]

@@ -16,6 +16,7 @@ from carnelian.data.recording import encode_flac
 from carnelian.data.shards import Shard, write_shard
 from carnelian.data.utterance import Manifest, Utterance, write_manifest
 from carnelian.errors import ManifestError
+from carnelian.files import one_line, reason_of
 
 SECONDS = 5400
 """How much speech goes into a shard if not told: about 170 MB of FLAC."""
@@ -91,8 +92,11 @@ def describe_shards(tar: str, number: int) -> Iterator[Utterance]:
         texts = [opened.read(names.pop(kind)).decode("utf-8", "replace") for kind in TEXT_SUFFIXES if kind in names]
         try:
             more = json.loads(texts[0]) if texts and texts[0].startswith("{") else {"text": "".join(texts[:1]).strip()}
-        except ValueError as error:
-            raise ManifestError(f"{tar}: {key}.json is no JSON ({error}). Write the shard again") from None
+            if not isinstance(more, dict):
+                raise ValueError(f"a JSON {type(more).__name__}")
+        except (ValueError, RecursionError) as error:
+            reason = reason_of(error)
+            raise ManifestError(one_line(f"{tar}: {key}.json is no JSON ({reason}). Write the shard again")) from None
         text = str(more.get("text", ""))
         kept = {name: value for name, value in more.items() if name not in ("audio_filepath", "duration", "text")}
         for name in names.values():

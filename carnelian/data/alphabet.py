@@ -4,11 +4,13 @@ import base64
 import io
 import json
 import re
+import reprlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from carnelian.errors import CarnelianError, MissingExtraError
+from carnelian.files import reading, reason_of
 
 ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
 SPECIAL_TOKEN = re.compile(r"[<\[].+[>\]]")  # such as <pad> or [UNK], which no text is spelled with
@@ -18,6 +20,8 @@ class Alphabet:
     """Characters, or groups of them such as "ch", as symbols: symbol i is `symbols[i]`, the blank is one past the last."""
 
     def __init__(self, symbols: Sequence[str]):
+        if not isinstance(symbols, Sequence) or not all(isinstance(symbol, str) for symbol in symbols):
+            raise CarnelianError(f"alphabet: {reprlib.repr(symbols)}; expected its characters, or a list of symbols")
         self.symbols = tuple(symbols)
         self.blank = len(self.symbols)
         self.index = {symbol: index for index, symbol in enumerate(self.symbols)}
@@ -86,7 +90,12 @@ class WordPieces(Alphabet):
         except ImportError:
             raise MissingExtraError("sentencepiece", "pieces", "An alphabet of word pieces") from None
         self.model = model
-        self.processor = SentencePieceProcessor(model_proto=model)
+        try:
+            self.processor = SentencePieceProcessor(model_proto=model)
+        except Exception as error:  # of many kinds
+            raise CarnelianError(
+                f"not a SentencePiece model ({reason_of(error)}). Learn one: carnelian pieces"
+            ) from None
         super().__init__([self.processor.id_to_piece(index) for index in range(self.processor.get_piece_size())])
 
     @cached_property
@@ -192,5 +201,6 @@ def make_alphabet(given: str | Sequence[str]) -> Alphabet:
         path = Path(given)
         if not path.is_file():
             raise CarnelianError(f"{path}: no such SentencePiece model. Give its path, or the characters themselves")
-        return WordPieces(path.read_bytes())
+        with reading(path, "a SentencePiece model"):
+            return WordPieces(path.read_bytes())
     return Alphabet(given)

@@ -20,7 +20,7 @@ from carnelian.data.shards import INSIDE, inside_shard, read_bytes
 from carnelian.data.sphere import read_header, read_sphere
 from carnelian.data.utterance import Utterance
 from carnelian.errors import AudioError
-from carnelian.files import one_line
+from carnelian.files import one_line, reading
 
 Source = Utterance | str | Path | bytes | BinaryIO
 Given = str | bytes | BinaryIO
@@ -128,6 +128,17 @@ def open_audio(source: Source) -> Iterator[Recording]:
         given = find_recording(str(given), source.more if isinstance(source, Utterance) else {})
     if isinstance(given, str):
         refuse_no_file(given, name)
+    with reading(name, "a recording", AudioError):
+        recording = open_recording(given, name)
+    try:
+        yield recording
+    finally:
+        for part in recording.parts:
+            part.close()
+
+
+def open_recording(given: Given, name: str) -> Recording:
+    """The recording, open for reading: as libsndfile reads it, or completed, or decoded here."""
     try:
         recording = open_mp3(given, name)
         if recording is None:
@@ -135,11 +146,7 @@ def open_audio(source: Source) -> Iterator[Recording]:
             recording = whole_recording(file, given, name)
     except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError, ValueError, AssertionError) as error:
         recording = open_refused(given, name, error)
-    try:
-        yield recording
-    finally:
-        for part in recording.parts:
-            part.close()
+    return recording
 
 
 def open_soundfile(given: Given) -> soundfile.SoundFile:

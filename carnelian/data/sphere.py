@@ -80,10 +80,15 @@ def read_header(content: bytes) -> dict[str, str]:
     return {"header": lines[1].strip()} | {field[0]: field[2].strip() for field in fields if len(field) == 3}
 
 
+MOST_EXPANSION, SMALL = 100, 1 << 24  # samples for each byte, and samples that are allowed however few the bytes
+
+
 def read_shorten(data: bytes, frames: int, channels: int) -> tuple[np.ndarray, bool]:
     """Samples (S, C) of a shorten stream, version 1 or 2, and whether they are mu-law codes."""
     if data[4:5] not in (b"\1", b"\2"):
         raise ValueError(f"shorten of version {data[4:5].hex()}")
+    if frames * channels > max(SMALL, MOST_EXPANSION * len(data)):
+        raise ValueError(f"a header with {frames} samples, and {len(data)} bytes of shorten")
     samples = np.zeros((frames, channels), np.int32)
     found, kind = decode_shorten(np.frombuffer(data, np.uint8), samples, data[4], LOUDNESSES)
     if kind < 0 or found < frames:

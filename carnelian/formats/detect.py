@@ -10,6 +10,7 @@ from torch import Tensor
 from carnelian.checkpoint import Checkpoint, check_weights, save_checkpoint
 from carnelian.data.alphabet import Alphabet
 from carnelian.errors import CheckpointError
+from carnelian.files import reading
 from carnelian.formats.deep_learning_examples import read_deep_learning_examples
 from carnelian.formats.nemo import read_lightning, read_nemo
 from carnelian.formats.nemo_configuration import read_configuration
@@ -27,10 +28,11 @@ def import_model(
     path: Path, out: Path, *, config: Path | None = None, weights: Literal["average", "last"] = "average"
 ) -> ForeignModel:
     """Writes the model in another toolkit's file or folder as a checkpoint, all or nothing, and returns it."""
-    found = detect_and_read(path, config=config, weights=weights)
-    if "encoder" in found.recipe:
-        with torch.device("meta"):  # only shapes are compared
-            check_weights(build_model(found.recipe, found.alphabet), found.weights, where=path)
+    with reading(path, "another toolkit's checkpoint", CheckpointError):
+        found = detect_and_read(path, config=config, weights=weights)
+        if "encoder" in found.recipe:
+            with torch.device("meta"):  # only shapes are compared
+                check_weights(build_model(found.recipe, found.alphabet), found.weights, where=path)
     recipe = dict(found.recipe)
     if type(found.alphabet) is Alphabet:
         recipe = {"alphabet": list(found.alphabet.symbols), **recipe}

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from carnelian.errors import CheckpointError, MissingExtraError
-from carnelian.formats.safe_loading import first_line
+from carnelian.files import one_line, reason_of
 
+ALIASES = 100  # more than any configuration has
 YAML_BYTES = 2**22  # more than any configuration has
 LONGEST_WINDOW = 2**16  # samples of a window
 
@@ -27,9 +28,11 @@ def read_configuration(where: str | Path, data: bytes) -> dict[str, Any]:
     if len(data) > YAML_BYTES:
         raise CheckpointError(f"{where}: a configuration of {len(data)} bytes. Expected a few thousand: not read")
     try:
+        if data.count(b"*") > ALIASES and sum(isinstance(each, yaml.AliasEvent) for each in yaml.parse(data)) > ALIASES:
+            raise ValueError("more aliases than any configuration has")
         configuration = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise CheckpointError(f"{where}: not a YAML configuration ({first_line(error)})") from None
+    except Exception as error:  # dates, numbers and keys that PyYAML makes of hostile text fail in any way
+        raise CheckpointError(one_line(f"{where}: not a YAML configuration ({reason_of(error)})")) from None
     if not isinstance(configuration, dict):
         raise CheckpointError(f"{where}: not a configuration but {type(configuration).__name__}")
     if "JasperEncoder" in configuration:  # NeMo 0.x named its tables by the modules

@@ -2,11 +2,13 @@
 
 import io
 import pickle
+import pickletools
 import re
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +18,9 @@ from torch import Tensor
 
 from carnelian.data.alphabet import Alphabet
 from carnelian.errors import CheckpointError
+from carnelian.files import reading
 
+PICKLES = 6  # that follow each other in a file of PyTorch before 1.6
 MEMBERS = 1000  # of an archive
 EXPANSION = 50  # bytes of an archive's contents for each of its own; weights hardly shrink, so more is no checkpoint
 SLACK = 2**26  # bytes of contents allowed however small the archive is
@@ -125,6 +129,30 @@ def refuse_bomb(name: str, data: bytes) -> None:
             )
 
 
+def refuse_large_storages(name: str, data: bytes) -> None:
+    """Refuses a pickle that claims a storage of more numbers than the file has bytes: memory is taken before they are read."""
+    pickles = [data]
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        with zipfile.ZipFile(io.BytesIO(data)) as records:
+            pickles = [records.read(each) for each in records.namelist() if each.endswith(".pkl")]
+    largest = max(map(largest_storage, pickles), default=0)
+    if largest > len(data):
+        raise CheckpointError(f"{name}: {len(data)} bytes that claim a tensor of {largest} numbers. Is the file whole?")
+
+
+def largest_storage(data: bytes) -> int:
+    """The numbers of the largest storage that a pickle, or several that follow each other, refer to."""
+    stream, number, largest = io.BytesIO(data), 0, 0
+    with suppress(Exception):  # what is no pickle is refused by its reader
+        for _ in range(PICKLES):
+            for operation, argument, _ in pickletools.genops(stream):
+                if isinstance(argument, int) and ("INT" in operation.name or "LONG" in operation.name):
+                    number = argument
+                elif operation.name in ("PERSID", "BINPERSID"):
+                    largest = max(largest, number)
+    return largest
+
+
 def read_pickle(name: str, data: bytes) -> Any:
     """What `torch.save` wrote: tensors on the CPU, plain values, and settings' objects as `Inert`. Runs nothing.
 
@@ -132,6 +160,7 @@ def read_pickle(name: str, data: bytes) -> Any:
     """
     try:
         refuse_bomb(name, data)
+        refuse_large_storages(name, data)
         with torch.serialization.safe_globals([(OpaqueObject, known) for known in OPAQUE]):
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except CheckpointError:
@@ -204,7 +233,5 @@ def check_tensors(name: str, weights: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def read_file(path: Path) -> bytes:
     """A file's bytes, or one line saying that it is not there."""
-    try:
+    with reading(path, "a checkpoint", CheckpointError):
         return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}). Give the file of a checkpoint") from None

@@ -4,6 +4,7 @@ import codecs
 import gzip
 import re
 import sys
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -44,7 +45,7 @@ def read_chunks(path: str | Path) -> Iterator[bytes]:
         while True:
             try:
                 read = file.read(TEXT_CHUNK)
-            except (EOFError, gzip.BadGzipFile, OSError) as error:
+            except (EOFError, gzip.BadGzipFile, OSError, zlib.error) as error:
                 raise LanguageModelError(f"{path}: the gzip file is cut or damaged ({error}). Copy it again") from None
             if not read:
                 break
