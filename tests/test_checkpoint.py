@@ -61,7 +61,7 @@ def header(**entries) -> bytes:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"PK\x03\x04" + b"\0" * 100, "not a whole checkpoint"),
+        (b"PK\x03\x04" + b"\0" * 100, "an archive or pickle of another toolkit, not a checkpoint"),
         (struct.pack("<Q", 1 << 62) + b"{}", "not a whole checkpoint"),
         (header(x={"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}) + b"\0" * 4, "not a whole checkpoint"),
         (

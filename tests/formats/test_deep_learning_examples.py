@@ -172,5 +172,5 @@ def test_unfinished_download(tmp_path):
     (tmp_path / "page.pt").write_text("<!DOCTYPE html><html>Not found</html>")
     with pytest.raises(CheckpointError, match="a web page"):
         detect_and_read(tmp_path / "page.pt")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="no such file"):
         detect_and_read(tmp_path / "none.pt")

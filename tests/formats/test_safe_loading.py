@@ -147,4 +147,4 @@ def test_settings_that_share_or_hold_themselves_end():
 
 
 def test_missing_file(tmp_path):
-    assert "cannot be read" in refused(read_file, tmp_path / "none.pt")
+    assert "no such file" in refused(read_file, tmp_path / "none.pt")
