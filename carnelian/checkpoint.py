@@ -169,9 +169,8 @@ def load_model(path: str | Path) -> tuple[AcousticModel, Checkpoint]:
     """
     checkpoint = load_checkpoint(path)
     with reading(path, "a checkpoint", CheckpointError):
-        if checkpoint.recipe.get("encoder", {}).get("name") != "hugging_face":  # which another package builds
-            with torch.device("meta"):
-                check_weights(build_model(checkpoint.recipe, checkpoint.alphabet), checkpoint.weights, where=path)
+        with torch.device("meta"):
+            check_weights(build_model(checkpoint.recipe, checkpoint.alphabet), checkpoint.weights, where=path)
         model = build_model(checkpoint.recipe, checkpoint.alphabet)
         load_weights(model, checkpoint.weights, where=path)
     return model.eval(), checkpoint

@@ -28,7 +28,10 @@ def read_configuration(where: str | Path, data: bytes) -> dict[str, Any]:
     if len(data) > YAML_BYTES:
         raise CheckpointError(f"{where}: a configuration of {len(data)} bytes. Expected a few thousand: not read")
     try:
-        if data.count(b"*") > MOST_ALIASES and sum(isinstance(each, yaml.AliasEvent) for each in yaml.parse(data)) > MOST_ALIASES:
+        if (
+            data.count(b"*") > MOST_ALIASES
+            and sum(isinstance(each, yaml.AliasEvent) for each in yaml.parse(data)) > MOST_ALIASES
+        ):
             raise ValueError("more aliases than any configuration has")
         configuration = yaml.safe_load(data)
     except Exception as error:  # dates, numbers and keys that PyYAML makes of hostile text fail in any way
