@@ -130,23 +130,30 @@ class GreedyPieces(Alphabet):
 
     separator = "▁"
 
-    def encode(self, text: str) -> list[int]:
-        found = []
+    def split(self, text: str) -> tuple[list[int], set[str]]:
+        """Returns the symbols that spell a text, and the characters that no piece spells, which are left out."""
+        found, left_out = [], set()
         for word in text.split():
             rest = f"{self.separator}{word}"
-            while rest:
+            while rest and rest != self.separator:
                 end = next((end for end in range(len(rest), 0, -1) if rest[:end] in self.index), 0)
                 if end:
                     found.append(self.index[rest[:end]])
-                # a character without a piece is left out, but what follows it still belongs to the word
-                rest = rest[end:] if end else rest[2 if rest.startswith(self.separator) else 1 :]
-        return found
+                    rest = rest[end:]
+                else:
+                    begin = len(self.separator) if rest.startswith(self.separator) else 0
+                    left_out.add(rest[begin])
+                    rest = rest[:begin] + rest[begin + 1 :]
+        return found, left_out
+
+    def encode(self, text: str) -> list[int]:
+        return self.split(text)[0]
 
     def decode(self, symbols: Sequence[int]) -> str:
         return "".join(self.symbols[symbol] for symbol in symbols).replace(self.separator, " ").strip()
 
     def unknown(self, text: str) -> set[str]:
-        return {letter for letter in set(text) - {" "} if not {letter, self.separator + letter} & self.index.keys()}
+        return self.split(text)[1]
 
     def saved(self) -> str:
         return json.dumps({"pieces": self.symbols}, ensure_ascii=False)

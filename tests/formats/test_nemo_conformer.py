@@ -207,7 +207,9 @@ def test_lightning_checkpoint_with_the_tokenizer_beside_it(archive, tmp_path):
 def test_pieces_of_bert_form():
     assert [PIECES.symbols[index] for index in PIECES.encode("unaffable ba")] == ["▁un", "aff", "able", "▁b", "a"]
     assert PIECES.decode(PIECES.encode("unaffable ba")) == "unaffable ba"
-    assert PIECES.unknown("bazun") == set("zun")
+    assert PIECES.unknown("unaffable bazun") == set("zun")
+    assert [PIECES.symbols[index] for index in PIECES.encode("za xaff")] == ["▁a", "▁a"]
+    assert PIECES.unknown("za xaff") == set("zxf")
     assert load_alphabet(PIECES.saved()) == PIECES
 
 
