@@ -272,7 +272,7 @@ def exponential(
     *,
     steps: PositiveInt,
     peak: NonNegativeFloat,
-    lowest: PositiveFloat = 1e-5,
+    lowest: NonNegativeFloat = 1e-5,
     warmup: NonNegativeInt = 0,
     hold: NonNegativeInt = 0,
     factor: Fraction = 0.0,
@@ -280,6 +280,10 @@ def exponential(
 ) -> Schedule:
     """Returns an exponential from the peak to the lowest rate at the last step; or times `factor` each `every` steps, not below it."""
     check_lowest(peak, lowest)
+    if not every and not lowest and peak:
+        raise RecipeError(
+            "[schedule] lowest = 0: an exponential never comes to 0. Give a number above 0, or factor and every"
+        )
     if every:
         return _decaying(
             steps, peak, warmup, hold, lambda done, left: max(lowest, peak * factor ** float(done // every))

@@ -33,6 +33,12 @@ def test_decay(name, settings, halfway, end):
     assert (rate(0), rate(50), rate(100)) == pytest.approx((1.0, halfway, end))
 
 
+def test_an_exponential_does_not_come_to_nothing():
+    with pytest.raises(RecipeError, match="never comes to 0"):
+        SCHEDULES["exponential"](steps=10, peak=0.1, lowest=0.0)
+    assert SCHEDULES["exponential"](steps=10, peak=0.1, lowest=0.0, factor=0.5, every=5)(5) == pytest.approx(0.05)
+
+
 def test_a_rate_in_steps_falls_at_its_step():
     """At the very step, for lengths where a share of the steps, multiplied back, comes out a little too low."""
     for every in (3, 7, 5_000, 10_000):

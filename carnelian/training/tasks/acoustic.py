@@ -79,17 +79,19 @@ def train_acoustic(
         console.stderr.quiet |= world.rank > 0  # the first process reports for all
         if dry_run:
             folder = Path(stack.enter_context(TemporaryDirectory()))
-        stack.enter_context(locked(folder, world))
         check_recipe_of_run(folder, recipe, allow_changes=allow_changes)
         torch.manual_seed(recipe.get("seed", 0))
         model = build_model(recipe, alphabet)
         corpus = Corpus(config, recipe, alphabet, int(model.features.sample_rate), world)  # type: ignore[arg-type]
+        steps = config.steps or -(-config.epochs * len(corpus.plan(0)) // config.accumulate)
         taken = load_parts(model, alphabet, pretrained, initialization) if pretrained else []
         if config.sharded:
             shard_model(model, world)
         model = model.to(world.device)
         groups = parameter_groups(model, initialization)
         training = Training(model, choose(OPTIMIZERS, recipe["optimizer"], where="optimizer", parameters=groups))
+        schedule = choose(SCHEDULES, recipe["schedule"], where="schedule", steps=steps)
+        stack.enter_context(locked(folder, world))  # only now, so that a faulty recipe leaves no folder behind
         run = Run(
             folder,
             recipe,
@@ -97,12 +99,11 @@ def train_acoustic(
             training,
             config,
             world,
-            steps=config.steps or -(-config.epochs * len(corpus.plan(0)) // config.accumulate),
+            steps=steps,
             data=corpus.fingerprint(),
             build=partial(build_model, recipe, alphabet),
             validate=None if dry_run else validate,
         )
-        schedule = choose(SCHEDULES, recipe["schedule"], where="schedule", steps=run.steps)
         stack.callback(run.close)
         state = run.resume()
         check_data_of_run(folder, state, run.data, world, allow_changes=allow_changes)
