@@ -12,19 +12,49 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from inference import Nemo, timed
 
 from carnelian.checkpoint import load_model
-from carnelian.data.utterance import Manifest
+from carnelian.data.audio import load_audio
+from carnelian.data.utterance import Manifest, Utterance
 from carnelian.decoding.settings import DecodingConfig
 from carnelian.formats.nemo_export import write_nemo
 from carnelian.inference.export.calibrate import quantize
 from carnelian.inference.export.model import onnx_model
 from carnelian.inference.processor import processor_facts
 from carnelian.inference.recognizer import Recognizer
+
+
+def other_recognizers(utterances: list[Utterance]) -> dict[str, Callable[[], float]]:
+    """Recognizers with models of their own, where they are installed: their speed compares, their task is another one."""
+    audio = [load_audio(utterance, 16_000) for utterance in utterances]
+    found: dict[str, Callable[[], float]] = {}
+    try:
+        from pocketsphinx import Decoder  # en-us, hidden Markov models and a trigram
+
+        decoder = Decoder(samprate=16_000, loglevel="FATAL")
+
+        def decode() -> None:
+            for each in audio:
+                decoder.start_utt()
+                decoder.process_raw((each.clip(-1, 1) * 32767).astype(np.int16).tobytes(), full_utt=True)
+                decoder.end_utt()
+
+        found["pocketsphinx"] = lambda: timed(decode)
+    except ImportError:
+        pass
+    try:
+        from hama import ASRModel  # phonemes by CTC
+
+        model = ASRModel()
+        found["hama"] = lambda: timed(lambda: [model.transcribe_waveform(each, 16_000) for each in audio])
+    except ImportError:
+        pass
+    return found
 
 
 def main() -> None:
@@ -52,10 +82,11 @@ def main() -> None:
         (folder / "model.int8.onnx").write_bytes(small.SerializeToString())
         decoding = DecodingConfig(language_model=given.language_model)
         nemo = Nemo(given.nemo, folder / "model.nemo", folder)
-        runs = {"NeMo": lambda: nemo.ask(files=files, threads=given.threads)["seconds"]}
+        runs: dict[str, Callable[[], float]] = {"NeMo": lambda: nemo.ask(files=files, threads=given.threads)["seconds"]}
         for name in ("model.onnx", "model.int8.onnx"):
             recognizer = Recognizer.load(folder / name, decoding=decoding, threads=given.threads)
             runs[name] = lambda recognizer=recognizer: timed(lambda: list(recognizer.recognize(utterances)))
+        runs |= other_recognizers(utterances)
         found: dict[str, list[float]] = {name: [] for name in runs}
         for index in range(given.rounds + 1):
             for name, run in runs.items():

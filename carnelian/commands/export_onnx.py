@@ -14,10 +14,11 @@ from carnelian.files import written
 from carnelian.formats.catalog import find_checkpoint
 
 EXPORT_PRECISIONS = ("fp32", "int8")
+LARGEST_MEGABYTES = 2000  # the file format's limit, 2^31 bytes, less what is not weights
 
 
 def onnx(
-    checkpoint: Annotated[Path, "a checkpoint, or a run's folder for its last one"],
+    checkpoint: Annotated[Path, "a checkpoint, a run's folder for its last one, or a pretrained model's name"],
     out: Annotated[Path, "the .onnx model to write"],
     *,
     precision: Annotated[str, "fp32, or int8 for convolutions in 8 bits"] = "fp32",
@@ -42,6 +43,11 @@ def onnx(
     if out.exists() and not overwrite:
         raise CarnelianError(f"{out}: exists already. Give another name, or --overwrite")
     model, found = load_model(find_checkpoint(checkpoint))
+    megabytes = 4e-6 * sum(weight.numel() for weight in model.parameters())
+    if megabytes > LARGEST_MEGABYTES:
+        raise CarnelianError(
+            f"{checkpoint}: {megabytes:,.0f} MB of weights, and an ONNX file holds {LARGEST_MEGABYTES:,}. Run the checkpoint itself"
+        )
     exported = onnx_model(model, found)
     utterances = list(Manifest(calibrate)) if calibrate else []
     proof = [float_proof(model, exported, utterances)]
