@@ -11,8 +11,6 @@ O output steps, V symbols with the blank, L target symbols.
 """
 
 import importlib
-import os
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers; at run time each name is imported when it is first used
@@ -63,10 +61,6 @@ PUBLIC = {
     "write_manifest": "data.utterance",
 }
 __all__ = ["__version__", *PUBLIC]
-
-if not any(os.access(folder, os.W_OK) for folder in (os.path.dirname(__file__), os.path.expanduser("~"))):
-    # compiled functions are kept beside the package or in the home folder; where both are read-only, numba would give up
-    os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(tempfile.gettempdir(), "carnelian-compiled"))
 
 if not TYPE_CHECKING:  # a type checker would take any name for granted
 

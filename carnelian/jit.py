@@ -1,7 +1,10 @@
-"""How functions are compiled: at their first call, so that no import waits for Numba. The door to numba for all but the search."""
+"""How functions are compiled, and where the results are kept. Imports numba, and only when something is compiled."""
 
 import importlib.util
+import os
+import stat
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import cache, cached_property, update_wrapper
 from typing import Any
@@ -15,18 +18,71 @@ UNCOUNTED: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
 FEW_OPERATIONS = 4096
 
 
-def borrowing(function: Callable) -> Any:
-    """Compiles a function that only works on arrays which its caller holds, and neither makes nor gives any."""
-    import numba
+def cached(function: Callable) -> Any:
+    """Compiles a function at its first call, and keeps the result on disk."""
+    return numba_module().njit(cache=True)(function)
 
-    return numba.njit(**UNCOUNTED)(function)
+
+def released(function: Callable) -> Any:
+    """Compiles a function that lets other threads run meanwhile, and keeps the result on disk."""
+    return numba_module().njit(cache=True, nogil=True)(function)
+
+
+def borrowing(function: Callable) -> Any:
+    """Compiles a function that only works on arrays which its caller holds, and neither makes nor returns any."""
+    return numba_module().njit(**UNCOUNTED)(function)
 
 
 def inlined(function: Callable) -> Any:
     """Compiles the same kind of function into the functions that call it."""
-    import numba
+    return numba_module().njit(forceinline=True, **UNCOUNTED)(function)
 
-    return numba.njit(forceinline=True, **UNCOUNTED)(function)
+
+@cache
+def numba_module() -> Any:
+    """Returns numba, set up so that compiled functions are kept in a folder of the user's own.
+
+    Files of its cache that are damaged, by a power failure say, count as missing: the functions are compiled again.
+    """
+    import numba
+    from numba.core import caching
+
+    config: Any = numba.config
+    files: Any = caching.IndexDataCacheFile
+    beside, home = os.path.dirname(__file__), os.path.expanduser("~")
+    if not config.CACHE_DIR and not any(os.access(folder, os.W_OK) for folder in (beside, home)):
+        config.CACHE_DIR = private_folder()
+    load_index, load_data = files._load_index, files._load_data
+
+    def sound_index(self: Any) -> dict:
+        try:
+            return load_index(self)
+        except Exception:  # a pickle that is cut can fail in any way
+            return {}
+
+    def sound_data(self: Any, name: str) -> Any:
+        try:
+            return load_data(self, name)
+        except Exception:
+            raise OSError("damaged") from None  # which numba takes for a missing file
+
+    files._load_index, files._load_data = sound_index, sound_data
+    return numba
+
+
+def private_folder() -> str:
+    """Returns a folder for temporary files that nobody else can write to, the same one at each call if possible.
+
+    Numba unpickles what lies in its cache, so that a folder of another user could run that user's code.
+    """
+    folder = os.path.join(tempfile.gettempdir(), f"carnelian-compiled-{os.getuid()}")
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        found = os.lstat(folder)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            return tempfile.mkdtemp(prefix="carnelian-compiled-")
+    return folder
 
 
 class Compiled:
@@ -49,29 +105,11 @@ class Compiled:
         """The compiled function; MissingExtraError where Numba is not installed."""
         if not has_numba():
             raise MissingExtraError("numba", "search", f"{self.function.__module__}.{self.function.__name__}")
-        import numba
-
         names = self.function.__globals__
         for name in self.function.__code__.co_names:  # compiled code calls compiled code by its name
             if isinstance(names.get(name), Compiled):
                 names[name] = names[name].dispatcher
-        return forgiving(numba.njit(cache=True, **self.options)(self.function))
-
-
-def forgiving(dispatcher: Any) -> Any:
-    """The compiled function, for which a damaged file of its cache (a power failure) is as none: Numba would raise pickle's errors."""
-    files = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    for name, nothing in (("_load_index", dict), ("load", lambda: None)):
-        if original := getattr(files, name, None):
-
-            def load(*arguments: Any, original: Callable = original, nothing: Callable = nothing) -> Any:
-                try:
-                    return original(*arguments)
-                except Exception:  # pickle raises any
-                    return nothing()
-
-            setattr(files, name, load)
-    return dispatcher
+        return numba_module().njit(cache=True, **self.options)(self.function)
 
 
 def compiled(**options: Any) -> Callable[[Callable], Any]:

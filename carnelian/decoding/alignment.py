@@ -1,7 +1,8 @@
 """Forced alignment: the output steps of given symbols on the most probable path through log-probabilities."""
 
-import numba
 import numpy as np
+
+from carnelian.jit import released
 
 BAND = 48  # lattice states alive at one step that the first, fast pass has room for
 BREADTH = 16.0  # natural log; the first pass drops states that are this far behind the best at their step
@@ -10,7 +11,7 @@ MOVES = 1 << 26  # bytes of moves that one block of steps may take; beyond, step
 FLOOR = np.float32(-69.0)  # what a log-probability of minus infinity counts as, so that some path always exists
 
 
-@numba.njit(cache=True, nogil=True)
+@released
 def forced_align(log_probs, symbols):
     """Returns first step (N,), last step (N,) and highest log-probability (N,) of each symbol on the most probable path.
 
@@ -25,7 +26,7 @@ def forced_align(log_probs, symbols):
     return first, last, peaks
 
 
-@numba.njit(cache=True, nogil=True)
+@released
 def _align(log_probs, symbols, breadth, band, budget):
     """Viterbi over the lattice states blank, symbol 0, blank, symbol 1, ..., blank; False where no path reaches the end.
 
@@ -74,7 +75,7 @@ def _align(log_probs, symbols, breadth, band, budget):
     return True, first, last, peaks
 
 
-@numba.njit(cache=True, nogil=True)
+@released
 def _forward(log_probs, symbols, breadth, low, high, scores, spare, moves, lowest):
     """Takes the steps of log_probs (O, V) from `scores` of the states low to high; returns those alive after them.
 

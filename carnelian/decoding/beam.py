@@ -20,25 +20,25 @@ from carnelian.decoding.search.lm_fusion import make_symbols, make_vocabulary, w
 from carnelian.decoding.search.state import HotWords, empty_beam, search_settings
 from carnelian.decoding.words import Words
 from carnelian.errors import DecodingError
-from carnelian.ngram.model import NGram, State, handed_out, taken_in, with_context_room
+from carnelian.ngram.model import NGram, State, handed_out, taken_in, with_context_capacity_for
 
-STEPS_AT_ONCE = 2048  # so that an hour of speech needs no room for all its questions to a language model beforehand
+STEPS_AT_ONCE = 2048  # so that an hour of speech needs no memory for all its language-model states beforehand
 LEAST = np.float32(1e-30)  # what a probability of zero counts as, so that some prefix always lives
 
 
 class BeamSearch:
-    """Finds the words of highest score: the log-probability of their spelling, summed over all paths, plus what the
-    language model and the bonuses say of them.
+    """Finds the words of highest score: the log-probability of their spelling, summed over all paths, plus the scores of
+    the language model and the bonuses.
 
     language_model: of words, or of the alphabet's symbols (known by its vocabulary); None for the acoustics alone.
     alpha weighs its natural log-probabilities, beta is added for each word (or symbol) then.
     beam_width: prefixes kept at each step. beam_threshold: those further behind the best are dropped.
     token_threshold: log-probability that a symbol needs to be tried at a step; the best is always tried.
-    hypotheses: how many to give.
+    hypotheses: how many to return.
     unknown_score: added for a word outside the language model, or outside `known_words` where those are given.
     lexicon: only its words are found. hot_words: words that are expected, with what each adds to the score.
-    recombine: of prefixes that nothing later can tell apart (same state of the language model, same open word) keep
-    only the best; unless told, where one hypothesis is asked for.
+    recombine: of prefixes with the same language-model state, unfinished word and last symbol keep only the most
+    probable; by default where one hypothesis is asked for.
     sentence: the utterance is a whole sentence, from the language model's <s> to its </s>.
     """
 
@@ -76,7 +76,7 @@ class BeamSearch:
         self._compile()
 
     def _compile(self) -> None:
-        """Loads the compiled search, so that no utterance waits for it; says so where it has to be compiled first."""
+        """Loads the compiled search, so that no utterance waits for it; a note says so where it has to be compiled first."""
         timer = Timer(1.0, note, ["Compiling the beam search; this happens once on a machine"])
         timer.start()
         symbols = len(self.alphabet) + 1
@@ -86,7 +86,7 @@ class BeamSearch:
             timer.cancel()
 
     def weighed(self, alpha: float, beta: float, beam_width: int) -> "BeamSearch":
-        """The same decoder with other weights, without building its vocabulary again."""
+        """Returns the decoder with other weights, without building its vocabulary again. Raises DecodingError as the constructor."""
         other = copy.copy(self)
         other.language = weigh(self.vocabulary, alpha, beta, self.sentence)
         other.settings = self.settings._replace(width=checked_width(beam_width))
@@ -107,7 +107,7 @@ class BeamSearch:
         threads: int | None = None,
         hot_words: Mapping[str, float] | None = None,
     ) -> list[list[Hypothesis]]:
-        """The hypotheses of each utterance, searched on several threads (as many as cores unless told)."""
+        """The hypotheses of each utterance, searched on several threads (by default as many as cores)."""
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             return list(pool.map(lambda each: self(each, hot_words), log_probs))
 
@@ -124,7 +124,7 @@ class Stream:
         self.hot_words = hot_words
         self.language = decoder.language
         if state is not None:
-            self._make_room(len(state) if isinstance(state, tuple) else 0)
+            self._reserve(len(state) if isinstance(state, tuple) else 0)
             first = taken_in(self.language.ngram, state)
             self.language = self.language._replace(rules=self.language.rules._replace(first=first))
         self.chunks: list[np.ndarray] = []
@@ -132,19 +132,19 @@ class Stream:
         self.beam = empty_beam(decoder.settings.width, len(decoder.alphabet))
 
     def accept(self, log_probs: np.ndarray) -> None:
-        """Goes on with the next log-probabilities (O, V)."""
+        """Continues with the next log-probabilities (O, V)."""
         decoder = self.decoder
         log_probs, probs = checked(log_probs, decoder.alphabet)
         self.chunks.append(log_probs)
         np.maximum(probs, LEAST, out=probs)
         for begin in range(0, max(1, len(probs)), STEPS_AT_ONCE):
             part = probs[begin : begin + STEPS_AT_ONCE]
-            self._make_room(len(part) * decoder.settings.width)  # at each step, once for each prefix
+            self._reserve(len(part) * decoder.settings.width)  # at each step, once for each prefix
             self.beam = steps.advance(self.beam, part, decoder.symbols, self.language, self.hot_words, decoder.settings)
 
-    def _make_room(self, questions: int) -> None:
-        """Lets the language model be asked so many times more."""
-        ngram = with_context_room(self.language.ngram, questions)
+    def _reserve(self, scores: int) -> None:
+        """Gives the language model capacity for so many more scores."""
+        ngram = with_context_capacity_for(self.language.ngram, scores)
         if ngram is not self.language.ngram:
             self.language = self.language._replace(ngram=ngram)
 
@@ -155,7 +155,7 @@ class Stream:
             self.accept(np.empty((0, len(decoder.alphabet) + 1), np.float32))
         if len(self.chunks) > 1:
             self.chunks = [np.concatenate(self.chunks)]
-        self._make_room(2 * decoder.settings.width)
+        self._reserve(2 * decoder.settings.width)
         scores, languages, states, ends, *symbols = results.hypotheses(
             self.beam, self.chunks[0], self.language, self.hot_words, decoder.hypotheses
         )

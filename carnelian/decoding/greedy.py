@@ -38,5 +38,5 @@ class Greedy:
         return [Hypothesis(" ".join([span.text for span in spans]), score, score, spans=spans)]
 
     def batch(self, log_probs: Iterable[np.ndarray], threads: int | None = None) -> list[list[Hypothesis]]:
-        """The hypotheses of each utterance; `threads` is taken for likeness with the beam search and not needed."""
+        """The hypotheses of each utterance; `threads` is accepted as by the beam search, and not used."""
         return [self(each) for each in log_probs]

@@ -62,7 +62,7 @@ def oracle_errors(
     references: Iterable[str],
     normalized: Callable[[str], str] = str,
 ) -> Errors:
-    """The word errors if of all hypotheses that a decoder gives the best were always chosen."""
+    """Returns the oracle errors: those of the best hypothesis that a decoder returns for each utterance."""
     total = Errors()
     for reference, hypotheses in zip(references, decoder.batch(log_probs)):
         counts = (count_errors(reference, normalized(each.text)) for each in hypotheses)

@@ -25,7 +25,7 @@ class Viterbi:
         return self.batch([log_probs])[0]
 
     def batch(self, log_probs: Iterable[np.ndarray], threads: int | None = None) -> list[list[Hypothesis]]:
-        """The hypotheses of each utterance, all in one pass; `threads` is taken for likeness with the beam search."""
+        """The hypotheses of each utterance, all in one pass; `threads` is accepted as by the beam search, and not used."""
         rows = [checked(each, self.alphabet, self.criterion.extra)[0] for each in log_probs]
         if not any(map(len, rows)):
             return [[Hypothesis("", 0.0, 0.0)] for _ in rows]
@@ -36,15 +36,15 @@ class Viterbi:
         return [[self.spoken(np.array(path, np.int64), row, moves)] for path, row in zip(paths, rows)]
 
     def spoken(self, path: np.ndarray, log_probs: np.ndarray, transitions: np.ndarray) -> Hypothesis:
-        """What a path (O,) says."""
+        """Returns the hypothesis that a path (O,) spells."""
         if not len(path):
             return Hypothesis("", 0.0, 0.0)
         scores = log_probs[np.arange(len(path)), path]
         first = np.flatnonzero(np.diff(path, prepend=-1))
         last = np.append(first[1:], len(path)) - 1
         peaks = np.maximum.reduceat(scores, first)
-        said = list(unpacked(path[first].tolist(), self.criterion.first))
-        symbols, places = np.array(said, np.int64).reshape(-1, 2).T
-        spans = self.words.spans(symbols, first[places], last[places], peaks[places])
+        unpacked_path = list(unpacked(path[first].tolist(), self.criterion.first))
+        symbols, indices = np.array(unpacked_path, np.int64).reshape(-1, 2).T
+        spans = self.words.spans(symbols, first[indices], last[indices], peaks[indices])
         score = float(scores.sum(dtype=np.float64) + transitions[path[1:], path[:-1]].sum(dtype=np.float64))
         return Hypothesis(" ".join([span.text for span in spans]), score, score, spans=spans)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numba import njit
 
 from carnelian.errors import LanguageModelError
 from carnelian.files import reading, written
+from carnelian.jit import cached
 from carnelian.ngram.hashed import LN10
 from carnelian.ngram.model import LARGEST_BACKOFF, LARGEST_LOG10, LONGEST, NGram, NGramBlock, NGramBuilder
 from carnelian.ngram.words import SPECIAL_WORDS, key_of, separates, word_hash, word_slot
@@ -36,61 +36,61 @@ WRONG = {
 }
 
 
-@njit(cache=True)
-def _number(data, place):
+@cached
+def _number(data, position):
     """A decimal number, maybe with an exponent, at an index, and the index after it; that is -1 if there is none.
 
     "inf", "nan" and numbers too large to be a logarithm count as none.
     """
-    negative = data[place] == 45
-    if negative or data[place] == 43:
-        place += 1
+    negative = data[position] == 45
+    if negative or data[position] == 43:
+        position += 1
     value, digits, exponent, point, found = 0.0, 0, 0, False, False
-    while 48 <= data[place] <= 57 or (data[place] == 46 and not point):
-        if data[place] == 46:
+    while 48 <= data[position] <= 57 or (data[position] == 46 and not point):
+        if data[position] == 46:
             point = True
         else:
             found = True
             if digits < MOST_DIGITS:
-                value = value * 10 + (data[place] - 48)
+                value = value * 10 + (data[position] - 48)
                 digits += value > 0
                 exponent -= point
             else:
                 exponent += not point
-        place += 1
+        position += 1
     if not found:
         return 0.0, -1
-    if data[place] | 32 == 101:
-        place += 1
-        less = data[place] == 45
-        if less or data[place] == 43:
-            place += 1
-        if not 48 <= data[place] <= 57:
+    if data[position] | 32 == 101:
+        position += 1
+        less = data[position] == 45
+        if less or data[position] == 43:
+            position += 1
+        if not 48 <= data[position] <= 57:
             return 0.0, -1
         power = 0
-        while 48 <= data[place] <= 57:
-            power = min(power * 10 + (data[place] - 48), 9999)
-            place += 1
+        while 48 <= data[position] <= 57:
+            power = min(power * 10 + (data[position] - 48), 9999)
+            position += 1
         exponent += -power if less else power
     if value > 0 and exponent < 0:
         value /= 10.0**-exponent
     elif value > 0 and exponent > 0:
         value *= 10.0**exponent
-    if not separates(data[place]) or value >= LARGEST_LOG10:
+    if not separates(data[position]) or value >= LARGEST_LOG10:
         return 0.0, -1
-    return -value if negative else value, place
+    return -value if negative else value, position
 
 
-@njit(cache=True)
-def _blank(data, place):
+@cached
+def _blank(data, position):
     """The index after spaces, tabs and carriage returns."""
-    while data[place] == 32 or data[place] == 9 or data[place] == 13:
-        place += 1
-    return place
+    while data[position] == 32 or data[position] == 9 or data[position] == 13:
+        position += 1
+    return position
 
 
-@njit(cache=True)
-def _section(data, place, order, keys, numbers, words, probabilities, backoffs, spans):
+@cached
+def _section(data, position, order, keys, numbers, words, probabilities, backoffs, spans):
     """Reads the lines of one section; returns the index after them, how many are whole, and what is wrong with the next.
 
     keys, numbers: hash table from words to their numbers, filled by the section of 1-grams, which also fills
@@ -98,26 +98,26 @@ def _section(data, place, order, keys, numbers, words, probabilities, backoffs, 
     """
     file_end = data.shape[0] - len(ENDING) + 1
     for row in range(words.shape[0]):
-        place = _blank(data, place)
-        while data[place] == 10:
-            place = _blank(data, place + 1)
-        if place >= file_end:
-            return place, row, END
-        if data[place] == 92:
-            return place, row, LINE
-        begin = place
-        value, place = _number(data, place)
-        if place < 0:
+        position = _blank(data, position)
+        while data[position] == 10:
+            position = _blank(data, position + 1)
+        if position >= file_end:
+            return position, row, END
+        if data[position] == 92:
+            return position, row, LINE
+        begin = position
+        value, position = _number(data, position)
+        if position < 0:
             return begin, row, NUMBER
         if value > 0:
             return begin, row, POSITIVE
         probabilities[row] = value
         for column in range(order):
-            place = _blank(data, place)
-            if separates(data[place]):
-                return begin, row, END if place + 1 >= file_end else LINE
-            first = place
-            key, place = word_hash(data, place)
+            position = _blank(data, position)
+            if separates(data[position]):
+                return begin, row, END if position + 1 >= file_end else LINE
+            first = position
+            key, position = word_hash(data, position)
             slot = word_slot(keys, key)
             if order == 1:
                 if keys[slot] != 0:
@@ -125,25 +125,25 @@ def _section(data, place, order, keys, numbers, words, probabilities, backoffs, 
                 keys[slot] = key
                 numbers[slot] = row
                 spans[row, 0] = first
-                spans[row, 1] = place
+                spans[row, 1] = position
             elif keys[slot] == 0:
-                return begin, row, END if place + 1 >= file_end else WORD
+                return begin, row, END if position + 1 >= file_end else WORD
             words[row, column] = numbers[slot]
-        place = _blank(data, place)
+        position = _blank(data, position)
         backoffs[row] = 0.0
-        if data[place] != 10:
-            backoffs[row], place = _number(data, place)
-            if place < 0:
+        if data[position] != 10:
+            backoffs[row], position = _number(data, position)
+            if position < 0:
                 return begin, row, NUMBER
             if backoffs[row] > LARGEST_BACKOFF:
                 return begin, row, BACKOFF
-            place = _blank(data, place)
-        if data[place] != 10:
+            position = _blank(data, position)
+        if data[position] != 10:
             return begin, row, LINE
-        place += 1
-        if place >= file_end:
+        position += 1
+        if position >= file_end:
             return begin, row, END
-    return place, words.shape[0], 0
+    return position, words.shape[0], 0
 
 
 class _Reader:
@@ -154,10 +154,10 @@ class _Reader:
         self.data = _contents(Path(path))
         self.data += ENDING
         self.array = np.frombuffer(self.data, np.uint8)
-        self.place = 0
+        self.position = 0
 
-    def fail(self, place: int, what: str) -> LanguageModelError:
-        line = self.data.count(b"\n", 0, place) + 1
+    def fail(self, position: int, what: str) -> LanguageModelError:
+        line = self.data.count(b"\n", 0, position) + 1
         return LanguageModelError(f"{self.path}:{line}: {what}. Give a whole ARPA file")
 
     def counts(self) -> list[int]:
@@ -170,14 +170,14 @@ class _Reader:
         if not first:
             raise self.fail(size, r"found no \1-grams: section")
         counts: list[int] = []
-        place = begin + 6
-        for line in self.data[place : first.start()].splitlines(keepends=True):
+        position = begin + 6
+        for line in self.data[position : first.start()].splitlines(keepends=True):
             match = re.fullmatch(rb"ngram\s+(\d{1,9})\s*=\s*(\d{1,18})\s*", line)
             if line.strip() and not (match and int(match[1]) == len(counts) + 1):
-                raise self.fail(place, f'expected "ngram {len(counts) + 1}=..." in the header')
+                raise self.fail(position, f'expected "ngram {len(counts) + 1}=..." in the header')
             if match:
                 counts.append(int(match[2]))
-            place += len(line)
+            position += len(line)
         # the shortest line of an n-gram is a digit, and for each word a space and a letter
         shortest = sum(count * 2 * (order + 1) for order, count in enumerate(counts, 1))
         if not counts or counts[0] == 0 or shortest > len(self.data):
@@ -188,13 +188,15 @@ class _Reader:
 
     def heading(self, name: str) -> None:
         r"""Moves past a section's title, such as \2-grams: or \end\."""
-        match = re.compile(rb"\s*" + re.escape(f"\\{name}".encode()) + rb"[ \t\r]*(\n|$)").match(self.data, self.place)
+        match = re.compile(rb"\s*" + re.escape(f"\\{name}".encode()) + rb"[ \t\r]*(\n|$)").match(
+            self.data, self.position
+        )
         if not match:
-            rest = bytes(self.data[self.place : self.place + 4096]).strip(b" \t\r\n\0")[:1]
+            rest = bytes(self.data[self.position : self.position + 4096]).strip(b" \t\r\n\0")[:1]
             kinds = {b"": "the file's end", b"\\": "another section"}
             found = kinds.get(rest, "more n-grams than the header announces")
-            raise self.fail(self.place, f"expected \\{name}, found {found}")
-        self.place = match.end()
+            raise self.fail(self.position, f"expected \\{name}, found {found}")
+        self.position = match.end()
 
 
 def _contents(path: Path) -> bytearray:
@@ -256,20 +258,20 @@ def _model_of(reader: _Reader, lower_case: bool) -> NGram:
     keys, numbers = np.zeros(size, np.uint64), np.zeros(size, np.int32)
     spans = np.zeros((counts[0], 2), np.int64)
     builder, remap = None, None
-    reader.place = reader.data.index(b"\\1-grams:")
+    reader.position = reader.data.index(b"\\1-grams:")
     for order, count in enumerate(counts, 1):
         reader.heading(f"{order}-grams:")
         words = np.zeros((count, order), np.int32)
         probabilities, backoffs = np.zeros(count), np.zeros(count)
-        place, done, wrong = _section(
-            reader.array, reader.place, order, keys, numbers, words, probabilities, backoffs, spans
+        position, done, wrong = _section(
+            reader.array, reader.position, order, keys, numbers, words, probabilities, backoffs, spans
         )
         if wrong:
             section = f"{WRONG[wrong]} (\\{order}-grams:, {done} of {count} read)"
             if wrong == WORD and order == 1:
                 section = "found a word that is among the 1-grams twice"
-            raise reader.fail(place, section)
-        reader.place = place
+            raise reader.fail(position, section)
+        reader.position = position
         probabilities *= LN10
         backoffs *= LN10
         if builder is None:
@@ -291,7 +293,7 @@ def _model_of(reader: _Reader, lower_case: bool) -> NGram:
 
 
 def _decode(reader: _Reader, spans: np.ndarray) -> list[str]:
-    """The words that stand at these places."""
+    """The words that stand at these positions."""
     words = [bytes(reader.data[begin:end]) for begin, end in spans.tolist()]
     try:
         return b"\n".join(words).decode().split("\n")
@@ -307,12 +309,12 @@ def _decode(reader: _Reader, spans: np.ndarray) -> list[str]:
         raise
 
 
-@njit(cache=True)
-def _put_number(out, place, value):
-    """Write a number with up to seven decimals, without zeros at its end; gives the place after it."""
+@cached
+def _put_number(out, position, value):
+    """Writes a number with up to seven decimals, without zeros at its end; returns the position after it."""
     if value < 0:
-        out[place] = 45
-        place += 1
+        out[position] = 45
+        position += 1
         value = -value
     scaled = np.int64(value * 10_000_000 + 0.5)
     whole, rest = scaled // 10_000_000, scaled % 10_000_000 * 10
@@ -321,57 +323,57 @@ def _put_number(out, place, value):
         digits += 1
         limit *= 10
     for index in range(digits - 1, -1, -1):
-        out[place + index] = 48 + whole % 10
+        out[position + index] = 48 + whole % 10
         whole //= 10
-    place += digits
+    position += digits
     if rest:
-        out[place] = 46
-        out[place + 1 : place + 5] = DIGITS[rest // 10_000]
-        out[place + 5 : place + 9] = DIGITS[rest % 10_000]
-        place += 8
-        while out[place - 1] == 48:
-            place -= 1
-    return place
+        out[position] = 46
+        out[position + 1 : position + 5] = DIGITS[rest // 10_000]
+        out[position + 5 : position + 9] = DIGITS[rest % 10_000]
+        position += 8
+        while out[position - 1] == 48:
+            position -= 1
+    return position
 
 
-@njit(cache=True)
+@cached
 def _put_lines(out, text, begins, block, row, with_backoffs):
-    """Write n-grams from a row of the block on as lines, until `out` is full; gives the next row and the bytes written.
+    """Writes n-grams from a row of the block on as lines, until `out` is full; returns the next row and the bytes written.
 
-    begins: where each word stands in the text, which has a gap of `STRIDE` bytes at its end.
+    begins: where each word begins in the text, which has a gap of `STRIDE` bytes at its end.
     """
     words, probabilities, backoffs = block
-    place = 0
+    position = 0
     order = words.shape[1]
     while row < words.shape[0]:
-        line = place
-        if place + 2 * NUMBER_ROOM > out.shape[0]:
+        line = position
+        if position + 2 * NUMBER_ROOM > out.shape[0]:
             break
-        place = _put_number(out, place, probabilities[row])
-        out[place] = 9
-        place += 1
+        position = _put_number(out, position, probabilities[row])
+        out[position] = 9
+        position += 1
         for column in range(order):
             begin = begins[words[row, column]]
             length = begins[words[row, column] + 1] - begin  # with the newline that ends it
-            if place + length + STRIDE + NUMBER_ROOM > out.shape[0]:
+            if position + length + STRIDE + NUMBER_ROOM > out.shape[0]:
                 return row, line
             for step in range(0, length, STRIDE):
                 for index in range(STRIDE):  # a fixed length, which becomes one instruction; too much is written over
-                    out[place + step + index] = text[begin + step + index]
-            place += length
-            out[place - 1] = 32 if column < order - 1 else 9
+                    out[position + step + index] = text[begin + step + index]
+            position += length
+            out[position - 1] = 32 if column < order - 1 else 9
         if with_backoffs:
-            place = _put_number(out, place, backoffs[row])
-            place += 1
-        out[place - 1] = 10
+            position = _put_number(out, position, backoffs[row])
+            position += 1
+        out[position - 1] = 10
         row += 1
-    return row, place
+    return row, position
 
 
 def write_arpa(
     path: str | Path, text: np.ndarray, sizes: Sequence[int], blocks: Callable[[int], Iterable[NGramBlock]]
 ) -> None:
-    """Write an ARPA file (gzip where the name ends in .gz), whole or not at all.
+    """Writes an ARPA file (gzip where the name ends in .gz), whole or not at all.
 
     text: the words as `NGram.text` has them; sizes: how many n-grams there are of each length; blocks(n): those of n words.
     """

@@ -1,7 +1,7 @@
 """The binary form of an n-gram model: a line of magic, a JSON header, then arrays that are mapped, not read.
 
 Layout: MAGIC, eight bytes of header length, the header (UTF-8 JSON: whole file's size, counts, special words, and of
-each array its name, fields, shape and place), then the arrays, each at a multiple of 64. It holds numbers only.
+each array its name, fields, shape and position), then the arrays, each at a multiple of 64. It holds numbers only.
 """
 
 import json
@@ -37,9 +37,9 @@ def save_binary(model: NGram, path: str | Path) -> None:
         "arrays": [],
         "size": 0,
     }
-    places, end = [], 0
+    positions, end = [], 0
     for name, array in arrays.items():
-        places.append(end)
+        positions.append(end)
         kind = [list(part) for part in array.dtype.descr] if array.dtype.names else array.dtype.str
         header["arrays"].append([name, kind, list(array.shape), end])
         end += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
@@ -48,8 +48,8 @@ def save_binary(model: NGram, path: str | Path) -> None:
     start = -(-(len(BINARY_MAGIC) + 8 + len(text)) // ALIGNMENT) * ALIGNMENT
     with written(path, "wb", force=False) as file:
         file.write(BINARY_MAGIC + len(text).to_bytes(8, "little") + text)
-        for place, array in zip(places, arrays.values()):
-            file.seek(start + place)
+        for position, array in zip(positions, arrays.values()):
+            file.seek(start + position)
             file.write(array.data)
         file.truncate(start + end)
 
@@ -80,7 +80,7 @@ def read_binary(path: str | Path) -> NGram:
                 raise ValueError(f"it says that it has {start + size} bytes")
             # copy on write: the arrays count as writable, which is the type compiled code is cached for
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        arrays = {name: _array(mapped, start, size, *place) for name, *place in header["arrays"]}
+        arrays = {name: _array(mapped, start, size, *position) for name, *position in header["arrays"]}
         tables = Tables(arrays.pop("unigrams"), arrays.pop("arcs"), arrays.pop("states"))
         model = NGram(
             tables,
@@ -95,9 +95,9 @@ def read_binary(path: str | Path) -> NGram:
         return model
 
 
-def _array(mapped: mmap.mmap, start: int, size: int, kind: Any, shape: list[int], place: int) -> np.ndarray:
+def _array(mapped: mmap.mmap, start: int, size: int, kind: Any, shape: list[int], position: int) -> np.ndarray:
     """Returns one of the file's arrays; raises ValueError for one that does not lie in the file."""
     dtype = _type(kind)
-    if min([place, *shape]) < 0 or place % ALIGNMENT or place + math.prod(shape) * dtype.itemsize > size:
+    if min([position, *shape]) < 0 or position % ALIGNMENT or position + math.prod(shape) * dtype.itemsize > size:
         raise ValueError("an array lies outside of it")
-    return np.frombuffer(mapped, dtype, math.prod(shape), start + place).reshape(shape)
+    return np.frombuffer(mapped, dtype, math.prod(shape), start + position).reshape(shape)

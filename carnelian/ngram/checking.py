@@ -1,8 +1,8 @@
 """Values of a model that was mapped from a file: whether compiled code can walk its tables safely and in bounded time."""
 
 import numpy as np
-from numba import njit
 
+from carnelian.jit import cached
 from carnelian.ngram.hashed import LN10
 from carnelian.ngram.model import ARC, FREE, LARGEST_BACKOFF, LARGEST_LOG10, LONGEST, STATE, NGram
 
@@ -46,7 +46,7 @@ def check_model(model: NGram) -> None:
         raise ValueError("an n-gram is out of bounds, or its table is full")
 
 
-@njit(cache=True)
+@cached
 def _sound_values(values):
     """Whether all values are log-probabilities."""
     sound = True
@@ -55,7 +55,7 @@ def _sound_values(values):
     return sound
 
 
-@njit(cache=True)
+@cached
 def _sound_states(states, words):
     """Whether each context's next shorter one comes before it, which leaves no circle, and all back-offs are numbers."""
     sound = True
@@ -66,7 +66,7 @@ def _sound_states(states, words):
     return sound
 
 
-@njit(cache=True)
+@cached
 def _sound_arcs(arcs, states, words):
     """Whether all n-grams lead from a context by a word to a context, and free slots end every search in the table."""
     sound, run, longest, first_run = True, 0, 0, -1
@@ -83,7 +83,7 @@ def _sound_arcs(arcs, states, words):
     return sound and first_run >= 0 and max(longest, run + first_run) <= LONGEST_RUN
 
 
-@njit(cache=True)
+@cached
 def sound_entries(keys, probabilities, backoffs, begin, end):
     """Whether a hash table of a KenLM binary, slots begin to end, has numbers for values and ends every search.
 

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from numba import njit
 
 from carnelian.errors import LanguageModelError
+from carnelian.jit import cached
 from carnelian.ngram.model import EMPTY, FREE, NGram, NGramBlock, NGramBuilder, score_word
 
 ROUNDS = 100
 SMALLEST = 1e-10  # the least mass a context leaves for its shorter one
 
 
-@njit(cache=True)
+@cached
 def _n_grams(model, context_length, lengths, above, last, rows, probabilities, targets):
     """All n-grams whose context has this many words; contexts one longer are noted on the way.
 
@@ -60,7 +60,7 @@ def n_grams(model: NGram) -> Iterator[NGramBlock]:
         yield NGramBlock(rows[sort], probabilities[sort], backoffs)
 
 
-@njit(cache=True)
+@cached
 def _score_rows(model, rows, scores):
     """Log-probability of the last word of each row after the words before it; -1 is a word the model lacks.
 
@@ -81,9 +81,9 @@ def _score_rows(model, rows, scores):
 
 
 def tune_mixture(models: Sequence[NGram], sentences: Sequence[Sequence[str]]) -> np.ndarray:
-    """The weights with which the mixed models give the sentences the highest probability, by expectation-maximisation.
+    """Returns the weights with which the mixture of models has the lowest perplexity on the sentences, by EM.
 
-    Words that no model knows are left out; a model gives nothing to a word it alone does not know.
+    Words that no model knows are left out; a model that does not know a word that another knows has probability 0 for it.
     """
     columns: list[list[float]] = [[] for _ in models]
     for words in sentences:
@@ -108,7 +108,7 @@ def tune_mixture(models: Sequence[NGram], sentences: Sequence[Sequence[str]]) ->
 def interpolate_models(models: Sequence[NGram], weights: Sequence[float], advance: Callable[..., None]) -> NGram:
     """One model with all n-grams of the given ones, whose probabilities are the weighted means of theirs.
 
-    Back-offs are computed anew, so that every context sums to one; `advance` is told each length done.
+    Back-offs are computed anew, so that every context sums to one; `advance` is called after each length.
     """
     words = list(dict.fromkeys(word for model in models for word in model.words))
     index = {word: number for number, word in enumerate(words)}

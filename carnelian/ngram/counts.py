@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numba import njit
 
 from carnelian.data.text.text_files import read_chunks, wrong_encoding
 from carnelian.errors import LanguageModelError
+from carnelian.jit import cached
 from carnelian.ngram.words import END, SPECIAL_WORDS, START, WordTable
 
 LIMIT = (1 << 31) - 1  # tokens and n-grams are counted in 32 bits
 
 
 def silent(amount: float = 1, text: str = "") -> None:
-    """Takes what a progress bar would be told."""
+    """Stands for a progress bar that nobody sees."""
 
 
 class Scratch:
-    """Long arrays in memory, or, once `limit` bytes are asked for, in files that vanish with them."""
+    """Makes long arrays in memory or, where a text needs more than `memory` bytes, in temporary files without a name."""
 
     def __init__(self, memory: int, directory: str | Path | None = None):
         self.memory = memory
@@ -35,7 +35,7 @@ class Scratch:
         self.on_disk = False
 
     def plan(self, tokens: int, order: int) -> None:
-        """Decide where the arrays go for a text of so many tokens."""
+        """Decides whether the arrays for a text of so many tokens go to disk."""
         self.on_disk = tokens * (16 + 20 * order) > self.memory
 
     def array(self, size: int, dtype: type) -> np.ndarray:
@@ -102,32 +102,32 @@ class Counts:
     vocabulary: WordTable = field(repr=False)
 
 
-@njit(cache=True)
+@cached
 def _last_place(tokens, order):
-    """The place of the n-gram that is last when compared from its last word to its first."""
+    """The position of the n-gram that is last when compared from its last word to its first."""
     best = -1
-    for place in range(tokens.shape[0]):
+    for position in range(tokens.shape[0]):
         if best < 0:
-            best = place
+            best = position
         for back in range(order):
-            mine, others = tokens[place - back], tokens[best - back]
+            mine, others = tokens[position - back], tokens[best - back]
             if mine != others:
                 if mine > others:
-                    best = place
+                    best = position
                 break
             if mine == START:
                 break
     return best
 
 
-@njit(cache=True)
+@cached
 def _count(tokens, count):
     """How often each word stands in the text."""
-    for place in range(tokens.shape[0]):
-        count[tokens[place]] += 1
+    for position in range(tokens.shape[0]):
+        count[tokens[position]] += 1
 
 
-@njit(cache=True)
+@cached
 def _followed(word, count, sizes):
     """How many words follow each n-gram in the text (none an </s>), into `sizes`, and in all."""
     total = 0
@@ -137,24 +137,24 @@ def _followed(word, count, sizes):
     return total
 
 
-@njit(cache=True)
+@cached
 def _gather(tokens, previous, low, high, after, follow):
     """What follows the contexts low to high, sorted by context: each word, and the suffix of the n-gram it ends.
 
-    previous: the number of the n-gram one shorter that ends at each place; `after` moves to the end of each run.
+    previous: the number of the n-gram one shorter that ends at each position; `after` moves to the end of each run.
     """
-    for place in range(1, tokens.shape[0]):
-        context = previous[place - 1]
-        if low <= context < high and tokens[place] != START:
+    for position in range(1, tokens.shape[0]):
+        context = previous[position - 1]
+        if low <= context < high and tokens[position] != START:
             slot = after[context - low]
-            follow[slot, 0] = tokens[place]
-            follow[slot, 1] = previous[place]
+            follow[slot, 0] = tokens[position]
+            follow[slot, 1] = previous[position]
             after[context - low] = slot + 1
 
 
-@njit(cache=True)
+@cached
 def _unite(low, high, begins, follow, seen, used, first, word, suffix, count):
-    """Number the different words of each context, put in place of the words. Gives how many n-grams there are now."""
+    """Number the different words of each context, written in place of the words. Returns how many n-grams there are now."""
     for context in range(low, high):
         first[context] = used
         for index in range(begins[context - low], begins[context - low + 1]):
@@ -171,13 +171,13 @@ def _unite(low, high, begins, follow, seen, used, first, word, suffix, count):
     return used
 
 
-@njit(cache=True)
+@cached
 def _spread(tokens, previous, low, high, after, follow, current):
-    """The number of the n-gram that ends at each place."""
-    for place in range(1, tokens.shape[0]):
-        context = previous[place - 1]
-        if low <= context < high and tokens[place] != START:
-            current[place] = follow[after[context - low], 0]
+    """The number of the n-gram that ends at each position."""
+    for position in range(1, tokens.shape[0]):
+        context = previous[position - 1]
+        if low <= context < high and tokens[position] != START:
+            current[position] = follow[after[context - low], 0]
             after[context - low] += 1
 
 
@@ -194,7 +194,7 @@ def _windows(sizes: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
 def _extend(
     below: Level, tokens: np.ndarray, previous: np.ndarray, size: int, scratch: Scratch, longest: bool
 ) -> tuple[Level, np.ndarray]:
-    """The level above `below`, and the number of its n-gram that ends at each place (-1 for none).
+    """The level above `below`, and the number of its n-gram that ends at each position (-1 for none).
 
     previous: the same for `below`; size: of the vocabulary; longest: the numbers are not wanted, and none are set.
     """
@@ -258,7 +258,7 @@ def _read(
 def count_ngrams(
     texts: list[str | Path], order: int, scratch: Scratch, advance: Callable[..., None] = silent
 ) -> Counts:
-    """Counted n-grams of texts, one sentence a line; `advance` is told the bytes read. "-" is standard input."""
+    """Counted n-grams of texts, one sentence a line; `advance` is called with the bytes read. "-" is standard input."""
     vocabulary = WordTable()
     tokens, skipped = _read(texts, vocabulary, scratch, order, advance)
     if vocabulary.size == len(SPECIAL_WORDS):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 from carnelian.errors import LanguageModelError
+from carnelian.jit import cached
 from carnelian.ngram.counts import Counts, Level, Scratch, count_ngrams, silent
 from carnelian.ngram.model import NGram, NGramBlock, NGramBuilder
 from carnelian.ngram.words import START, UNKNOWN
@@ -56,7 +56,7 @@ class Estimate:
             yield NGramBlock(rows, probabilities, backoffs)
 
     def model(self, advance: Callable[..., None] = silent) -> NGram:
-        """The model for the search; `advance` is told the n-grams put in."""
+        """The model for the search; `advance` is called with the number of n-grams added."""
         sizes = self.sizes
         unigrams = NGramBlock(*(np.concatenate(part) for part in zip(*self.blocks(1))))
         words = self.counts.text.tobytes().decode().split("\n")
@@ -73,7 +73,7 @@ class Estimate:
         return builder.finish()
 
 
-@njit(cache=True)
+@cached
 def _parents(first, numbers):
     """Replace the rising numbers of n-grams by those of their contexts."""
     parent = np.searchsorted(first, numbers[0], side="right") - 1
@@ -83,7 +83,7 @@ def _parents(first, numbers):
         numbers[index] = parent
 
 
-@njit(cache=True)
+@cached
 def _add_extensions(suffix, low, high, adjusted):
     """Count the different words before each of the n-grams low to high; suffix: of the n-grams one word longer."""
     for index in range(suffix.shape[0]):
@@ -91,7 +91,7 @@ def _add_extensions(suffix, low, high, adjusted):
             adjusted[suffix[index]] += 1
 
 
-@njit(cache=True)
+@cached
 def _tally(adjusted):
     """How many n-grams have the adjusted counts 0, 1, 2, 3 and 4."""
     tally = np.zeros(5, np.int64)
@@ -101,7 +101,7 @@ def _tally(adjusted):
     return tally
 
 
-@njit(cache=True)
+@cached
 def _keep(first, word, count, limit, allowed, above, inside, kept):
     """Which n-grams are kept: those of more than `limit`, whose words are all allowed (`inside`; `above`: contexts)."""
     for context in range(first.shape[0] - 1):
@@ -110,7 +110,7 @@ def _keep(first, word, count, limit, allowed, above, inside, kept):
             kept[index] = inside[index] and count[index] > limit
 
 
-@njit(cache=True)
+@cached
 def _discount(first, adjusted, kept, discounts, probabilities, backoffs):
     """Discounted probabilities of each context's n-grams, and the weight that its shorter context gets.
 
@@ -126,7 +126,7 @@ def _discount(first, adjusted, kept, discounts, probabilities, backoffs):
             probabilities[index] = (adjusted[index] - discounts[min(adjusted[index], 3)]) / total if total else 0.0
 
 
-@njit(cache=True)
+@cached
 def _interpolate(first, suffix, backoffs, shorter, low, high, probabilities):
     """Add the shorter context's probabilities, for suffixes low to high."""
     for context in range(first.shape[0] - 1):

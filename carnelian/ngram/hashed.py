@@ -1,14 +1,15 @@
-"""N-grams in the hash tables of a KenLM binary ("probing"), asked where they lie in the file.
+"""N-grams in the hash tables of a KenLM binary ("probing"), scored from the mapped file.
 
-Such a table holds a hash of each n-gram's words, not the words: it can be asked, but not listed. So its contexts cannot be
-numbered beforehand as those of `ngram` are; each search numbers the ones that it comes to, in room of its own.
+Such a table holds a hash of each n-gram's words, not the words: it can be searched, but not listed. So its contexts
+cannot be numbered beforehand as in `NGram`; each search numbers those that it meets, in arrays of its own.
 """
 
 import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from carnelian.jit import cached
 
 LN10 = math.log(10)  # a log-probability to base 10 times this is a natural one
 MIDDLE_ORDERS = np.dtype([("key", "<u8"), ("probability", "<f4"), ("backoff", "<f4")])
@@ -17,9 +18,9 @@ NATURAL = np.float32(LN10)
 
 
 class Hashed(NamedTuple):
-    """The tables, log10 as in the file, and the contexts of two words or more that one search has come to.
+    """The tables, log10 as in the file, and the contexts of two words or more that one search has met.
 
-    Context i is state V + i; a state below V is that word alone, as in `ngram`. Words stand last first.
+    Context i is state V + i; a state below V is that word alone, as in `NGram`. Words are stored last first.
     """
 
     middle: np.ndarray  # (M,) MIDDLE: open addressing, one table after the other for 2 to n - 1 words; key 0 is free
@@ -28,12 +29,12 @@ class Hashed(NamedTuple):
     lengths: np.ndarray  # (C,) int32: words of each context
     words: np.ndarray  # (C, n - 1) int32
     backoffs: np.ndarray  # (C, n - 1) float32, natural: of the last word, the last two, ...
-    places: np.ndarray  # (2^k,) int32: a hash table of the contexts' numbers from 1 on; 0 is free
+    slots: np.ndarray  # (2^k,) int32: a hash table of the contexts' numbers from 1 on; 0 is free
     used: np.ndarray  # (1,) int64: contexts there are
 
 
 def hashed_tables(middle: np.ndarray, starts: np.ndarray, longest: np.ndarray) -> Hashed:
-    """The tables of a file, without room for contexts yet: see `with_room`."""
+    """Returns the tables of a file, without capacity for contexts yet: see `with_context_capacity`."""
     width = len(starts)
     return Hashed(
         middle,
@@ -48,7 +49,7 @@ def hashed_tables(middle: np.ndarray, starts: np.ndarray, longest: np.ndarray) -
 
 
 def with_context_capacity(hashed: Hashed, questions: int) -> Hashed:
-    """The same with room for the contexts that so many questions may bring; a first call gives room of its own."""
+    """Returns the tables with capacity for the contexts of so many more scores; the first call makes arrays of its own."""
     used = int(hashed.used[0])
     if used + questions < len(hashed.lengths):
         return hashed
@@ -57,7 +58,7 @@ def with_context_capacity(hashed: Hashed, questions: int) -> Hashed:
         lengths=np.empty(size, np.int32),
         words=np.empty((size, len(hashed.starts)), np.int32),
         backoffs=np.empty((size, len(hashed.starts)), np.float32),
-        places=np.zeros(1 << (2 * size).bit_length(), np.int32),
+        slots=np.zeros(1 << (2 * size).bit_length(), np.int32),
         used=np.zeros(1, np.int64),
     )
     for name in ("lengths", "words", "backoffs"):
@@ -67,22 +68,22 @@ def with_context_capacity(hashed: Hashed, questions: int) -> Hashed:
 
 
 def words_of(hashed: Hashed, context: int) -> tuple[int, ...]:
-    """The words of a context, in the order they were said."""
+    """Returns the words of a context, in their order in the text."""
     return tuple(hashed.words[context, : hashed.lengths[context]][::-1].tolist())
 
 
-@njit(cache=True)
+@cached
 def number_again(hashed, used):
-    """Numbers the first contexts, which are all different."""
+    """Enters the first contexts, which are all different, into the hash table."""
     for _ in range(used):
         context_number(hashed)
 
 
-@njit(cache=True)
+@cached
 def score_hashed(model, state, word):
-    """Natural log-probability (float32) of a word after a state, and the state after it, as `score_word` gives them.
+    """Returns the natural log-probability (float32) of a word after a state, and the state after it, as `score_word` does.
 
-    model: Tables. The contexts need room for one more. Follows FullScore of KenLM's lm/model.cc.
+    model: Tables, with capacity for one more context. Follows FullScore of KenLM's lm/model.cc.
     """
     hashed, vocabulary = model.hashed, len(model.unigrams)
     new = hashed.used[0]  # what the context after the word may become
@@ -95,19 +96,19 @@ def score_hashed(model, state, word):
         key = with_word(key, before)
         if found < len(hashed.starts):
             first, end = hashed.starts[found - 1], hashed.starts[found]
-            place = find_slot(hashed.middle, first, end, key)
-            if place < 0:
+            slot = find_slot(hashed.middle, first, end, key)
+            if slot < 0:
                 break
-            entry = hashed.middle[place]
+            entry = hashed.middle[slot]
             score = -abs(entry.probability) * NATURAL  # the sign tells KenLM something else
             hashed.words[new, found], hashed.backoffs[new, found] = before, entry.backoff * NATURAL
             if entry.backoff != 0 or math.copysign(1.0, entry.backoff) > 0:  # -0 where no longer n-gram begins so
                 kept = found + 1
         else:
-            place = find_slot(hashed.longest, 0, len(hashed.longest), key)
-            if place < 0:
+            slot = find_slot(hashed.longest, 0, len(hashed.longest), key)
+            if slot < 0:
                 break
-            score = -abs(hashed.longest[place].probability) * NATURAL
+            score = -abs(hashed.longest[slot].probability) * NATURAL
         found += 1
     for length in range(found, known + 1):
         score += model.states[state].backoff if state < vocabulary else hashed.backoffs[state - vocabulary, length - 1]
@@ -117,46 +118,46 @@ def score_hashed(model, state, word):
     return score, np.int32(vocabulary + context_number(hashed))
 
 
-@njit(cache=True)
+@cached
 def with_word(key, word):
     """The key of some words, last first, and one more before them (CombineWordHash of KenLM's lm/search_hashed.hh)."""
     return (key * np.uint64(8978948897894561157)) ^ (np.uint64(word + 1) * np.uint64(17894857484156487943))
 
 
-@njit(cache=True)
+@cached
 def find_slot(table, first, end, key):
-    """Where table[first:end] holds a key, -1 if nowhere."""
+    """Returns the slot of table[first:end] that holds a key, -1 if none does."""
     size = end - first
-    place = first + np.int64(key % np.uint64(size))
+    slot = first + np.int64(key % np.uint64(size))
     for _ in range(size):
-        if table[place].key == key:
-            return place
-        if table[place].key == 0:
+        if table[slot].key == key:
+            return slot
+        if table[slot].key == 0:
             return -1
-        place += 1
-        if place == end:
-            place = first
+        slot += 1
+        if slot == end:
+            slot = first
     return -1
 
 
-@njit(cache=True)
+@cached
 def context_number(hashed):
-    """The number of the context that stands after the used ones: that of an equal one, or its own, which is used then."""
+    """Returns the number of the context that was written after the used ones: that of an equal one, or a new one."""
     new = hashed.used[0]
     length = hashed.lengths[new]
     key = np.uint64(length)
     for index in range(length):
         key = with_word(key, hashed.words[new, index])
-    mask = np.uint64(len(hashed.places) - 1)
-    place = (key ^ (key >> np.uint64(32))) & mask
-    while hashed.places[place] != 0:
-        old = hashed.places[place] - 1
+    mask = np.uint64(len(hashed.slots) - 1)
+    slot = (key ^ (key >> np.uint64(32))) & mask
+    while hashed.slots[slot] != 0:
+        old = hashed.slots[slot] - 1
         same = hashed.lengths[old] == length
         for index in range(length):
             same = same and hashed.words[old, index] == hashed.words[new, index]
         if same:
             return old
-        place = (place + np.uint64(1)) & mask
-    hashed.places[place] = new + 1
+        slot = (slot + np.uint64(1)) & mask
+    hashed.slots[slot] = new + 1
     hashed.used[0] = new + 1
     return new

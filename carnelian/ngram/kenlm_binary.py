@@ -1,5 +1,5 @@
-"""KenLM's binaries (format version 5), read without KenLM. The hash tables of its "probing" models are asked where they lie
-in the file; its tries, quantized and with compressed pointers too, become arrays.
+"""KenLM's binaries (format version 5), read without KenLM. The hash tables of its "probing" models are searched in the mapped
+file; its tries, quantized and with compressed pointers too, become arrays.
 
 Places and sizes as in KenLM's lm/binary_format.cc, vocab.cc, search_hashed.hh, trie.cc, bhiksha.cc and quantize.cc.
 """
@@ -11,10 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 from carnelian.errors import LanguageModelError
 from carnelian.files import reading
+from carnelian.jit import cached
 from carnelian.ngram.checking import sound_entries
 from carnelian.ngram.hashed import HIGHEST_ORDER, LN10, MIDDLE_ORDERS, hashed_tables
 from carnelian.ngram.model import (
@@ -32,7 +32,7 @@ from carnelian.ngram.model import (
 
 KENLM_MAGIC = b"mmap lm http://kheafield.com/code"
 OPENING = struct.pack("<56s3f3IQ", KENLM_MAGIC + b" format version 5\n", 0.0, 1.0, -0.5, 1, 0xFFFFFFFF, 0, 1)
-FIXED = struct.Struct("<B3xfIB3xI")  # order, places per n-gram in a hash table, kind, whether words follow, version
+FIXED = struct.Struct("<B3xfIB3xI")  # order, slots per n-gram in a hash table, kind, whether words follow, version
 KENLM_TYPES = ("probing", "rest costs", "trie", "quantized trie", "compressed trie", "quantized and compressed trie")
 VALUES = np.dtype([("probability", "<f4"), ("backoff", "<f4")])
 UNIGRAM = np.dtype([("probability", "<f4"), ("backoff", "<f4"), ("next", "<u8")])
@@ -52,7 +52,7 @@ def read_kenlm(path: str | Path) -> NGram:
 
 
 class _Binary:
-    """A binary's bytes, gone through from front to back: `place` is where the next part begins."""
+    """A binary's bytes, read from front to back: `position` is where the next part begins."""
 
     def __init__(self, path: str | Path, data: np.ndarray):
         self.data = data
@@ -60,10 +60,10 @@ class _Binary:
             raise LanguageModelError(
                 f"{path}: a KenLM binary of another version than 5, or that was not finished. Build it again"
             )
-        order, self.places_each, self.kind, has_words, _ = FIXED.unpack_from(data.data, len(OPENING))
-        place = len(OPENING) + FIXED.size
-        self.counts = [int(count) for count in np.frombuffer(data, "<u8", order, place)]
-        self.place = -(-(place + 8 * order) // 8) * 8
+        order, self.slots_each, self.kind, has_words, _ = FIXED.unpack_from(data.data, len(OPENING))
+        position = len(OPENING) + FIXED.size
+        self.counts = [int(count) for count in np.frombuffer(data, "<u8", order, position)]
+        self.position = -(-(position + 8 * order) // 8) * 8
         if not 2 <= order <= LONGEST or self.kind >= len(KENLM_TYPES) or sum(self.counts) > len(data) * 8:
             raise ValueError("its header does not fit its size")
         if KENLM_TYPES[self.kind] == "rest costs" or not has_words:
@@ -75,31 +75,31 @@ class _Binary:
 
     def take(self, count: int, dtype: np.dtype | str) -> np.ndarray:
         """The next values."""
-        values = np.frombuffer(self.data, dtype, count, self.place)
-        self.place += values.nbytes
+        values = np.frombuffer(self.data, dtype, count, self.position)
+        self.position += values.nbytes
         return values
 
     def words(self, count: int) -> list[str]:
         """The words, which stand at the end."""
-        words = self.data[self.place :].tobytes().decode().split("\0")[:-1]
+        words = self.data[self.position :].tobytes().decode().split("\0")[:-1]
         if len(words) != count or words[0] != "<unk>" or any("\n" in word for word in words):
             raise ValueError("its words are not as many as its 1-grams")
         return words
 
-    def places(self, count: int) -> int:
-        """Places in the hash table of so many n-grams."""
-        return max(count + 1, int(np.float32(self.places_each) * np.float32(count)))
+    def slots(self, count: int) -> int:
+        """Returns how many slots the hash table of so many n-grams has."""
+        return max(count + 1, int(np.float32(self.slots_each) * np.float32(count)))
 
     def probing(self) -> NGram:
         """A model in hash tables."""
         _, known = self.take(2, "<u4").tolist()
         if known > self.counts[0] + 1:
             raise ValueError("its words are not as many as its 1-grams")
-        self.place += 12 * self.places(self.counts[0])  # from hashes of words to their numbers
+        self.position += 12 * self.slots(self.counts[0])  # from hashes of words to their numbers
         unigrams = self.take(self.counts[0] + 1, VALUES)[:known]
-        starts = np.cumsum([0, *map(self.places, self.counts[1:-1])])
+        starts = np.cumsum([0, *map(self.slots, self.counts[1:-1])])
         middle = self.take(int(starts[-1]), MIDDLE_ORDERS)
-        longest = self.take(self.places(self.counts[-1]), HIGHEST_ORDER)
+        longest = self.take(self.slots(self.counts[-1]), HIGHEST_ORDER)
         words = self.words(known)
         tables = [(middle, begin, end) for begin, end in pairwise(starts.tolist())] + [(longest, 0, len(longest))]
         for table, begin, end in tables:
@@ -118,7 +118,7 @@ class _Binary:
     def trie(self) -> NGram:
         """A model in a trie, as arrays."""
         known = int(self.take(1, "<u8")[0]) + 1
-        self.place += 8 * self.counts[0]  # hashes of words
+        self.position += 8 * self.counts[0]  # hashes of words
         if known != self.counts[0]:
             raise ValueError("its words are not as many as its 1-grams")
         first, *longer = self.blocks()
@@ -135,7 +135,7 @@ class _Binary:
         rows = np.arange(known, dtype=np.int32)[:, None]
         yield NGramBlock(rows, natural(unigrams["probability"][:-1]), natural(unigrams["backoff"][:-1]))
         children = unigrams["next"]
-        most = int(self.data[self.place + 1]) if "compressed" in KENLM_TYPES[self.kind] and longest > 2 else None
+        most = int(self.data[self.position + 1]) if "compressed" in KENLM_TYPES[self.kind] and longest > 2 else None
         for order, count in enumerate(self.counts[1:], 2):
             high, low_bits = self.pointers(count + 1, self.counts[order], most) if order < longest else (None, 0)
             widths = [len(each).bit_length() - 1 for each in bins[order - 2]] if bins else [31, 32]
@@ -156,7 +156,7 @@ class _Binary:
             children = low if high is None else low | high << np.uint64(low_bits)
 
     def bins(self) -> list[list[np.ndarray]]:
-        """What the codes of a quantized trie stand for, log10: of back-offs and probabilities of each length from 2 on."""
+        """Returns the values of a quantized trie's codes, log10: of back-offs and of probabilities of each length from 2 on."""
         _, probability_bits, backoff_bits = self.take(8, "u1")[:3].tolist()
         found = []
         for _ in self.counts[2:]:
@@ -165,33 +165,36 @@ class _Binary:
         return [*found, [self.take(1 << probability_bits, "<f4")]]
 
     def pointers(self, rows: int, highest: int, most: int | None) -> tuple[np.ndarray | None, int]:
-        """Of pointers up to `highest`: the high bits of each row's, if they stand apart, and how many low bits there are.
+        """Returns the high bits of each row's pointer, where they are stored separately (else None), and the number of low bits.
 
-        At most so many bits stand apart, as many as save the most room: then a list says from which row on they are one more.
+        highest: the largest pointer; most: the largest number of high bits to store separately, None where the trie is
+        not compressed. Pointers never fall from row to row (KenLM's lm/bhiksha.cc): the low bits are stored with each
+        row, and a list has for each value of the high bits the first row with it. KenLM separates as many bits as take
+        the least space, and so does this.
         """
         bits = highest.bit_length()
         if most is None:
             return None, bits
         _, apart = min(((highest >> (bits - chop)) * 64 - rows * chop, chop) for chop in range(min(bits, most) + 1))
-        begin = self.place
-        self.place = -(-begin // 8) * 8 + 8
+        begin = self.position
+        self.position = -(-begin // 8) * 8 + 8
         grows = self.take((highest >> (bits - apart)) + 1, "<u8")
-        self.place = begin + 8 + grows.nbytes + 7
+        self.position = begin + 8 + grows.nbytes + 7
         high = np.searchsorted(grows, np.arange(rows, dtype=np.uint64), "right") - 1
         return high.astype(np.uint64), bits - apart
 
     def fields(self, rows: int, widths: list[int]) -> list[np.ndarray]:
         """The fields of the next rows, each (rows,) uint64; they lie bit by bit beside one another."""
         total = sum(widths)
-        end = self.place + (rows * total + 7) // 8 + 8
+        end = self.position + (rows * total + 7) // 8 + 8
         if end > len(self.data):
             raise ValueError("it is cut short")
-        bit = 8 * self.place
+        bit = 8 * self.position
         found = []
         for width in widths:
             found.append(_bits(self.data, bit, total, rows, width))
             bit += width
-        self.place = end
+        self.position = end
         return found
 
 
@@ -202,7 +205,7 @@ def natural(values: np.ndarray) -> np.ndarray:
     return values * LN10
 
 
-@njit(cache=True)
+@cached
 def _bits(data, first, stride, count, width):
     """`count` numbers of `width` bits (at most 57), `stride` bits apart, the first at bit `first`: (count,) uint64."""
     values = np.zeros(count, np.uint64)

@@ -2,7 +2,7 @@
 
 A state is an n-gram that may still be extended (a context). State w is the word w alone; the empty context is -1.
 An arc (state, word) exists where the model holds that n-gram; where it does not, the search pays the state's
-back-off and tries again from its next shorter context: a suffix automaton.
+back-off and tries again from its next shorter context, as in a suffix automaton.
 """
 
 import math
@@ -12,14 +12,14 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from carnelian.errors import LanguageModelError
+from carnelian.jit import cached
 from carnelian.ngram.hashed import LN10, Hashed, score_hashed, with_context_capacity, words_of
 from carnelian.ngram.words import split_words
 
 EMPTY = -1  # the state that knows no words before it
-FREE = np.uint64(0xFFFFFFFFFFFFFFFF)  # the key of an unused place in the table of arcs
+FREE = np.uint64(0xFFFFFFFFFFFFFFFF)  # the key of a free slot in the table of arcs
 LONGEST = 64  # words of the longest n-gram that any model may hold
 LARGEST_LOG10 = 1e30  # log10 from here on is no value of a model
 LARGEST_BACKOFF = 100.0  # log10; a back-off weight may be above 1 (SRILM writes such), but not out of all proportion
@@ -32,7 +32,7 @@ STATE = np.dtype([("backoff", "<f4"), ("shorter", "<i4")])
 
 
 class Tables(NamedTuple):
-    """What compiled code needs of a model; pass it whole to `score_word`.
+    """The arrays of a model, for compiled code; passed whole to `score_word`.
 
     unigrams: (V,) float32, log-probability of each word in the empty context; its state afterwards is the word's number.
     arcs: (2^k,) ARC, open addressing; `key` is state << 32 | word, `target` the state after the word.
@@ -54,9 +54,9 @@ class NGramBlock(NamedTuple):
     backoffs: np.ndarray
 
 
-@njit(cache=True)
-def place(arcs, key):
-    """The place in the table that holds this key, or the free one where it belongs."""
+@cached
+def arc_slot(arcs, key):
+    """Returns the slot of the table that holds this key, or the free one where it belongs."""
     mask = np.uint64(arcs.shape[0] - 1)
     mixed = key * np.uint64(0x9E3779B97F4A7C15)
     slot = (mixed ^ (mixed >> np.uint64(32))) & mask
@@ -65,13 +65,13 @@ def place(arcs, key):
     return slot
 
 
-@njit(cache=True)
+@cached
 def arc_key(state, word):
     """State and word as one number."""
     return (np.uint64(state) << np.uint64(32)) | np.uint64(word)
 
 
-@njit(cache=True)
+@cached
 def score_word(model, state, word):
     """Natural log-probability (float32) of a word after a state, and the state after it.
 
@@ -80,13 +80,13 @@ def score_word(model, state, word):
     return _score(model, model.hashed, state, word)
 
 
-@njit(cache=True)
+@cached
 def _score(model, hashed, state, word):
     if hashed is not None:  # decided when this is compiled for the one or the other
         return score_hashed(model, state, word)
     total = np.float32(0.0)
     while state >= 0:
-        arc = model.arcs[place(model.arcs, arc_key(state, word))]
+        arc = model.arcs[arc_slot(model.arcs, arc_key(state, word))]
         if arc.key != FREE:
             return total + arc.probability, arc.target
         total += model.states[state].backoff
@@ -94,28 +94,28 @@ def _score(model, hashed, state, word):
     return total + model.unigrams[word], np.int32(word)
 
 
-@njit(cache=True)
+@cached
 def score_words(model, state, words, scores):
-    """Fill `scores` with the log-probability of each word after the ones before it; gives the last state."""
+    """Fills `scores` with the log-probability of each word after the ones before it; returns the last state."""
     for index in range(words.shape[0]):
         scores[index], state = score_word(model, state, words[index])
     return state
 
 
-def with_context_room(tables: Tables, questions: int) -> Tables:
-    """The tables as one search may ask them so many times more: its own room for contexts, where they need that."""
+def with_context_capacity_for(tables: Tables, questions: int) -> Tables:
+    """Returns the tables with capacity for so many more scores in one search, where they need any (KenLM's hash tables)."""
     hashed = tables.hashed and with_context_capacity(tables.hashed, questions)
     return tables if hashed is tables.hashed else tables._replace(hashed=hashed)
 
 
 def handed_out(tables: Tables, state: int) -> State:
-    """A state as one search may hand it to another."""
+    """Returns a state in a form that another search can take (`taken_in`)."""
     beyond = state - len(tables.unigrams)
     return state if tables.hashed is None or beyond < 0 else words_of(tables.hashed, beyond)
 
 
 def taken_in(tables: Tables, state: State) -> int:
-    """A state as another search handed it out; the tables need room for as many questions as it has words."""
+    """Returns the number of a state that another search handed out; the tables need capacity for its words."""
     if isinstance(state, int):
         return state
     return int(score_words(tables, EMPTY, np.array(state, np.int32), np.empty(len(state), np.float32)))
@@ -123,7 +123,7 @@ def taken_in(tables: Tables, state: State) -> int:
 
 @dataclass(frozen=True, eq=False)
 class NGram:
-    """An n-gram model. `score("a sentence")` asks it; compiled code passes `tables` to `score_word`.
+    """An n-gram model: `score("a sentence")`, or from compiled code `score_word(model.tables, state, word)`.
 
     text: the V words, UTF-8, one a line, as bytes in an array; `words` is the same as a list.
     unknown, start, end: the numbers of <unk>, <s>, </s>; start and end are -1 where the model has none.
@@ -181,32 +181,34 @@ class NGram:
         if end and self.end >= 0:
             numbers = np.append(numbers, np.int32(self.end))
         scores = np.empty(len(numbers), np.float32)
-        score_words(with_context_room(self.tables, len(numbers)), self.first_state if start else EMPTY, numbers, scores)
+        score_words(
+            with_context_capacity_for(self.tables, len(numbers)), self.first_state if start else EMPTY, numbers, scores
+        )
         return scores
 
     def score(self, sentence: str, *, start: bool = True, end: bool = True) -> float:
-        """Natural log-probability of a sentence, words apart by spaces; with its start and end unless told otherwise."""
+        """Returns the natural log-probability of a sentence (see `split_words`), by default with its start and end."""
         return float(self.word_scores(split_words(sentence), start=start, end=end).sum(dtype=np.float64))
 
 
-@njit(cache=True)
-def mark_contexts(model, lengths, words, states_used, contexts, room):
+@cached
+def mark_contexts(model, lengths, words, states_used, contexts, capacity):
     """Find the context of each n-gram, making states of those that have none.
 
     words: (M, n) int32; contexts: (M,) int32, filled; lengths: (S,) int8, words in each state.
-    Contexts that the model lacks (some toolkits prune them) are put in with the probability their back-off gives.
-    Gives how many n-grams are done and how many states there are; stops early when `room` new arcs are used up.
+    Contexts that the model lacks (some toolkits prune them) are put in with the probability that backing off computes.
+    Returns how many n-grams are done and how many states there are; stops early when `capacity` new arcs are used up.
     """
     order = words.shape[1]
     for row in range(words.shape[0]):
         state = words[row, 0]
         for column in range(1, order - 1):
             key = arc_key(state, words[row, column])
-            slot = place(model.arcs, key)
+            slot = arc_slot(model.arcs, key)
             if model.arcs[slot].key == FREE:
-                if room == 0:
+                if capacity == 0:
                     return row, states_used
-                room -= 1
+                capacity -= 1
                 probability, target = score_word(model, state, words[row, column])
                 model.arcs[slot].key = key
                 model.arcs[slot].probability = probability
@@ -224,7 +226,7 @@ def mark_contexts(model, lengths, words, states_used, contexts, room):
     return words.shape[0], states_used
 
 
-@njit(cache=True)
+@cached
 def put_arcs(model, lengths, words, contexts, probabilities, backoffs, states_used):
     """Put in n-grams whose contexts are known; one that is there already keeps the larger probability.
 
@@ -234,7 +236,7 @@ def put_arcs(model, lengths, words, contexts, probabilities, backoffs, states_us
     for row in range(words.shape[0]):
         word = words[row, order - 1]
         key = arc_key(contexts[row], word)
-        slot = place(model.arcs, key)
+        slot = arc_slot(model.arcs, key)
         if model.arcs[slot].key != FREE:
             model.arcs[slot].probability = max(model.arcs[slot].probability, probabilities[row])
             continue
@@ -251,22 +253,22 @@ def put_arcs(model, lengths, words, contexts, probabilities, backoffs, states_us
     return states_used
 
 
-@njit(cache=True)
+@cached
 def _set_backoffs(model, contexts, backoffs):
     """Set the back-off of each context, which is a state."""
     for row in range(contexts.shape[0]):
         state = contexts[row, 0]
         for column in range(1, contexts.shape[1]):
-            state = model.arcs[place(model.arcs, arc_key(state, contexts[row, column]))].target
+            state = model.arcs[arc_slot(model.arcs, arc_key(state, contexts[row, column]))].target
         model.states[state].backoff = backoffs[row]
 
 
-@njit(cache=True)
+@cached
 def rehash(arcs, larger):
     """Copy the arcs into a larger table."""
     for slot in range(arcs.shape[0]):
         if arcs[slot].key != FREE:
-            larger[place(larger, arcs[slot].key)] = arcs[slot]
+            larger[arc_slot(larger, arcs[slot].key)] = arcs[slot]
 
 
 def empty_arcs(expected: int) -> np.ndarray:
@@ -307,10 +309,10 @@ class NGramBuilder:
         contexts = np.empty(len(words), np.int32)
         done = 0
         while done < len(words):
-            room = len(self.tables.arcs) * 3 // 4 - self.arcs_used
+            capacity = len(self.tables.arcs) * 3 // 4 - self.arcs_used
             free_before = self.states_used
             step, self.states_used = mark_contexts(
-                self.tables, self.lengths, words[done:], self.states_used, contexts[done:], max(0, room)
+                self.tables, self.lengths, words[done:], self.states_used, contexts[done:], max(0, capacity)
             )
             self.arcs_used += self.states_used - free_before  # an upper bound of the arcs put in
             done += step

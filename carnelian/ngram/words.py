@@ -8,9 +8,9 @@ import math
 import re
 
 import numpy as np
-from numba import njit
 
 from carnelian.data.text.text_files import TEXT_CHUNK
+from carnelian.jit import cached
 
 UNKNOWN, START, END = 0, 1, 2  # the numbers of <unk>, <s> and </s>
 SPECIAL_WORDS = ("<unk>", "<s>", "</s>")
@@ -22,23 +22,23 @@ def split_words(text: str) -> list[str]:
     return WORD.findall(text)
 
 
-@njit(cache=True)
+@cached
 def separates(byte):
     """Whether a byte separates words in an ARPA file; in text NUL does as well and is turned into a space beforehand."""
     return byte == 32 or byte == 9 or byte == 10 or byte == 13
 
 
-@njit(cache=True)
-def word_hash(data, place):
+@cached
+def word_hash(data, position):
     """The hash (never 0) of the word that starts at an index and ends before the next separator, and the index of its end."""
     hashed = np.uint64(14695981039346656037)
-    while data[place] > 32 or not separates(data[place]):
-        hashed = (hashed ^ np.uint64(data[place])) * np.uint64(1099511628211)
-        place += 1
-    return (hashed ^ (hashed >> np.uint64(31))) | np.uint64(1), place
+    while data[position] > 32 or not separates(data[position]):
+        hashed = (hashed ^ np.uint64(data[position])) * np.uint64(1099511628211)
+        position += 1
+    return (hashed ^ (hashed >> np.uint64(31))) | np.uint64(1), position
 
 
-@njit(cache=True)
+@cached
 def word_slot(keys, key):
     """The slot of a word's hash in a table, or the free slot (key 0) where it belongs."""
     mask = np.uint64(keys.shape[0] - 1)
@@ -48,37 +48,37 @@ def word_slot(keys, key):
     return slot
 
 
-@njit(cache=True)
+@cached
 def _tokenize(data, keys, numbers, known, tokens, fresh):
     """Words of whole lines to numbers, <s> before and </s> after each line; new words get the next numbers.
 
     Returns how many tokens and words there are, how many <s>, </s>, <unk> in the text were skipped, and how many
     bytes of the new words, each with a newline, were put into `fresh`.
     """
-    used, written, skipped, place = 0, 0, 0, 0
+    used, written, skipped, position = 0, 0, 0, 0
     opened = False
-    while place < data.shape[0]:
+    while position < data.shape[0]:
         if not opened:
             tokens[used] = START
             used += 1
             opened = True
-        if data[place] == 10:
+        if data[position] == 10:
             tokens[used] = END
             used += 1
             opened = False
-        if data[place] <= 32 and separates(data[place]):
-            place += 1
+        if data[position] <= 32 and separates(data[position]):
+            position += 1
             continue
-        first = place
-        key, place = word_hash(data, place)
+        first = position
+        key, position = word_hash(data, position)
         slot = word_slot(keys, key)
         if keys[slot] == 0:
             keys[slot] = key
             numbers[slot] = known
-            for index in range(first, place):
+            for index in range(first, position):
                 fresh[written + index - first] = data[index]
-            fresh[written + place - first] = 10
-            written += place - first + 1
+            fresh[written + position - first] = 10
+            written += position - first + 1
             known += 1
         if numbers[slot] <= END:
             skipped += 1
@@ -88,7 +88,7 @@ def _tokenize(data, keys, numbers, known, tokens, fresh):
     return used, known, skipped, written
 
 
-@njit(cache=True)
+@cached
 def _rehash(keys, numbers, larger_keys, larger_numbers):
     """Copy a table of words into a larger one."""
     for index in range(keys.shape[0]):

@@ -22,7 +22,7 @@ from carnelian.ngram.combine import n_grams
 from carnelian.ngram.estimate import estimate
 from carnelian.ngram.hashed import with_context_capacity
 from carnelian.ngram.load import load_language_model
-from carnelian.ngram.model import EMPTY, handed_out, score_word, taken_in, with_context_room
+from carnelian.ngram.model import EMPTY, handed_out, score_word, taken_in, with_context_capacity_for
 
 KINDS = ["probing", "trie", "compressed", "quantized", "quantized_compressed"]
 ALPHABET = Alphabet([" ", "w", *"0123456789"])
@@ -119,16 +119,16 @@ def test_a_context_goes_from_one_search_to_another(load):
 def test_states_that_a_search_has_met_keep_their_numbers(load):
     model = load("probing")
     numbers = model.numbers(["w1", "w2", "w1", "w1"])
-    tables, states = with_context_room(model.tables, 4), []
+    tables, states = with_context_capacity_for(model.tables, 4), []
     state = EMPTY
     for number in numbers:
         _, state = score_word(tables, state, number)
         states.append(state)
     larger = tables._replace(hashed=with_context_capacity(tables.hashed, 1000))
     for state, number in zip(states, numbers[1:]):
-        assert score_word(larger, state, number) == score_word(with_context_room(tables, 1), state, number)
+        assert score_word(larger, state, number) == score_word(with_context_capacity_for(tables, 1), state, number)
     outside = [handed_out(tables, state) for state in states]
-    fresh = with_context_room(model.tables, 12)
+    fresh = with_context_capacity_for(model.tables, 12)
     assert [handed_out(fresh, taken_in(fresh, state)) for state in outside] == outside
     assert len(model.tables.hashed.lengths) == 0  # the model itself took no notes
 

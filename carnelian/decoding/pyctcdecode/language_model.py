@@ -17,7 +17,7 @@ from carnelian.decoding.pyctcdecode.constants import (
     LOG_BASE_CHANGE_FACTOR,
 )
 from carnelian.ngram.load import load_language_model
-from carnelian.ngram.model import EMPTY, NGram, State, handed_out, score_word, taken_in, with_context_room
+from carnelian.ngram.model import EMPTY, NGram, State, handed_out, score_word, taken_in, with_context_capacity_for
 from carnelian.ngram.words import SPECIAL_WORDS
 
 ATTRIBUTES, UNIGRAMS = "attrs.json", "unigrams.txt"
@@ -79,7 +79,7 @@ class LanguageModel:
     def score(self, prev_state: State, word: str, is_last_word: bool = False) -> tuple[float, State]:
         """Returns the weighed score (natural logarithm) of a word after a state, and the state after it."""
         words = len(prev_state) if isinstance(prev_state, tuple) else 0
-        tables = with_context_room(self.model.tables, words + 2)
+        tables = with_context_capacity_for(self.model.tables, words + 2)
         number = int(self.model.numbers([word])[0])
         score, state = score_word(tables, taken_in(tables, prev_state), number)
         if word not in self._unigram_set:

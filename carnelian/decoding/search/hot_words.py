@@ -1,4 +1,4 @@
-"""Words that are expected in an utterance, such as names: what finding them is worth, given with each call."""
+"""Hot words: words that are expected in an utterance, such as names, with a bonus for each."""
 
 from collections.abc import Mapping
 
@@ -12,10 +12,10 @@ from carnelian.errors import DecodingError
 
 
 def make_hot_words(weights: Mapping[str, float], alphabet: Alphabet) -> HotWords:
-    """Hot words for the search; `weights` in natural logarithms, a phrase gives its weight to each of its words.
+    """Returns hot words for the search; `weights` in natural logarithms, each word of a phrase gets the phrase's weight.
 
-    A word that has begun is credited with the part of its weight that its letters make up, so that it stays in the
-    beam. Raises DecodingError for words that the alphabet cannot spell.
+    An unfinished hot word gets the share of its weight that its letters make up, so that it stays in the beam. Raises
+    DecodingError for words that the alphabet cannot spell, and for weights out of range.
     """
     words: dict[str, float] = {}
     for phrase, weight in weights.items():
@@ -31,5 +31,5 @@ def make_hot_words(weights: Mapping[str, float], alphabet: Alphabet) -> HotWords
             node = child_of(tree, node, letter)
             credit[node] = max(credit[node], weight * count / len(letters))
     values = np.array([*words.values(), 0.0])
-    tree["look"] = np.exp(credit)
+    tree["look_ahead"] = np.exp(credit)
     return HotWords(tree, values, float(np.exp(values.max())))

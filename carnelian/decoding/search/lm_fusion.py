@@ -10,8 +10,8 @@ import numpy as np
 from carnelian.console import note
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.limits import LARGEST_UNKNOWN, check_weight
-from carnelian.decoding.search.state import SYMBOL, Language, Rules, Symbols
-from carnelian.decoding.search.word_tree import build_tree, look_ahead, stored_tree
+from carnelian.decoding.search.state import NO_MODEL, SYMBOL, SYMBOL_MODEL, WORD_MODEL, Language, Rules, Symbols
+from carnelian.decoding.search.word_tree import build_tree, set_look_ahead, stored_tree
 from carnelian.decoding.words import spelled_symbols
 from carnelian.errors import DecodingError
 from carnelian.ngram.model import EMPTY, STATE, NGram, Tables, empty_arcs
@@ -19,17 +19,16 @@ from carnelian.ngram.words import SPECIAL_WORDS
 
 SPACES = ("<space>", "|", "▁", " ", "_")  # what language models over characters call the space
 NO_TABLES = Tables(np.zeros(1, np.float32), empty_arcs(0), np.zeros(1, STATE))
-NONE, WORDS, SYMBOLS = range(3)  # kinds of language models
 
 
 @dataclass(frozen=True, slots=True)
 class SearchVocabulary:
-    """What a language model knows, without weights: the slow part, made once."""
+    """The words of a language model for the search, without weights: slow to make, and made once."""
 
     model: NGram | None
     kind: int
     tree: np.ndarray  # NODE records
-    prices: np.ndarray  # (words,) float32, natural log
+    word_costs: np.ndarray  # (words,) float32, natural log
     closed: bool
 
 
@@ -47,7 +46,7 @@ def word_tree(model: NGram) -> np.ndarray:
 
 
 def with_word_tree(model: NGram) -> NGram:
-    """The same model with the tree of its words, so that loading it spares building that."""
+    """Returns the model with the tree of its words stored in it, so that it need not be built at each start."""
     return dataclasses.replace(model, extra={**model.extra, "word_tree": word_tree(model).view(np.uint8)})
 
 
@@ -76,7 +75,7 @@ def make_vocabulary(
     known_words: Collection[str] | None,
     lexicon: Collection[str] | None,
 ) -> SearchVocabulary:
-    """The words of a model, or of a lexicon, for the search; raises DecodingError if few can be spelled."""
+    """Returns the words of a model, or of a lexicon, for the search; raises DecodingError if few can be spelled."""
     check_weight("unknown score", unknown_score, lowest=-LARGEST_UNKNOWN)
     closed = lexicon is not None
     if lexicon is not None:
@@ -84,25 +83,27 @@ def make_vocabulary(
         check_spelling(words, alphabet, "lexicon")
         tree = build_tree(words, model.numbers(words) if model else None)
     if model is None:
-        return SearchVocabulary(None, NONE, tree if closed else build_tree([]), np.zeros(1, np.float32), closed)
+        return SearchVocabulary(None, NO_MODEL, tree if closed else build_tree([]), np.zeros(1, np.float32), closed)
     words = [word for word in model.words if word not in SPECIAL_WORDS]
     symbols = {symbol: None for symbol in alphabet.symbols}
     if all(len(word) == 1 or word in SPACES for word in words) or (
         alphabet.separator != " " and sum(word in symbols for word in words) > 0.9 * len(words)
     ):
         check_spelling([word for word in words if word not in SPACES], alphabet, "language model")
-        return SearchVocabulary(model, SYMBOLS, tree if closed else build_tree([]), np.zeros(1, np.float32), closed)
+        return SearchVocabulary(
+            model, SYMBOL_MODEL, tree if closed else build_tree([]), np.zeros(1, np.float32), closed
+        )
     check_spelling(words, alphabet, "language model")
-    prices = np.zeros(len(model.words), np.float32)
+    word_costs = np.zeros(len(model.words), np.float32)
     if known_words is not None:
-        prices[:] = unknown_score
-        prices[model.numbers(known_words)] = 0
-    prices[model.unknown] = unknown_score
-    return SearchVocabulary(model, WORDS, tree if closed else word_tree(model), prices, closed)
+        word_costs[:] = unknown_score
+        word_costs[model.numbers(known_words)] = 0
+    word_costs[model.unknown] = unknown_score
+    return SearchVocabulary(model, WORD_MODEL, tree if closed else word_tree(model), word_costs, closed)
 
 
 def check_spelling(words: Collection[str], alphabet: Alphabet, where: str) -> None:
-    """Says how many words the alphabet cannot spell; raises DecodingError if that is most of them."""
+    """Notes how many words the alphabet cannot spell; raises DecodingError if that is most of them."""
     if b"\xff" in alphabet.spelling:  # byte pieces spell everything
         return
     letters = set("".join(alphabet.symbols) + b"".join(alphabet.spelling).decode(errors="replace"))
@@ -116,28 +117,28 @@ def check_spelling(words: Collection[str], alphabet: Alphabet, where: str) -> No
 
 
 def weigh(vocabulary: SearchVocabulary, alpha: float, beta: float, sentence: bool) -> Language:
-    """A vocabulary with weights; see BeamSearch."""
+    """Returns a vocabulary with its weights; see BeamSearch. Raises DecodingError for weights out of range."""
     check_weight("alpha", alpha, lowest=0.0)
     check_weight("beta", beta)
-    model, tree, prices = vocabulary.model, vocabulary.tree, vocabulary.prices
+    model, tree, word_costs = vocabulary.model, vocabulary.tree, vocabulary.word_costs
     if model is None:
-        rules = Rules(NONE, 0.0, 0.0, 0, 1.0, 1.0, vocabulary.closed, EMPTY, -1)
-        return Language(NO_TABLES, tree, prices, rules)
-    unknown_look = 1.0
-    if vocabulary.kind == WORDS:
-        scores = np.float32(alpha) * model.tables.unigrams + prices
+        rules = Rules(NO_MODEL, 0.0, 0.0, 0, 1.0, 1.0, vocabulary.closed, EMPTY, -1)
+        return Language(NO_TABLES, tree, word_costs, rules)
+    unknown_look_ahead = 1.0
+    if vocabulary.kind == WORD_MODEL:
+        scores = np.float32(alpha) * model.tables.unigrams + word_costs
         tree = tree.copy()
-        look_ahead(tree, scores)
-        unknown_look = float(np.exp(scores[model.unknown]))
+        set_look_ahead(tree, scores)
+        unknown_look_ahead = float(np.exp(scores[model.unknown]))
     rules = Rules(
         kind=vocabulary.kind,
         alpha=float(alpha),
         beta=float(beta),
         unknown=model.unknown,
-        unknown_look=unknown_look,
-        ceiling=math.exp(beta + max(0.0, float(prices.max()))),
-        closed=vocabulary.closed,
+        unknown_look_ahead=unknown_look_ahead,
+        ceiling=math.exp(beta + max(0.0, float(word_costs.max()))),
+        closed_vocabulary=vocabulary.closed,
         first=model.first_state if sentence else EMPTY,
         last=model.end if sentence else -1,
     )
-    return Language(model.tables, tree, prices, rules)
+    return Language(model.tables, tree, word_costs, rules)

@@ -1,4 +1,4 @@
-"""Which candidates of a beam search go on: the best, and of those with the same future only one."""
+"""Pruning: which candidates of a beam search are kept: the best, and of those with the same state key only one."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from carnelian.jit import borrowing, inlined
 
 @inlined
 def mix_probabilities(key):
-    """A well spread hash of 64 bits."""
+    """Returns a hash of 64 bits."""
     key = (key ^ (key >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
     key = (key ^ (key >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
     return key ^ (key >> np.uint64(33))
@@ -15,43 +15,43 @@ def mix_probabilities(key):
 
 @inlined
 def recombine(beam, index, kept):
-    """Whether a candidate may go because an earlier one, of the `kept` first, has the same future and is ahead of it.
+    """Whether a candidate can be dropped because one of the first `kept` has the same state key and is at least as probable.
 
-    Same future: same state of the language model, open word and last symbol. The one behind cannot catch up when it
-    is behind in both of its masses. It may also replace the earlier one, and then goes as well. Two candidates that
-    are the same prefix are added up.
+    The state key is the language model's state, the unfinished word and the last symbol. Whatever follows adds the same
+    to both, so that one that is no more probable, with a blank at its end and without, cannot become the better. If the
+    earlier one is the less probable, the candidate takes its slot. Two that spell the same words are added up.
     """
-    pool, futures, pruning = beam.next, beam.futures, beam.totals[0].prunings
+    pool, state_keys, pruning = beam.next, beam.state_keys, beam.totals[0].prunings
     this = pool[index]
     key = mix_probabilities(
-        this.open ^ mix_probabilities(np.uint64(this.state) * np.uint64(1 << 20) + np.uint64(this.symbol + 1))
+        this.unfinished ^ mix_probabilities(np.uint64(this.state) * np.uint64(1 << 20) + np.uint64(this.symbol + 1))
     )
-    mask = np.uint64(len(futures) - 1)
-    place, gone = key & mask, False
-    while not gone and futures[place].pruning == pruning:
-        if futures[place].key == key:
-            other = pool[futures[place].kept]
-            if other.closed == this.closed:
+    mask = np.uint64(len(state_keys) - 1)
+    slot, gone = key & mask, False
+    while not gone and state_keys[slot].pruning == pruning:
+        if state_keys[slot].key == key:
+            other = pool[state_keys[slot].kept]
+            if other.finished == this.finished:
                 blank, spoken, rank = other.blank + this.blank, other.spoken + this.spoken, other.rank + this.rank
                 if this.blank + this.spoken > other.blank + other.spoken:  # the more probable spelling gives the times
-                    pool[futures[place].kept] = this
+                    pool[state_keys[slot].kept] = this
                 other.blank, other.spoken, other.rank = blank, spoken, rank
                 gone = True
             elif other.blank >= this.blank and other.spoken >= this.spoken:
                 gone = True
             elif this.blank >= other.blank and this.spoken >= other.spoken:
-                pool[futures[place].kept] = this
+                pool[state_keys[slot].kept] = this
                 gone = True
-        place = (place + np.uint64(1)) & mask
+        slot = (slot + np.uint64(1)) & mask
     if not gone:
-        entry = futures[place]
+        entry = state_keys[slot]
         entry.key, entry.kept, entry.pruning = key, kept, pruning
     return gone
 
 
 @borrowing
 def highest_but(values, count, skipped):
-    """The highest of values[:count] when so many of the highest are left out; reorders them (Hoare, 1961)."""
+    """Returns the highest of values[:count] without so many of the highest; reorders them (quickselect, Hoare 1961)."""
     low, high = 0, count - 1
     while low < high:
         pivot = values[(low + high) // 2]
@@ -82,7 +82,7 @@ def best_finished(beam, filled, tree):
     best = -1
     for index in range(filled):
         candidate = beam.next[index]
-        whole = candidate.place >= 0 and tree[candidate.place].word >= 0
+        whole = candidate.tree_node >= 0 and tree[candidate.tree_node].word >= 0
         if (candidate.letters == 0 or whole) and (best < 0 or candidate.rank > beam.next[best].rank):
             best = index
     return best
@@ -90,10 +90,10 @@ def best_finished(beam, filled, tree):
 
 @borrowing
 def keep_best(beam, filled, bar, tree, closed, settings):
-    """Leaves in `next` the best candidates, as many as the beam is wide, in the order they stood in; their number.
+    """Leaves in `next` the best candidates, as many as the beam is wide, in their order; returns their number.
 
     Under a closed vocabulary the best candidate that may end the utterance is kept besides, however far it is behind:
-    without it all that is left could be words that were never finished.
+    without it the beam could hold nothing but unfinished words at the end.
     """
     pool, kept = beam.next, 0
     beam.totals[0].prunings += 1
@@ -130,11 +130,11 @@ def keep_best(beam, filled, bar, tree, closed, settings):
 
 @inlined
 def bar_of(beam, settings):
-    """The rank that a candidate must reach, from those that are there already."""
+    """Returns the rank that a candidate must reach, from the candidates that exist already."""
     best, worst = 0.0, np.inf
     for index in range(beam.totals[0].size):
         prefix = beam.next[index]
-        prefix.rank = (prefix.blank + prefix.spoken) * prefix.look
+        prefix.rank = (prefix.blank + prefix.spoken) * prefix.look_ahead
         best, worst = max(best, prefix.rank), min(worst, prefix.rank)
     bar = best * settings.beam_factor
     return max(bar, worst) if beam.totals[0].size == settings.width else bar

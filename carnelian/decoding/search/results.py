@@ -2,20 +2,20 @@
 
 import math
 
-import numba
 import numpy as np
 
 from carnelian.decoding.alignment import forced_align
 from carnelian.decoding.search.pruning import mix_probabilities
-from carnelian.decoding.search.steps import ending_of
+from carnelian.decoding.search.steps import word_end_of
+from carnelian.jit import released
 from carnelian.ngram.model import score_word
 
 
-@numba.njit(cache=True, nogil=True)
+@released
 def finish(beam, language, hot_words):
-    """What the beam's prefixes come to if the utterance ends here.
+    """Returns the beam's hypotheses if the utterance ended here.
 
-    Gives (node, score, language score, state of the language model before the end), best first; prefixes that spell
+    They are (node, score, language score, state of the language model before the end), best first; prefixes that spell
     the same words are added up, and the node is that of the most probable. Words outside a closed vocabulary are left
     out. The beam stays as it is and may go on.
     """
@@ -26,38 +26,38 @@ def finish(beam, language, hot_words):
     kept = 0
     for index in range(size):
         prefix = beam.now[index]
-        weight, state, text = prefix.language, prefix.state, prefix.closed
+        weight, state, text = prefix.language, prefix.state, prefix.finished
         if prefix.letters > 0:
-            ending, state = ending_of(prefix, language, hot_words)
-            weight += ending
-            text = mix_probabilities(prefix.closed * np.uint64(257) + prefix.open)
+            word_end_score, state = word_end_of(prefix, language, hot_words)
+            weight += word_end_score
+            text = mix_probabilities(prefix.finished * np.uint64(257) + prefix.unfinished)
         if language.rules.last >= 0:
             log_prob, _ = score_word(language.ngram, state, language.rules.last)
             weight += language.rules.alpha * log_prob
         if weight == -np.inf:
             continue
         total = math.log(prefix.blank + prefix.spoken) + beam.totals[0].scale - prefix.language + weight
-        place = 0
-        while place < kept and texts[place] != text:
-            place += 1
-        if place == kept:
-            nodes[place], scores[place], languages[place] = prefix.node, total, weight
-            texts[place], states[place], highest[place] = text, state, total
+        slot = 0
+        while slot < kept and texts[slot] != text:
+            slot += 1
+        if slot == kept:
+            nodes[slot], scores[slot], languages[slot] = prefix.node, total, weight
+            texts[slot], states[slot], highest[slot] = text, state, total
             kept += 1
         else:
-            high, low = max(total, scores[place]), min(total, scores[place])
-            scores[place] = high + math.log1p(math.exp(low - high))
-            if total > highest[place]:
-                nodes[place], highest[place] = prefix.node, total
+            high, low = max(total, scores[slot]), min(total, scores[slot])
+            scores[slot] = high + math.log1p(math.exp(low - high))
+            if total > highest[slot]:
+                nodes[slot], highest[slot] = prefix.node, total
     order = np.argsort(-scores[:kept], kind="mergesort")
     return nodes[order], scores[order], languages[order], states[order]
 
 
-@numba.njit(cache=True, nogil=True)
+@released
 def hypotheses(beam, log_probs, language, hot_words, count):
-    """The best hypotheses, as many as `count` at the most, if the utterance ends after log_probs (O, V).
+    """Returns the best hypotheses, at most `count`, if the utterance ends after log_probs (O, V).
 
-    Gives (score, language score, state of the language model before the end) of each, where the symbols of each end in
+    They are (score, language score, state of the language model before the end) of each, where the symbols of each end in
     the arrays that follow, and of all symbols: number, first step, last step, highest log-probability.
     """
     nodes, scores, languages, states = finish(beam, language, hot_words)
@@ -74,13 +74,13 @@ def hypotheses(beam, log_probs, language, hot_words, count):
     return scores[:count], languages[:count], states[:count], ends, symbols, first, last, peaks
 
 
-@numba.njit(cache=True, nogil=True)
+@released
 def symbols_of(beam, node):
-    """The symbols (N,) of a prefix in the history."""
+    """Returns the symbols (N,) of a prefix in the history."""
     history = beam.history
-    length, place = 0, node
-    while history[place].parent >= 0:
-        length, place = length + 1, history[place].parent
+    length, current = 0, node
+    while history[current].parent >= 0:
+        length, current = length + 1, history[current].parent
     found = np.empty(length, np.int64)
     while history[node].parent >= 0:
         length -= 1

@@ -1,25 +1,24 @@
 """CTC prefix beam search, compiled: a beam of prefixes that grows by one output step at a time.
 
 A prefix is a sequence of symbols with repeats and blanks taken out. Its probability is the sum over all paths that
-spell it (Hannun et al., 2014, arXiv:1408.2873), split by whether they end in a blank, times what the language model
-says of its finished words. All of it is kept as plain probabilities, scaled anew at each step, so that the inner loop
-knows no logarithm; `look` is a factor for the word that is still open, used for ranking only.
+spell it (Hannun et al., 2014, arXiv:1408.2873), split by whether they end in a blank, times the language model's
+weight of its finished words. All of it is kept as plain probabilities, scaled anew at each step, so that the inner loop
+needs no logarithm, which pays (benchmarks/decoding.py); `look_ahead` is a factor for the unfinished word, for ranking only.
 """
 
 import math
 
-import numba
 import numpy as np
 
 from carnelian.decoding.search.pruning import bar_of, keep_best, mix_probabilities
-from carnelian.decoding.search.state import PAST, Beam
+from carnelian.decoding.search.state import PAST, SYMBOL_MODEL, WORD_MODEL, Beam
 from carnelian.decoding.search.word_tree import child_of
-from carnelian.jit import borrowing, inlined
+from carnelian.jit import borrowing, inlined, released
 from carnelian.ngram.model import score_word
 
 FAINTEST = 1e-250  # the least probability, as a share of the best, of a prefix that is kept whatever its probability
 HIGHEST_WEIGHT = 300.0  # natural log, of a word: its factor stays a number, whatever back-offs a model claims
-UNASKED = np.nan  # an `ending` that the language model has not been asked for yet
+UNASKED = np.nan  # a `word_end_score` that the language model has not been asked for yet
 
 
 @borrowing
@@ -30,15 +29,15 @@ def start(beam, language, hot_words):
     beam.history[0].parent = -1
     root.node, root.parent, root.symbol = 0, -1, -1
     root.blank, root.spoken, root.language = 1.0, 0.0, 0.0
-    root.place, root.hot = roots(language.tree, hot_words.tree, language.rules)
-    root.look = look_at(root.place, root.hot, language.tree, hot_words.tree, language.rules)
-    root.rank = root.look
-    root.letters, root.open, root.closed = 0, np.uint64(0), np.uint64(0)
-    root.ending, root.factor = 0.0, 1.0
-    root.state = root.ended = language.rules.first
+    root.tree_node, root.hot = roots(language.tree, hot_words.tree, language.rules)
+    root.look_ahead = look_ahead_at(root.tree_node, root.hot, language.tree, hot_words.tree, language.rules)
+    root.rank = root.look_ahead
+    root.letters, root.unfinished, root.finished = 0, np.uint64(0), np.uint64(0)
+    root.word_end_score, root.word_end_factor = 0.0, 1.0
+    root.state = root.word_end_state = language.rules.first
 
 
-@numba.njit(cache=True, nogil=True)
+@released
 def advance(beam, probs, symbols, language, hot_words, settings):
     """The beam after further output steps, from their probabilities (O, V) float32, blank last and never 0."""
     if beam.totals[0].size == 0:
@@ -46,14 +45,14 @@ def advance(beam, probs, symbols, language, hot_words, settings):
     done = 0
     while done < len(probs):
         done += take_steps(beam, probs[done:], symbols, language, hot_words, settings)
-        if not has_room(beam, settings):
+        if not has_capacity(beam, settings):
             beam = with_capacity(beam)
     return beam
 
 
 @borrowing
 def take_steps(beam, probs, symbols, language, hot_words, settings):
-    """Takes output steps as long as there is room in the history; gives how many."""
+    """Takes output steps as long as the history has capacity; returns how many."""
     blank, tokens = probs.shape[1] - 1, beam.tokens
     for step in range(len(probs)):
         row = probs[step]
@@ -65,27 +64,27 @@ def take_steps(beam, probs, symbols, language, hot_words, settings):
         stay(beam, row, symbols)
         children_in_beam(beam, row)
         bar = bar_of(beam, settings)
-        chance = 0.0
+        highest_probability = 0.0
         for symbol in tokens[:count]:
             if symbols.closing or symbols.table[symbol].opens:
-                chance = max(chance, row[symbol])
-        if chance > 0.0:
-            ask_endings(beam, chance, bar, language, hot_words)
+                highest_probability = max(highest_probability, row[symbol])
+        if highest_probability > 0.0:
+            ask_word_ends(beam, highest_probability, bar, language, hot_words)
         adopt(beam, grow(beam, row, tokens[:count], symbols, language, hot_words, settings, bar), language.rules)
-        if not has_room(beam, settings):
+        if not has_capacity(beam, settings):
             return step + 1
     return len(probs)
 
 
 @inlined
-def has_room(beam, settings):
-    """Whether the history can take what another step may add."""
+def has_capacity(beam, settings):
+    """Whether the history has capacity for what another step may add."""
     return beam.totals[0].nodes + settings.width < len(beam.history)
 
 
 @inlined
 def choose_tokens(row, threshold, tokens):
-    """Writes the symbols worth trying at a step into `tokens`, always the best of all; gives their number."""
+    """Writes the symbols worth trying at a step into `tokens`, always the best of all; returns their number."""
     blank = len(row) - 1
     count, best = 0, 0
     for symbol in range(blank):
@@ -101,13 +100,13 @@ def choose_tokens(row, threshold, tokens):
 
 
 @inlined
-def only_blank(beam, chance):
+def only_blank(beam, blank):
     """One step on where nothing but the blank is possible: no prefix changes, and none need be compared."""
     for index in range(beam.totals[0].size):
         prefix = beam.now[index]
         prefix.blank += prefix.spoken
         prefix.spoken = 0.0
-    beam.totals[0].scale += math.log(chance)
+    beam.totals[0].scale += math.log(blank)
 
 
 @inlined
@@ -146,46 +145,47 @@ def children_in_beam(beam, row):
 
 
 @inlined
-def ask_endings(beam, chance, bar, language, hot_words):
-    """Asks the language model about open words that are likely enough to be finished, once for each prefix.
+def ask_word_ends(beam, highest_probability, bar, language, hot_words):
+    """Asks the language model about unfinished words that are likely enough to be finished, once for each prefix.
 
-    `chance` is the probability of the likeliest symbol that begins a word.
+    `highest_probability` is the probability of the likeliest symbol that begins a word.
     """
-    highest = chance * language.rules.ceiling * hot_words.gain
+    highest = highest_probability * language.rules.ceiling * hot_words.gain
     for index in range(beam.totals[0].size):
         prefix = beam.now[index]
-        if math.isnan(prefix.ending) and (prefix.blank + prefix.spoken) * highest >= bar:
-            prefix.ending, prefix.ended = ending_of(prefix, language, hot_words)
-            prefix.factor = math.exp(prefix.ending)
+        if math.isnan(prefix.word_end_score) and (prefix.blank + prefix.spoken) * highest >= bar:
+            prefix.word_end_score, prefix.word_end_state = word_end_of(prefix, language, hot_words)
+            prefix.word_end_factor = math.exp(prefix.word_end_score)
             after = beam.next[index]
-            after.ending, after.ended, after.factor = prefix.ending, prefix.ended, prefix.factor
+            after.word_end_score, after.word_end_state = prefix.word_end_score, prefix.word_end_state
+            after.word_end_factor = prefix.word_end_factor
 
 
 @borrowing
-def ending_of(prefix, language, hot_words):
-    """What finishing the open word brings: (natural log of the weight, the language model's next state)."""
+def word_end_of(prefix, language, hot_words):
+    """Returns what finishing the unfinished word adds: (natural log of the weight, the language model's next state)."""
     rules = language.rules
     hot = hot_words.tree[prefix.hot].word if prefix.hot >= 0 else -1
-    word = language.tree[prefix.place].word if prefix.place >= 0 else -1
-    if word < 0 and rules.closed:
+    word = language.tree[prefix.tree_node].word if prefix.tree_node >= 0 else -1
+    if word < 0 and rules.closed_vocabulary:
         return -np.inf, prefix.state
-    ending, state = 0.0, prefix.state
-    if rules.kind == 1:
+    word_end_score, state = 0.0, prefix.state
+    if rules.kind == WORD_MODEL:
         known = word if word >= 0 else rules.unknown
         log_prob, state = score_word(language.ngram, prefix.state, known)
-        ending = rules.alpha * log_prob + rules.beta
+        word_end_score = rules.alpha * log_prob + rules.beta
         if word >= 0 or hot < 0:
-            ending += language.prices[known]
+            word_end_score += language.word_costs[known]
     if hot >= 0:
-        ending += hot_words.weights[hot]
-    return min(ending, HIGHEST_WEIGHT), state
+        word_end_score += hot_words.weights[hot]
+    return min(word_end_score, HIGHEST_WEIGHT), state
 
 
 @inlined
 def grow(beam, row, tokens, symbols, language, hot_words, settings, bar):
-    """Candidates that are the beam's prefixes with one more symbol; gives the number of all candidates.
+    """Makes candidates from the beam's prefixes and one more symbol; returns the number of all candidates.
 
-    A candidate below the bar is not made; the bar rises with the best candidate and when the room for them is full.
+    A candidate below the bar is not made; the bar rises with the best candidate, and when `next` is full.
     """
     now, pool, seen = beam.now, beam.next, beam.seen
     table, letters, tree, hot_tree = symbols.table, symbols.letters, language.tree, hot_words.tree
@@ -201,67 +201,69 @@ def grow(beam, row, tokens, symbols, language, hot_words, settings, bar):
             seen[now[other].symbol] = mark
             other = now[other].sibling
         closed = symbols.closing and prefix.symbol >= 0 and table[prefix.symbol].closes
-        highest = prefix.look * gain if rules.kind < 2 else np.inf
+        highest = prefix.look_ahead * gain if rules.kind != SYMBOL_MODEL else np.inf
         for symbol in tokens:
             if seen[symbol] == mark or (symbol == symbols.space and prefix.letters == 0):
                 continue
             mass = row[symbol] * (prefix.blank if symbol == prefix.symbol else total)
             act = table[symbol]
-            place, hot = prefix.place, prefix.hot
+            tree_node, hot = prefix.tree_node, prefix.hot
             opens = act.opens or closed
             if opens:
-                if math.isnan(prefix.ending):
+                if math.isnan(prefix.word_end_score):
                     continue
-                mass *= prefix.factor
-                place, hot = root, hot_root
+                mass *= prefix.word_end_factor
+                tree_node, hot = root, hot_root
             elif mass * highest < bar:
                 continue
-            place = walk(tree, place, letters, act.first, act.last)
+            tree_node = walk(tree, tree_node, letters, act.first, act.last)
             hot = walk(hot_tree, hot, letters, act.first, act.last)
-            look = look_at(place, hot, tree, hot_tree, rules)
-            if mass * look < bar or look == 0.0:
+            look_ahead = look_ahead_at(tree_node, hot, tree, hot_tree, rules)
+            if mass * look_ahead < bar or look_ahead == 0.0:
                 continue
             pool[filled] = prefix
             after = pool[filled]
             after.node, after.parent, after.symbol = -1, prefix.node, symbol
             after.blank, after.spoken = 0.0, mass
-            after.place, after.hot, after.look = place, hot, look
+            after.tree_node, after.hot, after.look_ahead = tree_node, hot, look_ahead
             if opens:
                 finish_word(after)
             spell(after, letters, act.first, act.last)
-            if rules.kind == 2:
+            if rules.kind == SYMBOL_MODEL:
                 add_symbol(after, act.word, language)
-            after.rank = after.spoken * look
+            after.rank = after.spoken * look_ahead
             if after.rank <= 0.0 or after.rank < bar:
                 continue
             bar = max(bar, after.rank * settings.beam_factor)
             filled += 1
             if filled == len(pool):
-                filled = keep_best(beam, filled, bar, tree, rules.closed, settings)
+                filled = keep_best(beam, filled, bar, tree, rules.closed_vocabulary, settings)
                 for kept in range(filled):
                     bar = max(bar, pool[kept].rank * settings.beam_factor)
-    return keep_best(beam, filled, bar, tree, rules.closed, settings)
+    return keep_best(beam, filled, bar, tree, rules.closed_vocabulary, settings)
 
 
 @inlined
 def finish_word(prefix):
-    """Moves the open word to the finished ones and opens another."""
+    """Moves the unfinished word to the finished ones and begins another."""
     if prefix.letters > 0:
-        prefix.closed = mix_probabilities(prefix.closed * np.uint64(257) + prefix.open)
-    prefix.language += prefix.ending
-    prefix.state = prefix.ended
-    prefix.letters, prefix.open = 0, np.uint64(0)
-    prefix.ending, prefix.factor = 0.0, 1.0
+        prefix.finished = mix_probabilities(prefix.finished * np.uint64(257) + prefix.unfinished)
+    prefix.language += prefix.word_end_score
+    prefix.state = prefix.word_end_state
+    prefix.letters, prefix.unfinished = 0, np.uint64(0)
+    prefix.word_end_score, prefix.word_end_factor = 0.0, 1.0
 
 
 @inlined
 def spell(prefix, letters, first, last):
-    """Adds letters[first:last] to the open word."""
+    """Adds letters[first:last] to the unfinished word."""
     for index in range(first, last):
-        prefix.open = mix_probabilities(prefix.open * np.uint64(257) + np.uint64(letters[index]) + np.uint64(1))
+        prefix.unfinished = mix_probabilities(
+            prefix.unfinished * np.uint64(257) + np.uint64(letters[index]) + np.uint64(1)
+        )
     prefix.letters += last - first
     if prefix.letters > 0:
-        prefix.ending = UNASKED
+        prefix.word_end_score = UNASKED
 
 
 @borrowing
@@ -276,7 +278,7 @@ def add_symbol(prefix, word, language):
 @inlined
 def roots(tree, hot_tree, rules):
     """Where a word begins in the tree of words and among the hot words; -1 where there is no such tree."""
-    return (0 if rules.kind == 1 or rules.closed else -1), (0 if len(hot_tree) > 2 else -1)
+    return (0 if rules.kind == WORD_MODEL or rules.closed_vocabulary else -1), (0 if len(hot_tree) > 2 else -1)
 
 
 @inlined
@@ -289,21 +291,21 @@ def walk(tree, node, letters, first, last):
 
 
 @inlined
-def look_at(place, hot, tree, hot_tree, rules):
-    """The factor that an open word deserves which lies there in the tree of words and there among the hot words."""
-    look = 1.0
-    if place >= 0:
-        look = np.float64(tree[place].look)
-    elif rules.closed:
-        look = 0.0
-    elif rules.kind == 1 and hot < 0:
-        look = rules.unknown_look
-    return look * hot_tree[hot].look if hot >= 0 else look
+def look_ahead_at(tree_node, hot, tree, hot_tree, rules):
+    """Returns the look-ahead factor of an unfinished word, from its nodes in the tree of words and among the hot words."""
+    look_ahead = 1.0
+    if tree_node >= 0:
+        look_ahead = np.float64(tree[tree_node].look_ahead)
+    elif rules.closed_vocabulary:
+        look_ahead = 0.0
+    elif rules.kind == WORD_MODEL and hot < 0:
+        look_ahead = rules.unknown_look_ahead
+    return look_ahead * hot_tree[hot].look_ahead if hot >= 0 else look_ahead
 
 
 @inlined
 def adopt(beam, size, rules):
-    """Makes the candidates the beam: gives new ones a place in the history and scales the probabilities.
+    """Makes the candidates the beam: gives new ones a node in the history and scales the probabilities.
 
     Under a closed vocabulary none becomes 0, since `keep_best` may keep one that is far behind for many steps.
     """
@@ -322,16 +324,16 @@ def adopt(beam, size, rules):
         prefix = beam.now[index]
         prefix.blank /= highest
         prefix.spoken /= highest
-        if rules.closed and prefix.blank + prefix.spoken < FAINTEST:
+        if rules.closed_vocabulary and prefix.blank + prefix.spoken < FAINTEST:
             prefix.blank = FAINTEST
     totals.scale += math.log(highest)
 
 
-@numba.njit(cache=True, nogil=True)
+@released
 def with_capacity(beam):
-    """The same beam with room for more history: what no prefix stands on is given up, and the rest moved together.
+    """Returns the beam with capacity for more history: nodes that no prefix needs are removed, the others moved together.
 
-    If that frees less than half, the history gets twice the room.
+    If that frees less than half, the history gets twice the capacity.
     """
     totals, old = beam.totals[0], beam.history
     moved = np.full(totals.nodes, -1, np.int32)
@@ -356,4 +358,4 @@ def with_capacity(beam):
         prefix.node = moved[prefix.node]
         prefix.parent = new[prefix.node].parent
     totals.nodes = left
-    return Beam(beam.totals, beam.now, beam.next, new, beam.seen, beam.tokens, beam.futures, beam.ranks)
+    return Beam(beam.totals, beam.now, beam.next, new, beam.seen, beam.tokens, beam.state_keys, beam.ranks)

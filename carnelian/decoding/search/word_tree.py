@@ -1,18 +1,17 @@
-"""The words of a language model as one tree of bytes, so that the start of a word tells what it may become."""
+"""The words of a language model as a prefix tree of bytes: each node has the best score of any word that it may become."""
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 
 from carnelian.errors import LanguageModelError
-from carnelian.jit import inlined
+from carnelian.jit import inlined, released
 
 NODE = np.dtype(
     [
         ("first", np.int32),  # its children are the nodes from here to the `first` of the node after it
         ("word", np.int32),  # the word that ends here, or -1
-        ("look", np.float32),  # what the search makes of the best word at or below it
+        ("look_ahead", np.float32),  # look-ahead score as a factor: exp of the best word's score at or below it
         ("byte", np.uint8),  # the byte that leads to it, of the word in UTF-8
     ],
     align=True,
@@ -23,10 +22,11 @@ LEAST_SCORE = np.float32(1e-37)  # of a word, as a factor: one of no probability
 
 
 def build_tree(words: Sequence[str], numbers: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-    """The tree of some words: (N + 1,) NODE records, breadth first, the root first and one past the end to close.
+    """Returns the tree of some words: (N + 1,) NODE records, breadth first, the root first and one past the end to close.
 
-    The children of a node lie side by side, sorted by byte. `numbers` (the words' positions unless given) are what
-    `word` says where they end. Empty words are left out; of equal words the last counts. `look` is 1 everywhere.
+    The children of a node lie side by side, sorted by byte. `numbers` (the words' positions unless given) become
+    the field `word` of the nodes where they end. Empty words are left out; of equal words the last counts. The look-ahead
+    factors are 1.
     """
     encoded = [word.encode() for word in words]
     order = sorted((index for index, word in enumerate(encoded) if word), key=encoded.__getitem__)
@@ -36,9 +36,9 @@ def build_tree(words: Sequence[str], numbers: Sequence[int] | np.ndarray | None 
     return _build(spelled, ends, picked[order].astype(np.int32))
 
 
-@numba.njit(cache=True, nogil=True)
+@released
 def _build(spelled, ends, numbers):
-    """The tree of sorted words; word i is spelled[ends[i] : ends[i + 1]].
+    """Returns the tree of sorted words; word i is spelled[ends[i] : ends[i + 1]].
 
     Every node stands for the words `low` to `high`, which share their first `depth` bytes.
     """
@@ -49,7 +49,7 @@ def _build(spelled, ends, numbers):
     tree[0].byte = 0
     nodes, node = 1, 0
     while node < nodes:
-        tree[node].first, tree[node].word, tree[node].look = nodes, -1, 1.0
+        tree[node].first, tree[node].word, tree[node].look_ahead = nodes, -1, 1.0
         current = low[node]
         while current < high[node] and ends[current] + depth[node] == ends[current + 1]:
             tree[node].word = numbers[current]
@@ -62,7 +62,7 @@ def _build(spelled, ends, numbers):
             high[nodes] = current
             nodes += 1
         node += 1
-    tree[nodes].first, tree[nodes].word, tree[nodes].look, tree[nodes].byte = nodes, -1, 0.0, 0
+    tree[nodes].first, tree[nodes].word, tree[nodes].look_ahead, tree[nodes].byte = nodes, -1, 0.0, 0
     return tree[: nodes + 1].copy()
 
 
@@ -88,20 +88,20 @@ def stored_tree(stored: np.ndarray, words: int) -> np.ndarray:
     return tree
 
 
-@numba.njit(cache=True, nogil=True)
-def look_ahead(tree, scores):
-    """Sets each node's `look` to exp of the highest score of a word that ends at it or below it."""
+@released
+def set_look_ahead(tree, scores):
+    """Sets each node's `look_ahead` to exp of the highest score of a word that ends at it or below it."""
     for node in range(len(tree) - 2, -1, -1):  # children come after their parents
         word = tree[node].word
         best = max(np.float32(np.exp(scores[word])), LEAST_SCORE) if word >= 0 else np.float32(0.0)
         for child in range(tree[node].first, tree[node + 1].first):
-            best = max(best, tree[child].look)
-        tree[node].look = best
+            best = max(best, tree[child].look_ahead)
+        tree[node].look_ahead = best
 
 
 @inlined
 def child_of(tree, node, letter):
-    """The node that a byte leads to from a node, or -1."""
+    """Returns the node that a byte leads to from a node, or -1."""
     for child in range(tree[node].first, tree[node + 1].first):
         if tree[child].byte == letter:
             return child

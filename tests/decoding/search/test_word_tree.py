@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carnelian.decoding.search.word_tree import build_tree, child_of, look_ahead
+from carnelian.decoding.search.word_tree import build_tree, child_of, set_look_ahead
 
 
 def walk(tree, text):
@@ -32,11 +32,11 @@ def test_every_word_and_no_other(words, random):
 def test_look_ahead(words, data):
     scores = np.array(data.draw(st.lists(st.floats(-9, 0, width=32), min_size=len(words), max_size=len(words))))
     tree = build_tree(words)
-    look_ahead(tree, scores)
+    set_look_ahead(tree, scores)
     for word in words:
         for end in range(len(word) + 1):
             expected = max(score for other, score in zip(words, scores) if other.startswith(word[:end]))
-            assert tree[walk(tree, word[:end])]["look"] == np.float32(np.exp(expected))
+            assert tree[walk(tree, word[:end])]["look_ahead"] == np.float32(np.exp(expected))
 
 
 def test_numbers_may_be_given():
