@@ -5,6 +5,7 @@ from typing import Annotated
 
 from carnelian import checkpoint as files
 from carnelian.errors import CheckpointError
+from carnelian.files import check_outputs
 
 
 def average(
@@ -12,13 +13,13 @@ def average(
     *,
     out: Annotated[Path, "the checkpoint to write"],
     last: Annotated[int, "of a run's folder only so many, the last ones (0: all)"] = 0,
+    overwrite: Annotated[bool, "replace outputs that exist"] = False,
 ) -> Path:
     """Average the weights of checkpoints of one training, often a little better than each of them.
 
     Example: carnelian average runs/an4 --out average.safetensors
     """
-    if out.exists():
-        raise CheckpointError(f"{out}: exists already. Give another --out")
+    check_outputs(out, overwrite=overwrite)
     paths: list[Path] = []
     for path in checkpoints:
         if path.is_dir():

@@ -7,6 +7,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -17,21 +18,22 @@ from carnelian.console import note, table, track
 from carnelian.data.alphabet import Alphabet, make_alphabet
 from carnelian.data.audio import audio_info, load_audio
 from carnelian.data.parallel import in_parallel
+from carnelian.data.sources import distinct_stems
 from carnelian.data.text.names import NORMALIZE_HELP, likely_normalizations, make_normalizer
 from carnelian.data.text.report import NormalizationReport, Normalizer
 from carnelian.data.utterance import BOM, Utterance, manifest_line, open_manifest, parse_line, write_manifest
-from carnelian.errors import CarnelianError, MissingExtraError
-from carnelian.files import written
+from carnelian.errors import CarnelianError, ManifestError, MissingExtraError
+from carnelian.files import check_outputs, written
 from carnelian.formats.catalog import find_checkpoint
 from carnelian.models.losses.ctc import steps_needed
 
-FATES = {
+ACTIONS = {
     "not an utterance": "rejected",
     "audio missing": "rejected",
     "audio empty": "rejected",
     "audio unreadable": "rejected",
     "audio cut off": "rejected",
-    "wrong duration": "mended",
+    "wrong duration": "corrected",
     "silence": "rejected",
     "clipping": "kept",
     "text empty": "rejected",
@@ -40,14 +42,15 @@ FATES = {
     "duplicate": "rejected",
 }
 """What is looked for, and what becomes of an utterance that has it."""
-TOLD = {
+FINDINGS_OF_ERRORS = {
     "NaN or infinite": "audio unreadable",
     "no such file": "audio missing",
     "an empty file": "audio empty",
     "has 0.00 s": "audio empty",
     "cut off": "audio cut off",
+    "NaN": "audio unreadable",
 }
-"""What an AudioError says, and the finding it is."""
+"""Words of an AudioError, and the finding that it is."""
 DURATION_TOLERANCE = 0.1  # seconds by which a stated duration may be off
 FAR = 0.1  # share (and seconds) by which it is off so far that it is of another recording
 SILENT = 10 ** (-60 / 20)  # peak, relative to full scale: -60 dB
@@ -66,7 +69,7 @@ class Checked:
     @property
     def clean(self) -> bool:
         """Whether the utterance may stay."""
-        return all(FATES[kind] != "rejected" for kind, _ in self.findings)
+        return all(ACTIONS[kind] != "rejected" for kind, _ in self.findings)
 
     @property
     def hours(self) -> float:
@@ -85,6 +88,7 @@ def check(
         Path | None, "the folder for NAME.clean.jsonl and NAME.rejects.jsonl; by default the manifest's"
     ] = None,
     workers: Annotated[int, "recordings decoded at once; 0 is one per processor"] = 0,
+    overwrite: Annotated[bool, "replace outputs that exist"] = False,
 ) -> None:
     """Find what would break or hurt a training; write the clean manifest, and the rejects with reasons, beside each.
 
@@ -100,8 +104,16 @@ def check(
         symbols, step_seconds = checkpoint.alphabet, acoustic.seconds_per_step
     normalizer, report = make_normalizer(normalize, symbols) if normalize else None, NormalizationReport()
     seen: dict[bytes, str] = {}
-    for manifest in manifests:
+    stems = distinct_stems([str(manifest) for manifest in manifests]) if out else [each.stem for each in manifests]
+    outputs = [
+        [(out or manifest.parent) / f"{stem}.{kind}.jsonl" for kind in ("clean", "rejects")]
+        for manifest, stem in zip(manifests, stems)
+    ]
+    check_outputs(*chain.from_iterable(outputs), overwrite=overwrite)
+    for manifest, files in zip(manifests, outputs):
         lines = list(read_manifest_lines(manifest))
+        if not lines:
+            raise ManifestError(f"{manifest}: it is empty. Give a manifest with utterances")
         uses = Counter(line.utterance.audio_filepath for line in lines if line.utterance)
         alone = [line.utterance is not None and uses[line.utterance.audio_filepath] == 1 for line in lines]
         decoded = in_parallel(lambda given: check_audio(*given), zip(lines, alone), workers or None)
@@ -111,13 +123,13 @@ def check(
                 normalize_line(each, normalizer, report)
             check_text(each, symbols, step_seconds)
             check_duplicate(each, seen)
-        written = write_results(manifest, checked, out or manifest.parent)
+        write_results(checked, *files)
         print_findings(manifest, checked)
         if normalizer:
             table(f"normalised as {normalizer.label}", ("", "count"), report.rows())
         elif symbols:
             note_normalization(checked, symbols, step_seconds)
-        note("wrote " + ", ".join(str(path) for path in written))
+        note("wrote " + ", ".join(str(path) for path in files))
 
 
 def read_manifest_lines(manifest: Path) -> Iterator[Checked]:
@@ -133,7 +145,7 @@ def read_manifest_lines(manifest: Path) -> Iterator[Checked]:
 
 
 def check_audio(line: Checked, alone: bool = True) -> Checked:
-    """The line with what is wrong with its recording, which is read and decoded; a wrong duration is mended.
+    """The line with what is wrong with its recording, which is read and decoded; a wrong duration is corrected.
 
     `alone` says that no other line of the manifest is of the same recording.
     """
@@ -142,16 +154,16 @@ def check_audio(line: Checked, alone: bool = True) -> Checked:
     stage = "audio unreadable"
     try:
         info = audio_info(line.utterance)
-        line.utterance = mend(line, line.utterance, info.duration, alone)
+        line.utterance = correct_duration(line, line.utterance, info.duration, alone)
         stage = "audio cut off"
         check_samples(line, load_audio(line.utterance, info.sample_rate))
     except CarnelianError as error:
-        kind = next((kind for words, kind in TOLD.items() if words in str(error)), stage)
+        kind = next((kind for words, kind in FINDINGS_OF_ERRORS.items() if words in str(error)), stage)
         line.findings.append((kind, str(error)))
     return line
 
 
-def mend(line: Checked, utterance: Utterance, recorded: float, alone: bool) -> Utterance:
+def correct_duration(line: Checked, utterance: Utterance, recorded: float, alone: bool) -> Utterance:
     """The utterance with the duration that its recording has, where the stated one is none, a little long, or short.
 
     A stretch of a recording that has several (not `alone`) may end early. One that ends far too late is left as it
@@ -241,16 +253,14 @@ def check_duplicate(line: Checked, seen: dict[bytes, str]) -> None:
         line.findings.append(("duplicate", f"the same samples as {first}"))
 
 
-def write_results(manifest: Path, checked: list[Checked], folder: Path) -> list[Path]:
-    """Writes the clean manifest, and the rejects with their places and reasons; gives the two paths."""
-    clean, rejects = (folder / f"{manifest.stem}.{kind}.jsonl" for kind in ("clean", "rejects"))
+def write_results(checked: list[Checked], clean: Path, rejects: Path) -> None:
+    """Writes the clean manifest, and the rejects with their places and reasons."""
     write_manifest(clean, (each.utterance for each in checked if each.utterance and each.clean))
-    with written(rejects) as file:
+    with written(rejects, errors="backslashreplace") as file:
         for each in (each for each in checked if not each.clean):
-            keys = json.loads(manifest_line(each.utterance, os.path.abspath(folder))) if each.utterance else {}
+            keys = json.loads(manifest_line(each.utterance, os.path.abspath(rejects.parent))) if each.utterance else {}
             reasons = [f"{kind}: {reason}" for kind, reason in each.findings]
             file.write(json.dumps(keys | {"line": each.place, "reasons": reasons}, ensure_ascii=False) + "\n")
-    return [clean, rejects]
 
 
 def print_findings(manifest: Path, checked: list[Checked]) -> None:
@@ -260,15 +270,15 @@ def print_findings(manifest: Path, checked: list[Checked]) -> None:
         for kind, reason in each.findings:
             found[kind].append((each, reason))
     rows = [
-        (kind, fate, len(found[kind]), f"{sum(each.hours for each, _ in found[kind]):.2f}")
-        for kind, fate in FATES.items()
+        (kind, action, len(found[kind]), f"{sum(each.hours for each, _ in found[kind]):.2f}")
+        for kind, action in ACTIONS.items()
         if kind in found
     ]
     clean = [each for each in checked if each.clean]
     rows.append(("clean", "", len(clean), f"{sum(each.hours for each in clean):.2f}"))
     rows.append(("all", "", len(checked), f"{sum(each.hours for each in checked):.2f}"))
-    table(str(manifest), ("finding", "fate", "utterances", "hours"), rows)
-    for kind in FATES:
+    table(str(manifest), ("finding", "action", "utterances", "hours"), rows)
+    for kind in ACTIONS:
         for each, reason in found.get(kind, [])[:1]:
             print(f"{each.place}: {kind}: {reason}")
     if utterances := [each.utterance for each in clean if each.utterance]:

@@ -15,6 +15,7 @@ from carnelian.corpora.kaldi import write_directory, write_features
 from carnelian.data.audio import load_audio
 from carnelian.data.utterance import Utterance, read_manifest
 from carnelian.errors import CarnelianError
+from carnelian.files import check_outputs
 from carnelian.formats.catalog import find_checkpoint
 from carnelian.formats.nemo_export import write_nemo
 
@@ -22,11 +23,14 @@ from carnelian.formats.nemo_export import write_nemo
 def nemo(
     checkpoint: Annotated[Path, "a checkpoint of Jasper, QuartzNet, Citrinet or a Conformer"],
     out: Annotated[Path, "the .nemo archive to write"],
+    *,
+    overwrite: Annotated[bool, "replace outputs that exist"] = False,
 ) -> None:
     """Write a checkpoint as a .nemo archive that NeMo loads.
 
     Example: carnelian export nemo model.safetensors model.nemo
     """
+    check_outputs(out, overwrite=overwrite)
     model, found = load_model(find_checkpoint(checkpoint))
     remarks = write_nemo(out, model, found.recipe, found.alphabet)
     for remark in remarks:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from carnelian import console
+from carnelian.files import check_outputs
 from carnelian.formats.detect import import_model
 
 
@@ -17,12 +18,14 @@ def import_checkpoint(
     weights: Annotated[
         Literal["average", "last"], "DeepLearningExamples: the running average of weights, or those of the last step"
     ] = "average",
+    overwrite: Annotated[bool, "replace outputs that exist"] = False,
 ) -> None:
     """Take another toolkit's checkpoint: NeMo, DeepLearningExamples, fairseq wav2vec, Hugging Face. Nothing in it is run.
 
     Example: carnelian import QuartzNet15x5Base-En.nemo
     """
     out = out or file.with_name(f"{file.stem}.safetensors")
+    check_outputs(out, overwrite=overwrite)
     found = import_model(file, out, config=config, weights=weights)
     for remark in found.remarks:
         console.note(f"{file}: {remark}")

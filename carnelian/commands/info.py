@@ -61,7 +61,11 @@ def info(
         held = contents(checkpoint) if checkpoint else {}
         layers = [vars(layer) for layer in cost.layers]
         print(
-            json.dumps({**held, **figures, "alphabet": alphabet.symbols, "recipe": recipe, "layers": layers}, indent=2)
+            json.dumps(
+                {**held, **figures, "alphabet": alphabet.symbols, "recipe": recipe, "layers": layers},
+                indent=2,
+                default=str,
+            )
         )
         return
     if checkpoint:

@@ -16,7 +16,7 @@ from carnelian.data.recording import encode_flac
 from carnelian.data.shards import Shard, write_shard
 from carnelian.data.utterance import Manifest, Utterance, write_manifest
 from carnelian.errors import ManifestError
-from carnelian.files import one_line, reason_of
+from carnelian.files import check_outputs, one_line, reason_of
 
 SECONDS = 5400
 """How much speech goes into a shard if not told: about 170 MB of FLAC."""
@@ -29,14 +29,14 @@ def shard(
     out: Annotated[Path, "the folder for the shards and their manifest.jsonl"],
     shards: Annotated[int, "how many shards to write; 0: as many as hold an hour and a half each"] = 0,
     seed: Annotated[int, "of the chance by which utterances are spread over the shards"] = 0,
+    overwrite: Annotated[bool, "replace outputs that exist"] = False,
 ) -> None:
     """Pack a corpus into tar shards (WebDataset's layout and NeMo's at once), for fast reading in long runs.
 
     Example: carnelian shard data/an4/train.jsonl data/an4/shards
     """
     listed = out / "manifest.jsonl"
-    if listed.exists():
-        raise ManifestError(f"{listed}: is there already. Give another --out folder, or remove it")
+    check_outputs(listed, overwrite=overwrite)
     if all(path.endswith(".tar") for path in source):
         write_manifest(
             listed,

@@ -125,7 +125,8 @@ def open_audio(source: Source) -> Iterator[Recording]:
     name = name_of(source)
     given = source.audio_filepath if isinstance(source, Utterance) else source
     if isinstance(given, str | Path):
-        given = find_recording(str(given), source.more if isinstance(source, Utterance) else {})
+        with reading(name, "a recording", AudioError):
+            given = find_recording(str(given), source.more if isinstance(source, Utterance) else {})
     if isinstance(given, str):
         refuse_no_file(given, name)
     with reading(name, "a recording", AudioError):

@@ -165,7 +165,7 @@ def test_texts_that_cannot_be_spelled_get_a_normalisation(tmp_path, capsys):
     check([manifest], alphabet=" abcdefghijklmnopqrstuvwxyz'")
     assert "3 of 5 would be clean with --normalize en" in capsys.readouterr().err
     assert [each.text for each in read_manifest(tmp_path / "all.clean.jsonl")] == ["already clean"]
-    check([manifest], alphabet=" abcdefghijklmnopqrstuvwxyz'", normalize="en")
+    check([manifest], alphabet=" abcdefghijklmnopqrstuvwxyz'", normalize="en", overwrite=True)
     kept = list(read_manifest(tmp_path / "all.clean.jsonl"))
     assert [each.text for each in kept] == [
         "open the window",
@@ -187,3 +187,21 @@ def test_the_language_is_told_by_its_words(tmp_path, capsys):
     manifest.write_text(json.dumps(line))
     check([manifest], alphabet=" abcdefghijklmnñopqrstuvwxyzáéíóúü")
     assert "1 of 1 would be clean with --normalize es" in capsys.readouterr().err
+
+
+def test_an_empty_manifest_and_existing_outputs(tmp_path):
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text("\n")
+    with pytest.raises(CarnelianError, match="it is empty"):
+        check([manifest])
+    (tmp_path / "m.clean.jsonl").write_text("mine")
+    with pytest.raises(CarnelianError, match=r"m\.clean\.jsonl: exists"):
+        check([manifest])
+
+
+def test_two_manifests_of_one_name_are_written_apart(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m.jsonl").write_text('{"audio_filepath": "x.wav", "duration": 1.0}\n')
+    check([tmp_path / "a" / "m.jsonl", tmp_path / "b" / "m.jsonl"], out=tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 4

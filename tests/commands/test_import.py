@@ -78,3 +78,13 @@ def test_nemo_itself_loads_our_archive(shared, tmp_path):
     assert steps.tolist() == own_steps.tolist()
     for row, count in enumerate(steps.tolist()):
         torch.testing.assert_close(found[row, :count], log_probs[row, :count], atol=1e-3, rtol=0)
+
+
+def test_an_existing_checkpoint_is_not_replaced(tmp_path, capsys):
+    from carnelian.errors import CarnelianError
+
+    (tmp_path / "a.nemo").write_bytes(b"x")
+    (tmp_path / "a.safetensors").write_bytes(b"mine")
+    with pytest.raises(CarnelianError, match=r"a\.safetensors: exists\. Give another --out, or --overwrite"):
+        import_checkpoint(tmp_path / "a.nemo")
+    assert (tmp_path / "a.safetensors").read_bytes() == b"mine"

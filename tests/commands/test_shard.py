@@ -11,7 +11,7 @@ from carnelian.commands.shard import shard
 from carnelian.data.audio import load_audio
 from carnelian.data.shards import write_shard
 from carnelian.data.utterance import Manifest, Utterance, write_manifest
-from carnelian.errors import AudioError, ManifestError
+from carnelian.errors import AudioError, CarnelianError, ManifestError
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_what_a_user_may_do_wrong_is_one_line(manifest, tmp_path):
     with pytest.raises(ManifestError, match="--shards 4: give 1 to 3"):
         shard([str(manifest)], out=tmp_path / "out", shards=4)
     shard([str(manifest)], out=tmp_path / "out")
-    with pytest.raises(ManifestError, match=r"manifest\.jsonl: is there already"):
+    with pytest.raises(CarnelianError, match=r"manifest\.jsonl: exists. Give another --out"):
         shard([str(manifest)], out=tmp_path / "out")
     write_manifest(tmp_path / "n.jsonl", [Utterance(str(tmp_path / "none.wav"), 1.0)])
     with pytest.raises(AudioError, match=r"none\.wav: no such file"):

@@ -10,6 +10,7 @@ from carnelian.data.text.text_files import decode_text
 from carnelian.errors import ManifestError
 from carnelian.files import one_line, reading
 
+csv.field_size_limit(1 << 27)  # bytes; of 128 kB otherwise, which a long transcript exceeds
 LONGEST_FIELD = 100  # lines that a quoted field may go over
 
 
