@@ -117,14 +117,22 @@ def mutated(recording: bytes, generator: random.Random) -> bytes:
 
 
 async def mutations(port: int, process: int, recordings: list[bytes], count: int) -> None:
-    """Sends so many broken recordings; prints what they were answered, and memory on the way."""
-    generator, statuses, client = random.Random(7), {}, Client(port)
-    started, memory = time.monotonic(), []
-    for index in range(count):
-        status, _ = await client.ask(form_of(mutated(generator.choice(recordings), generator)))
-        statuses[status] = statuses.get(status, 0) + 1
-        if index % max(1, count // 10) == 0:
-            memory.append(round(memory_of(process)))
+    """Sends so many broken recordings, from eight clients; prints what they were answered, and memory on the way."""
+    generator = random.Random(7)
+    statuses: dict[int, int] = {}
+    memory: list[int] = []
+    started = time.monotonic()
+
+    async def one() -> None:
+        client = Client(port)
+        while (done := sum(statuses.values())) < count:
+            if done * 10 // count >= len(memory):
+                memory.append(round(memory_of(process)))
+            status, _ = await client.ask(form_of(mutated(generator.choice(recordings), generator)))
+            statuses[status] = statuses.get(status, 0) + 1
+        client.close()
+
+    await asyncio.gather(*(one() for _ in range(8)))
     print(f"{count} mutated recordings in {time.monotonic() - started:.0f} s: {statuses}; MB on the way: {memory}")
 
 

@@ -6,7 +6,8 @@ exhaust or crash only its own child, whose memory, processor time and files are 
 server process itself reads nothing that a client sent. This module imports no model: a fork stays small.
 
 Request: the header of `REQUEST`, then the recording. Answer: frames of one letter, a length (`FRAME`) and so many bytes:
-H (seconds the header promises, a float64), A (float32 samples), E (the end), X (an error, as text).
+S (this child's process id, once it has started), H (seconds the header promises, a float64), A (float32 samples), E (the end),
+X (an error, as text).
 """
 
 import os
@@ -15,11 +16,12 @@ import signal
 import socket
 import struct
 import sys
+from contextlib import suppress
 
 from carnelian.data.audio import audio_blocks
 from carnelian.data.lengths.mp3 import read_mp3
 from carnelian.data.recording import open_audio
-from carnelian.errors import CarnelianError
+from carnelian.errors import AudioError, CarnelianError
 
 REQUEST = struct.Struct(
     "<QIdQI"
@@ -53,6 +55,7 @@ def decode_recording(client: socket.socket) -> None:
         client.sendall(FRAME.pack(kind, len(content)))
         client.sendall(content)
 
+    send(b"S", struct.pack("<I", os.getpid()))
     try:
         with open_audio(bytes(receive_bytes(client, size))) as file:
             duration = file.frames / file.sample_rate
@@ -99,6 +102,8 @@ def warm_up() -> None:
     head = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 36 + 1600, b"WAVEfmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", 1600)
     with open_audio(head + samples) as file:
         list(audio_blocks(file, 16_000))
+    with suppress(AudioError), open_audio(bytes(4096)):
+        pass  # what is no recording is looked at by every reader
     read_mp3(bytes(64))  # compiled on first use
 
 

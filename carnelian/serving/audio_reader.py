@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -21,6 +22,14 @@ RESTARTS = 10  # of the process that forks, while one recording waits for it
 
 class DecoderStuckError(Exception):
     """No decoding process answers: a fault of the service, not of the recording."""
+
+
+class NotStartedError(Exception):
+    """No process began to decode a recording; `timed_out`: none answered at all."""
+
+    def __init__(self, timed_out: bool):
+        super().__init__("no process began to decode")
+        self.timed_out = timed_out
 
 
 class TooLongError(AudioError):
@@ -78,20 +87,20 @@ class AudioReader:
                             given = count
                             yield block
                 return
-            except (TimeoutError, EOFError, ConnectionError) as error:
-                if self.server is not server or server is None or server.poll() is not None:
-                    restarts += 1  # it was replaced, or is to be: not the fault of this recording
-                    continue
-                faults += 1
-                if isinstance(error, TimeoutError):
+            except NotStartedError as error:  # not the fault of this recording
+                restarts += 1
+                if self.server is server:  # nobody replaced it meanwhile
                     self.start()
-                    if faults == ATTEMPTS:
-                        raise DecoderStuckError("decoding does not go on") from None
+                if error.timed_out and restarts == ATTEMPTS:
+                    raise DecoderStuckError("decoding does not start") from None
+            except (TimeoutError, EOFError, ConnectionError):
+                faults += 1  # the process of this recording ended, by its own fault or by that of the recording
         raise AudioError("audio: it cannot be decoded within the limits of memory and time. Convert it to 16 kHz mono")
 
     async def _attempt(self, recording: bytes, most: float) -> AsyncGenerator[np.ndarray]:
         """The blocks from one process; EOFError or ConnectionError where it ends early, TimeoutError where it does not go on."""
         reader, writer = await self._connect()
+        process = 0  # its id, from its start to its end
         try:
             cpu = 10 + round(min(most, 3600.0 * 24) / 60)
             request = (len(recording), self.sample_rate, most, self.config.decoder_memory_bytes, cpu)
@@ -103,9 +112,14 @@ class AudioReader:
                 async with asyncio.timeout(self.config.decoder_seconds):
                     kind, size = FRAME.unpack(await reader.readexactly(FRAME.size))
                     content = await reader.readexactly(size)
+                if kind == b"S":
+                    [process] = struct.unpack("<I", content)
+                    continue
                 if kind == b"E":
+                    process = 0
                     return
                 if kind == b"X":
+                    process = 0
                     raise AudioError(content.decode())
                 if kind == b"H":
                     [seconds] = struct.unpack("<d", content)
@@ -115,6 +129,13 @@ class AudioReader:
                         )
                 else:
                     yield np.frombuffer(content, np.float32)
+        except (TimeoutError, EOFError, ConnectionError) as error:
+            if not process:
+                raise NotStartedError(isinstance(error, TimeoutError)) from None
+            if isinstance(error, TimeoutError):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            raise
         finally:
             writer.close()
 

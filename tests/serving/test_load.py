@@ -110,6 +110,9 @@ def test_bombs_cost_little(start):
     before = served.memory()
     answer = served.transcribe(bomb)
     assert (answer.status, answer.json["error"]["code"]) == (400, "audio_too_long")
+    slow = io.BytesIO()
+    soundfile.write(slow, np.zeros(30_000, np.int16), 10, format="WAV")  # 50 minutes at 10 samples a second
+    assert served.transcribe(slow.getvalue()).json["error"]["code"] == "invalid_audio"
     wide = struct.pack(
         "<4sI8sIHHIIHH4sI", b"RIFF", 1 << 30, b"WAVEfmt ", 16, 1, 1000, 8000, 16_000_000, 2000, 16, b"data", 1 << 30
     )
