@@ -325,7 +325,7 @@ def read_scores(folder: Path) -> dict[int, float]:
     try:
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         return {int(step): float(score) for step, score in scores.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return {}
 
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from carnelian.data.utterance import read_manifest
 from carnelian.errors import LanguageModelError, ManifestError
-from carnelian.files import reading
+from carnelian.files import one_line, reading
 
 TEXT_CHUNK = 1 << 20
 TRANSCRIPTS = 1 << 14  # of a manifest, in a chunk
@@ -69,11 +69,12 @@ def wrong_encoding(path: str | Path, line: int, chunk: bytes, encoding: str = "u
         except UnicodeDecodeError as error:
             word = re.findall(rb"\S+", text[: error.start + 1])[-1] + re.split(rb"\s", text[error.start + 1 :])[0]
             latin = word.decode("latin-1")
-            cure = f'as Latin-1 the word reads "{latin}". If so: carnelian language-model prepare --encoding latin-1'
+            shown = one_line(latin, 60)
+            cure = f'as Latin-1 the word reads "{shown}". If so: carnelian language-model prepare --encoding latin-1'
             if CONTROL.search(latin):
                 cure = "it is not Latin-1 either. Give a text file, or carnelian language-model prepare its --encoding"
             return LanguageModelError(
-                f"{path}:{number}: byte 0x{text[error.start]:02x} is not {encoding.upper()}; {cure}"
+                f"{one_line(str(path), 80)}:{number}: byte 0x{text[error.start]:02x} is not {encoding.upper()}; {cure}"
             )
     raise AssertionError(f"the chunk is {encoding}")
 
