@@ -72,7 +72,8 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
         except (SafetensorError, ValueError) as error:
             raise CheckpointError(
-                f'{path}: not a whole checkpoint ({one_line(str(error), 100)}). Give a .safetensors file; for another toolkit\'s use "carnelian import"'
+                f"{path}: not a whole checkpoint ({one_line(str(error), 100)}). Give a .safetensors file; "
+                'for another toolkit\'s use "carnelian import"'
             ) from None
 
 

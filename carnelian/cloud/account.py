@@ -133,7 +133,7 @@ def zones_with(machines: Sequence[Machine], region: str) -> list[str]:
 
 
 def check_quota(machine: Machine, count: int, *, spot: bool, region: str, codes: dict[str, str]) -> None:
-    """CloudError where the account may not run so many machines of this family; nothing where it cannot be asked."""
+    """CloudError where the account may not run that many machines of this family; nothing where it cannot be asked."""
     kind = f"{'spot' if spot else 'on demand'} {machine.family}"
     if spot and machine.family == "P" and not machine.type.startswith("p4"):
         return  # P5 and P6 have spot limits of their own, which differ by region

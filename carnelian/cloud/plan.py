@@ -134,7 +134,7 @@ def gpu_speed(gpu: str, catalogue: Catalogue) -> float:
 
 
 def shared_speed(gpus: int, catalogue: Catalogue) -> float:
-    """The share of `gpus` times one GPU's speed that so many reach together."""
+    """Returns the speed of `gpus` GPUs together, as a share of `gpus` times the speed of one."""
     if gpus == 1:
         return 1.0
     return catalogue.scaling["within_8"] if gpus <= 8 else catalogue.scaling["beyond"]

@@ -42,7 +42,7 @@ class MachineOptions:
     )
     spot: Annotated[bool, "a spot machine: cheaper, may be taken back with two minutes' notice"] = False
     spot_price: Annotated[str, "the highest spot price in $ per hour; the price on demand where left out"] = ""
-    hours: Annotated[float, "after so many hours the machine is stopped in any case"] = 24.0
+    hours: Annotated[float, "hours after which the machine is stopped in any case"] = 24.0
     idle_minutes: Annotated[int, "the machine is stopped when it was idle for so long"] = 60
     wait_minutes: Annotated[float, "how long a free machine is waited for"] = 15.0
     disk: Annotated[int, "GiB of the encrypted disk"] = 200

@@ -80,7 +80,7 @@ def prepare(
     convert: Annotated[
         bool, "write recordings compressed with shorten as FLAC into OUT/audio, which a training reads faster"
     ] = False,
-    hold_out: Annotated[int, "so many speakers of `train` (or `all`) go to `dev` instead, to choose settings by"] = 0,
+    hold_out: Annotated[int, "number of speakers of `train` (or `all`) to move to `dev`, to choose settings by"] = 0,
 ) -> None:
     """Write a manifest for each subset of a corpus; the audio stays where it is.
 

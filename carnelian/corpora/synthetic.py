@@ -197,7 +197,7 @@ def sentences(rng: np.random.Generator, templates: Sequence[str] = TEMPLATES) ->
 def speak(
     speaker: Speaker, text: str, speakers: Sequence[str], path: Path, sample_rate: int, rng: np.random.Generator
 ) -> Utterance:
-    """Writes a recording of a text: accent, speaker, speed, pitch, loudness and noise are drawn by chance."""
+    """Writes a recording of a text: accent, speaker, speed, pitch, loudness and noise are drawn at random."""
     voice = f"{rng.choice(ACCENTS)}+{rng.choice(speakers)}"
     spoken = speaker.say(text, voice, speed=int(rng.integers(*SPEED)), pitch=int(rng.integers(*PITCH)))
     spoken = resample(spoken, speaker.sample_rate, sample_rate)

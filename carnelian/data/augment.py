@@ -25,9 +25,9 @@ def speed(
     factors: Sequence[SpeedFactor] = (),
     probability: Fraction = 1.0,
 ) -> Speeds:
-    """How fast each of so many utterances is played: one of `factors`, or any between low and high (Ko et al. 2015).
+    """Returns a function that draws the speed of each utterance: one of `factors`, or any between low and high (Ko et al., 2015).
 
-    Drawn for a whole epoch before it is cut into batches, so that these hold what is of like length when it is heard.
+    Drawn for a whole epoch before it is divided into batches, so that a batch holds utterances of similar length after the change.
     """
 
     def draw(count: int, rng: np.random.Generator) -> np.ndarray:

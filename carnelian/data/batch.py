@@ -1,4 +1,4 @@
-"""Batches of like length: their plan for an epoch, and their making by threads while the model works."""
+"""Batches of utterances of similar length: planned for an epoch, and loaded by threads while the model works."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def plan_shards(
     ranks: int,
     settings: dict[str, Any],
 ) -> list[np.ndarray]:
-    """`plan_batches` for shards: their utterances in a line, shard after shard in an order by chance, cut evenly for
+    """`plan_batches` for shards: their utterances in a line, shard after shard in random order, cut evenly for
     the processes (so that two may read from one shard), and for each process into batches from a few shards at a time.
     """
     rng = np.random.default_rng(seed)

@@ -364,7 +364,7 @@ def size_text(size: float) -> str:
 
 
 def require_space(folder: Path, size: int, what: str) -> None:
-    """Raises DownloadError if the disk of a folder, which need not exist yet, has not so many bytes free."""
+    """Raises DownloadError if the disk of a folder, which need not exist yet, has less than `size` bytes free."""
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free

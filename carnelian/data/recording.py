@@ -355,5 +355,5 @@ def encode_mp3(audio: np.ndarray, sample_rate: int) -> bytes:
 
 
 def much_less(found: int, promised: int, rate: int) -> bool:
-    """Whether so many samples are missing that it is a fault: headers and manifests are often a little wrong."""
+    """Returns whether so much is missing that it is a fault; headers and manifests are often a little wrong."""
     return found + 0.1 * (promised + rate) < promised

@@ -63,7 +63,7 @@ class Transcript:
         return ctm(name, self)
 
     def shifted(self, seconds: float) -> "Transcript":
-        """The same with its words so many seconds later: in the time of the recording that the utterance is a part of."""
+        """Returns the transcript with its words later by `seconds`: in the time of the recording that holds the segment."""
         if not seconds:
             return self
         moved = tuple(

@@ -22,7 +22,8 @@ class DecodingConfig:
     """How to decode: without a language model greedily. A TOML file holds the same keys.
 
     With `closed_vocabulary` only words of the language model are found. With several `time_stretches` each recording is decoded at
-    each, as if it took so many times as long, and the most probable result is kept; with none, at the model's own.
+    each, with its features interpolated to that many times their length, and the most probable result is kept; with none, at
+    the model's own.
     """
 
     language_model: str = ""

@@ -106,7 +106,7 @@ class SpectralFeatures(nn.Module):
         self.register_buffer("window", torch.hann_window(int(sample_rate * window), periodic=False), persistent=False)
 
     def frames(self, samples: Tensor) -> Tensor:
-        """How many frames so many samples give."""
+        """Returns the number of frames for a number of samples."""
         return self.count(samples, self.hop_samples)
 
     def forward(self, audio: Tensor, audio_lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -65,7 +65,7 @@ class Scratch:
             ) from None
 
     def windows(self, size: int, width: int = 8) -> Iterator[tuple[int, int]]:
-        """Ranges that cover `size` entries of so many bytes, each small enough to be reached at random in memory."""
+        """Returns ranges that cover `size` entries of `width` bytes, each small enough for random access in memory."""
         step = max(1024, self.memory // width) if self.on_disk else max(1, size)
         for low in range(0, size, step):
             yield low, min(low + step, size)

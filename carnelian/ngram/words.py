@@ -119,7 +119,7 @@ class WordTable:
             self.size += 1
 
     def _reserve(self, words: int) -> None:
-        """Makes the table large enough for so many more words."""
+        """Makes the table large enough for the given number of further words."""
         size = 1 << math.ceil(math.log2(2 * (self.size + words)))
         if size > len(self.keys):
             keys, numbers = np.zeros(size, np.uint64), np.zeros(size, np.int32)

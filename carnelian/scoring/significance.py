@@ -12,8 +12,8 @@ BETWEEN = 2
 
 @dataclass(frozen=True, slots=True)
 class MatchedPairs:
-    """The test's outcome; `mean` is of first minus second errors per segment, `probability` that of such a difference
-    by chance (two-sided), `z` the statistic that beyond 1.96 says "different" at 95 %."""
+    """The test's outcome; `mean` is of first minus second errors per segment, `probability` that of a difference
+    this large at random (two-sided), `z` the statistic that beyond 1.96 says "different" at 95 %."""
 
     segments: int
     mean: float

@@ -73,7 +73,7 @@ def decode_recording(client: socket.socket) -> None:
 
 
 def receive_bytes(client: socket.socket, size: int) -> bytearray:
-    """Exactly so many bytes."""
+    """Reads exactly the given number of bytes."""
     content = bytearray(size)
     view = memoryview(content)
     while view:
@@ -85,7 +85,7 @@ def receive_bytes(client: socket.socket, size: int) -> bytearray:
 
 
 def limit(memory: int, cpu: int) -> None:
-    """Limits this process: so many more bytes of memory than it has now, seconds of processor time, no files, no core dump."""
+    """Limits this process: bytes of memory beyond what it has now, seconds of processor time, no files, no core dump."""
     if os.path.exists("/proc/self/statm"):  # elsewhere the size of the address space cannot be limited in a useful way
         with open("/proc/self/statm") as file:
             now = int(file.read().split()[0]) * resource.getpagesize()

@@ -107,7 +107,7 @@ async def refuse(scope: Scope, send: Send, refusal: Refusal, *, close: bool = Fa
 
 
 def body_door(app: App, config: ServingConfig) -> App:
-    """Refuses bodies over the limit with 413, by their Content-Length or once so many bytes have come; slow senders with 408.
+    """Refuses bodies over the limit with 413, by their Content-Length or once that many bytes have come; slow senders with 408.
 
     No byte over the limit reaches what lies behind. All bodies together are limited too (503).
     """
@@ -171,7 +171,7 @@ def too_large(limit: int, count: int) -> Refusal:
 
 
 async def discard(receive: Receive, most: int, seconds: float = 10.0) -> None:
-    """Reads and throws away the rest of a body, up to so many bytes: who is still sending may not see an answer."""
+    """Reads and throws away the rest of a body, up to a limit: who is still sending may not see an answer."""
     try:
         async with asyncio.timeout(seconds):
             while most > 0:

@@ -67,7 +67,7 @@ def _build(spelled, ends, numbers):
 
 
 def stored_tree(stored: np.ndarray, words: int) -> np.ndarray:
-    """Returns the NODE records in an array of bytes that was stored with a model of so many words.
+    """Returns the NODE records in an array of bytes that was stored with a model of `words` words.
 
     Raises LanguageModelError for a tree that compiled code could not walk: out of bounds, or in a circle.
     """

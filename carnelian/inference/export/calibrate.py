@@ -80,7 +80,7 @@ def divergence(expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> f
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most so many indices, evenly over `count`."""
+    """Returns at most the given number of indices, evenly over `count`."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
 
 

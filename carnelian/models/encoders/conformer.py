@@ -141,7 +141,7 @@ class Conformer(nn.Module):
         return self.contexts[int(torch.randint(len(self.contexts), ())) if several else 0]
 
     def fitting_context(self, length: int) -> Context:
-        """The context for a batch of so many steps: where memory for all pairs of them would be too much, a limited one."""
+        """Returns the attention context for a number of steps: a limited one where all pairs of steps would take too much memory."""
         context = self.context
         if self.training or context.limited or length <= LONGEST_WHOLE:
             return context

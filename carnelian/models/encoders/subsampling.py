@@ -43,7 +43,7 @@ class Subsampling(nn.Module):
         self.out = nn.Linear(width * bands, channels)
 
     def reduced(self, count: int | Tensor):
-        """How many places one convolution of stride 2 makes of so many frames or bands."""
+        """Returns the output length of one convolution of stride 2 for an input length, in frames or bands."""
         return (count + sum(self.padding) - 3) // 2 + 1
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:

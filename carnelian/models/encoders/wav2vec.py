@@ -62,7 +62,7 @@ class Wav2Vec(nn.Module):
         return (encoded.abs() + 1).log(), audio_lengths
 
     def aggregate(self, encoded: Tensor, frames: Tensor) -> Tensor:
-        """The context vectors c (B, F, T), each of what was heard until then."""
+        """Returns the context vectors c (B, F, T), each computed from the frames up to its own."""
         for layer, kernel in zip(self.aggregator, self.context):
             padded = F.pad(encoded, (kernel - 1, 0), mode="replicate")
             grown, _ = layer(padded, frames + kernel - 1)

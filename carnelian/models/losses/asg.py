@@ -130,5 +130,5 @@ class ASG(nn.Module):
 
 
 def asg(symbols: int, *, repeats: Annotated[int, between(0, 16)] = 2, stay: float = 4.0) -> ASG:
-    """The criterion of an alphabet of so many symbols, with `repeats` replabels; `stay` as in `ASG`."""
+    """Returns ASG for an alphabet of `symbols` symbols, with `repeats` replabels; `stay` as in `ASG`."""
     return ASG(symbols + repeats, repeats=repeats, stay=stay)

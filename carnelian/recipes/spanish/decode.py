@@ -1,7 +1,7 @@
-"""Decodes what a Spanish recognizer might hear with a language model, beside greedy decoding.
+"""Decodes made-up Spanish log-probabilities with a language model, beside greedy decoding.
 
 Spanish spelling keeps what speech does not tell: b or v, a silent h, y or ll, s or z, an accent. The log-probabilities
-made here leave each such choice almost open, as a network that has heard well but read little would.
+made here leave each such choice almost open, as an acoustic model without a language model would.
 """
 
 import sys
@@ -20,7 +20,7 @@ ALIKE = ("bv", "aá", "eé", "ií", "oó", "uú", "sz", "gj")
 STEPS = 2  # that each letter lasts, with a blank between
 
 
-def heard(sentence: str, random: np.random.Generator) -> np.ndarray:
+def make_log_probs(sentence: str, random: np.random.Generator) -> np.ndarray:
     """Log-probabilities (O, V) of a sentence whose letters of like sound are hard to tell apart."""
     steps = []
     for letter in sentence:
@@ -44,7 +44,7 @@ def main(model: str, sentences: str, count: int = 20) -> None:
     greedy, search = Greedy(LETTERS), BeamSearch(LETTERS, load_language_model(model))
     errors = {"greedy": Errors(), "with the 4-gram": Errors()}
     for number, line in enumerate(lines[:count]):
-        log_probs = heard(line, random)
+        log_probs = make_log_probs(line, random)
         for (name, total), decoder in zip(errors.items(), (greedy, search)):
             said = decoder(log_probs)[0].text
             errors[name] = total + count_errors(line, said)

@@ -191,9 +191,7 @@ def acoustic_reports(run: Run, corpus: Corpus, schedule: Schedule, *, until: int
 def recompute_blocks(encoder: nn.Module) -> None:
     """Lets each block of an encoder keep only what enters it, and compute the rest again when the gradients are due."""
     if not hasattr(encoder, "blocks"):
-        raise RecipeError(
-            "[train] checkpoint_activations: this encoder has no blocks to compute again. Take the key away"
-        )
+        raise RecipeError("[train] checkpoint_activations: this encoder has no blocks to compute again. Remove the key")
 
     @contextmanager
     def unnoticed(block: nn.Module) -> Iterator[None]:  # running statistics have seen this batch already
