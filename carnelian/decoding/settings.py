@@ -1,4 +1,4 @@
-"""The decoder a user asks for: greedy, or a beam search with a language model and the weights that were tuned for it."""
+"""The decoder of given settings: greedy, or a beam search with a language model and the weights that were tuned for it."""
 
 import json
 import os
@@ -52,7 +52,7 @@ class DecodingConfig:
         hypotheses: int = 1,
         hot_words: Mapping[str, float] | None = None,
     ):
-        """The decoder for an alphabet and what the model was trained by; the best path where nothing asks for a search."""
+        """Returns the decoder for an alphabet and the criterion of the training: the best path where no setting needs a search."""
         if self.closed_vocabulary and not self.language_model:
             raise DecodingError(
                 "closed vocabulary: there is no language model whose words to keep to. Give one, or leave it open"

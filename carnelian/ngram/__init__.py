@@ -1,1 +1,1 @@
-"""N-gram language models: counted, estimated, read, written, combined and asked. Knows nothing of decoding."""
+"""N-gram language models: counted, estimated, read, written, combined and scored with. Knows nothing of decoding."""

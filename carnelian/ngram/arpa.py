@@ -18,11 +18,12 @@ from carnelian.ngram.model import LARGEST_BACKOFF, LARGEST_LOG10, LONGEST, NGram
 from carnelian.ngram.words import SPECIAL_WORDS, key_of, separates, word_hash, word_slot
 
 LOG10_ZERO = 99.0  # written for a logarithm of nothing
-STRIDE = 16  # bytes copied at once
+STRIDE = 16  # bytes copied at once when lines are written (benchmarks/language_model.py)
 NUMBER_ROOM = 64  # bytes that surely hold a number
 MOST_DIGITS = 18  # of a number that are read; the others change nothing
 MOST_EXPANSION = 50  # bytes of text for each byte of a gzip file; ARPA files have about five
 GZIP_SLACK = 1 << 26  # bytes of text allowed however small the gzip file is
+#: four digits at once, for writing numbers (benchmarks/language_model.py)
 DIGITS = np.array([list(f"{number:04}".encode()) for number in range(10_000)], np.uint8)
 ENDING = b"\n\0\0\0"  # put after a file, so that nothing reads past its end
 NUMBER, WORD, LINE, POSITIVE, BACKOFF, END = range(1, 7)  # what can be wrong with a line

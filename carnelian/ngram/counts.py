@@ -173,7 +173,7 @@ def _unite(low, high, begins, follow, seen, used, first, word, suffix, count):
 
 @cached
 def _spread(tokens, previous, low, high, after, follow, current):
-    """The number of the n-gram that ends at each position."""
+    """Writes the number of the n-gram that ends at each position into `current`."""
     for position in range(1, tokens.shape[0]):
         context = previous[position - 1]
         if low <= context < high and tokens[position] != START:

@@ -40,7 +40,7 @@ SIGN = np.uint32(1 << 31)
 
 
 def read_kenlm(path: str | Path) -> NGram:
-    """A model from a KenLM binary; of one with hash tables only what is asked for is read.
+    """Returns the model in a KenLM binary. Hash tables stay mapped; all values are checked, since compiled code trusts them.
 
     Raises LanguageModelError for a file that is cut, of another version, with rest costs, or without its words.
     """
@@ -109,11 +109,11 @@ class _Binary:
         states = np.zeros(known, STATE)
         states["backoff"], states["shorter"] = natural(unigrams["backoff"]), EMPTY
         probabilities = natural(-np.abs(unigrams["probability"]))  # the sign tells KenLM something else
-        asked = Tables(probabilities, empty_arcs(0), states, hashed_tables(middle, starts, longest))
+        mapped = Tables(probabilities, empty_arcs(0), states, hashed_tables(middle, starts, longest))
         index = {word: number for number, word in enumerate(words)}
         text = np.frombuffer("\n".join(words).encode(), np.uint8)
         counts = (known, *self.counts[1:])
-        return NGram(asked, text, counts, 0, index.get("<s>", -1), index.get("</s>", -1))
+        return NGram(mapped, text, counts, 0, index.get("<s>", -1), index.get("</s>", -1))
 
     def trie(self) -> NGram:
         """A model in a trie, as arrays."""

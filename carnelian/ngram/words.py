@@ -48,7 +48,7 @@ def word_slot(keys, key):
     return slot
 
 
-@cached
+@cached  # over bytes rather than Python strings, which decides the speed of reading (benchmarks/language_model.py)
 def _tokenize(data, keys, numbers, known, tokens, fresh):
     """Words of whole lines to numbers, <s> before and </s> after each line; new words get the next numbers.
 
