@@ -3,6 +3,7 @@
 A recording in a shard is named by a path that goes through it: "shards/shard_00003.tar/00000042-an251.flac".
 """
 
+import errno
 import os
 import re
 import tarfile
@@ -110,13 +111,18 @@ def read_bytes(recording: str) -> bytes:
         return file.read()
 
 
+def temporary_folder() -> str | None:
+    """Where copies of what lies at a URL are kept: in TMPDIR, or else on the disk, since /tmp is often in memory."""
+    return None if "TMPDIR" in os.environ or not os.access("/var/tmp", os.W_OK) else "/var/tmp"
+
+
 def fetch(url: str) -> IO[bytes]:
     """A copy of what is at a URL, in a file without a name; what breaks off is taken up again where it stopped."""
     try:
         import fsspec
     except ImportError:
         raise MissingExtraError("fsspec", "remote", f"Reading {url}") from None
-    copy = tempfile.TemporaryFile()  # noqa: SIM115
+    copy = tempfile.TemporaryFile(dir=temporary_folder())  # noqa: SIM115
     for attempt in range(ATTEMPTS):
         place = copy.tell()
         how = {"block_size": 0} if url.startswith("http") and not place else {}  # a stream, which any server gives
@@ -128,6 +134,11 @@ def fetch(url: str) -> IO[bytes]:
             copy.seek(0)
             return copy
         except Exception as error:  # each file system has its own kinds; fsspec calls a refused connection "not found"
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                folder = temporary_folder() or tempfile.gettempdir()
+                raise ManifestError(
+                    f"{url}: no room for a copy in {folder}. Set TMPDIR to a folder with more"
+                ) from None
             cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
             found = "no such file" if isinstance(cause, FileNotFoundError) else str(cause) or type(cause).__name__
             lasting = ImportError | FileNotFoundError | PermissionError | (type(None) if place else ValueError)

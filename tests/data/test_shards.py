@@ -263,3 +263,10 @@ def test_nemo_s_names_for_parts_of_one_recording(corpus, tmp_path):
 def test_two_manifests_number_their_shards_apart(corpus):
     manifest = Manifest(*[corpus / "shards" / "manifest.jsonl"] * 2, corpus / "m.jsonl")
     assert manifest.shards.max() == 13 and (manifest.shards[80:] == -1).all()
+
+
+def test_copies_of_remote_shards_lie_on_the_disk(monkeypatch, tmp_path):
+    monkeypatch.delenv("TMPDIR", raising=False)
+    assert module.temporary_folder() in ("/var/tmp", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert module.temporary_folder() is None, "tempfile goes by TMPDIR itself"

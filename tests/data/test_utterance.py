@@ -1,6 +1,7 @@
 """Manifests: what is read is what was written, and a bad line is named."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -164,3 +165,22 @@ def test_a_million_lines_are_opened_fast_and_in_little_memory(tmp_path):
         printed = subprocess.run([sys.executable, "-c", script, tmp_path / "m.jsonl"], check=True, capture_output=True)
     count, seconds, kilobytes = map(float, printed.stdout.split())
     assert count == 1_000_000 and seconds < 5 and kilobytes < 200_000
+
+
+def test_a_manifest_that_is_cut_while_it_is_open_is_one_line(tmp_path):
+    """Not SIGBUS, as where a mapped file becomes shorter."""
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"audio_filepath": "a.wav", "duration": 1.0, "text": "a"}\n' * 20_000)
+    manifest = Manifest(path)
+    assert manifest[19_999].text == "a"
+    with open(path, "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(ManifestError, match="not an utterance"):
+        manifest[19_998]
+    assert manifest[0].text == "a"
+
+
+def test_a_fifo_is_no_manifest(tmp_path):
+    os.mkfifo(tmp_path / "m.jsonl")
+    with pytest.raises(ManifestError, match="a FIFO, socket or device"):
+        Manifest(tmp_path / "m.jsonl")
