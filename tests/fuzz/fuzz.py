@@ -107,9 +107,25 @@ def run_chunk(kind: str, first: int, last: int, source: Path | None = None) -> I
             first += 1
 
 
+def warm_up(kinds: list[str]) -> None:
+    """Reads the whole files once, so that what is compiled at its first call is there for all processes."""
+    for kind in kinds:
+        for seed in READERS[kind].seeds():
+            with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as null:
+                path = Path(folder, f"file{READERS[kind].suffix}")
+                path.write_bytes(seed)
+                with (
+                    contextlib.redirect_stdout(null),
+                    contextlib.redirect_stderr(null),
+                    contextlib.suppress(CarnelianError),
+                ):
+                    READERS[kind].read(path)
+
+
 def fuzz(kinds: list[str], count: int, first: int = 0) -> dict[str, Counter[str]]:
     """The outcomes of `count` inputs of each kind; faults are printed."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
+    warm_up(kinds)
     for kind in kinds:
         for start in range(first, first + count, CHUNK):
             for number, what in run_chunk(kind, start, min(start + CHUNK, first + count)):
@@ -140,6 +156,7 @@ def main() -> None:
         return
     if given.cases:
         faults = 0
+        warm_up(kinds)
         for path in sorted(given.cases.iterdir()):
             kind = CASES.get(path.name.split("_")[0].split(".")[0])
             for _, what in run_chunk(kind, 0, 1, path) if kind else ():
