@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: fuzz quickstart install test test-fast test-cloud check package format clients clean
+.PHONY: fuzz quickstart install test test-fast test-cloud test-notebooks check package format clients clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/carnelian quickstart
@@ -20,6 +20,15 @@ test-fast: $(VENV)/.test
 # Slurm is the system's: apt-get install slurm-wlm munge. ParallelCluster wants Node.js besides.
 test-cloud: $(VENV)/.test .venv-cloud/.installed .venv-pcluster/.installed .venv-skypilot/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cloud
+
+# Executes the notebook with a short training, and all that is said of it. AN4 lies in ../shared/data, or the test is skipped.
+test-notebooks: .venv-notebook/.installed
+	OMP_NUM_THREADS=1 .venv-notebook/bin/python -m pytest tests/notebooks
+
+.venv-notebook/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-notebook
+	.venv-notebook/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[notebook]" pytest pytest-timeout
+	touch $@
 
 .venv-cloud/.installed:
 	$(PYTHON) -m venv .venv-cloud
@@ -75,4 +84,4 @@ clients: .venv-clients/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-clients .venv-cloud .venv-pcluster .venv-skypilot build dist *.egg-info
+	rm -rf $(VENV) .venv-clients .venv-cloud .venv-notebook .venv-pcluster .venv-skypilot build dist *.egg-info

@@ -15,6 +15,8 @@ from carnelian.training.tasks.acoustic import train_acoustic
 
 ROOT = Path(__file__).parent.parent / "carnelian" / "recipes"
 RECIPES = sorted(path for path in ROOT.glob("*/*.toml") if load_recipe(path).get("task", "acoustic") == "acoustic")
+ADAPTING = [path for path in RECIPES if "encoder" not in load_recipe(path)]  # their model is the one they begin with
+RECIPES = [path for path in RECIPES if path not in ADAPTING]
 #: trainable numbers, with 28 symbols or PIECES and the blank; the Conformers' as NeMo 3.0.0 counts its own
 PARAMETERS = {
     "librispeech/conformer_ctc_small": 12_995_441,
@@ -85,3 +87,23 @@ def test_the_header_tells_of_the_run(path):
         assert "# Not run here." in header
         assert any("To reach" in line or "No WER" in line for line in header)
         assert any(line.startswith("# Train: ") and f"carnelian train {named(path)} " in line for line in header)
+
+
+@pytest.mark.parametrize("path", ADAPTING, ids=named)
+def test_a_recipe_that_adapts_a_model(path, tones, tmp_path):
+    first = load_recipe(ROOT / "an4" / "quartznet.toml")
+    changes = {"manifests": [str(tones)], "validation": [], "epochs": 0, "workers": 0, "device": "cpu"}
+    first["train"] |= changes | {"steps": 1, "batch_size": 3}
+    first["schedule"]["warmup"] = 0
+    begun = train_acoustic(first, tmp_path / "first")
+    recipe = load_recipe(path)
+    assert "encoder" in recipe["initialize"]["freeze"] and recipe["schedule"]["peak"] < 0.001
+    recipe["initialize"] |= {"checkpoint": str(begun), "unfreeze": 10}
+    recipe["train"] |= changes | {"steps": 2, "average": 0.0}
+    recipe["schedule"]["warmup"] = 0
+    before, after = load_checkpoint(begun), load_checkpoint(train_acoustic(recipe, tmp_path / "adapted"))
+    assert after.alphabet == before.alphabet and after.recipe["encoder"] == before.recipe["encoder"]
+    differing = {
+        name.split(".")[0] for name in before.weights if not torch.equal(before.weights[name], after.weights[name])
+    }
+    assert differing == {"head"}

@@ -1,0 +1,34 @@
+"""Makes a notebook from its script (jupytext's percent format), executes it, and writes it with its outputs.
+
+    AN4=PATH/TO/an4 CARNELIAN_SHORT=1 python notebooks/execute.py notebooks/an4.py notebooks/an4.ipynb
+
+Needs the extra `notebook`. It is executed in the current folder, which holds what it makes.
+"""
+
+import argparse
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+
+def execute(script: Path, out: Path, *, seconds: int = 3600) -> nbformat.NotebookNode:
+    """Returns the executed notebook, which is also written to `out`; raises CellExecutionError for the first cell that fails."""
+    notebook = jupytext.read(script)
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    try:
+        NotebookClient(notebook, timeout=seconds, kernel_name="python3").execute()
+    finally:
+        for cell in notebook.cells:
+            cell.metadata.pop("execution", None)  # times, which would change with every execution
+        nbformat.write(notebook, out)
+    return notebook
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("script", type=Path)
+    parser.add_argument("out", type=Path)
+    settings = parser.parse_args()
+    execute(settings.script, settings.out)
