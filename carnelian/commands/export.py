@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from carnelian import console
-from carnelian.checkpoint import load_model
+from carnelian.checkpoint import load_checkpoint, load_model
 from carnelian.commands.export_onnx import onnx
 from carnelian.commands.export_triton import triton
 from carnelian.corpora.kaldi import write_directory, write_features
@@ -17,6 +17,7 @@ from carnelian.data.utterance import Utterance, read_manifest
 from carnelian.errors import CarnelianError
 from carnelian.files import check_outputs
 from carnelian.formats.catalog import find_checkpoint
+from carnelian.formats.fairseq_export import write_fairseq
 from carnelian.formats.nemo_export import write_nemo
 
 
@@ -35,6 +36,21 @@ def nemo(
     remarks = write_nemo(out, model, found.recipe, found.alphabet)
     for remark in remarks:
         console.note(f"{out}: {remark}")
+    print(out)
+
+
+def fairseq(
+    checkpoint: Annotated[Path, "a checkpoint with wav2vec as front end, pre-trained or of a recognizer"],
+    out: Annotated[Path, "the .pt file to write"],
+    *,
+    overwrite: Annotated[bool, "replace the file if it exists"] = False,
+) -> None:
+    """Write a wav2vec front end in the layout of fairseq's checkpoints.
+
+    Example: carnelian export fairseq runs/wav2vec/step-00002000.safetensors wav2vec.pt
+    """
+    check_outputs(out, overwrite=overwrite)
+    write_fairseq(out, load_checkpoint(find_checkpoint(checkpoint)))
     print(out)
 
 
@@ -70,4 +86,4 @@ def model_features(checkpoint: Path, utterances: dict[str, Utterance]) -> Iterat
         yield name, found[0, :, : int(frames[0])].T.numpy()
 
 
-EXPORT_VERBS = {"nemo": nemo, "onnx": onnx, "triton": triton, "kaldi": kaldi_directory}
+EXPORT_VERBS = {"nemo": nemo, "fairseq": fairseq, "onnx": onnx, "triton": triton, "kaldi": kaldi_directory}

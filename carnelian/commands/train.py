@@ -11,13 +11,14 @@ from carnelian.errors import ManifestError, RecipeError
 from carnelian.inference.recognizer import Recognizer
 from carnelian.inference.torch_engine import TorchEngine
 from carnelian.models.acoustic import AcousticModel
-from carnelian.recipe import load_recipe
+from carnelian.recipe import Recipe, did_you_mean, in_short, load_recipe
 from carnelian.scoring.wer import Errors, count_errors
 from carnelian.training.distributed import of_this_process
 from carnelian.training.fit import total_over_processes
 from carnelian.training.run import Score, Validate
 from carnelian.training.signals import Stopped
 from carnelian.training.tasks.acoustic import train_acoustic
+from carnelian.training.tasks.wav2vec import train_wav2vec
 
 
 def train(
@@ -39,27 +40,43 @@ def train(
     if out is None and not dry_run:
         raise RecipeError("train: no folder for the run. Give --out FOLDER, or --dry-run")
     resolved = load_recipe(recipe, set)
-    manifests = resolved.get("train", {}).get("validation", [])
+    task = resolved.get("task", "acoustic")
+    if task not in TASKS:
+        raise RecipeError(f"{recipe}: task = {in_short(task)}: there is no such task.{did_you_mean(str(task), TASKS)}")
+    try:
+        path = TASKS[task](resolved, out or Path(), allow_changes=allow_changes, dry_run=dry_run)
+    except Stopped as stopped:
+        console.note(f"carnelian: {stopped}")
+        raise SystemExit(128 + stopped.number) from None
+    if not dry_run:
+        console.note(f"done: {path}\n{NEXT[task].format(path=path)}")
+    return path
+
+
+def train_recognizer(recipe: Recipe, folder: Path, *, allow_changes: bool, dry_run: bool) -> Path:
+    """Trains an acoustic model, with word errors as its validation."""
+    manifests = recipe.get("train", {}).get("validation", [])
     utterances = list(Manifest(*manifests)) if manifests else []
     if manifests and not any(utterance.text for utterance in utterances):
         raise ManifestError(
             f"{', '.join(map(str, manifests))}: no utterance with a transcript to validate on. Change [train] validation"
         )
-    try:
-        path = train_acoustic(
-            resolved,
-            out or Path(),
-            validate=validation(utterances) if utterances else None,
-            allow_changes=allow_changes,
-            dry_run=dry_run,
-        )
-    except Stopped as stopped:
-        console.note(f"carnelian: {stopped}")
-        raise SystemExit(128 + stopped.number) from None
-    if dry_run:
-        return path
-    console.note(f"done: {path}\nTry: carnelian evaluate {path} MANIFEST, or carnelian transcribe {path} FILES")
-    return path
+    return train_acoustic(
+        recipe,
+        folder,
+        validate=validation(utterances) if utterances else None,
+        allow_changes=allow_changes,
+        dry_run=dry_run,
+    )
+
+
+#: what a recipe's `task` may be, and the function that trains it
+TASKS: dict[str, Callable[..., Path]] = {"acoustic": train_recognizer, "wav2vec": train_wav2vec}
+INITIALIZE = 'Next: in the recipe of a recognizer, [initialize] checkpoint = "{path}" and parts = '
+NEXT = {
+    "acoustic": "Try: carnelian evaluate {path} MANIFEST, or carnelian transcribe {path} FILES",
+    "wav2vec": INITIALIZE + '["features"]',
+}
 
 
 def validation(utterances: list[Utterance]) -> Validate:

@@ -67,6 +67,10 @@ def build_model(recipe: Recipe, alphabet: Sized) -> AcousticModel:
 
     Raises RecipeError for a wrong name, key or value.
     """
+    if recipe.get("task", "acoustic") != "acoustic":
+        raise RecipeError(
+            f"task = {in_short(recipe['task'])}: no recognizer, it writes no text. Train one upon it, with [initialize] checkpoint"
+        )
     features, encoder, criterion = (
         recipe.get(key, {"name": name})
         for key, name in (("features", "log_mel"), ("encoder", None), ("criterion", "ctc"))

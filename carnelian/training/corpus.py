@@ -1,5 +1,6 @@
 """What a training reads: the utterances of its manifests, planned into batches by epoch and loaded ahead."""
 
+import math
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from carnelian.errors import ManifestError
 from carnelian.recipe import Recipe
 from carnelian.training.distributed import World
 from carnelian.training.mixture import plan_mixture
-from carnelian.training.settings import TrainingConfig
+from carnelian.training.settings import RunConfig
 
 TEXTS_COUNTED = 100_000  # of which the characters are counted; of more, some
 
@@ -25,7 +26,22 @@ TEXTS_COUNTED = 100_000  # of which the characters are counted; of more, some
 class Corpus:
     """The utterances of manifests that can be trained on, in batches by epoch, for one of the processes."""
 
-    def __init__(self, settings: TrainingConfig, recipe: Recipe, alphabet: Alphabet, sample_rate: int, world: World):
+    def __init__(
+        self,
+        settings: RunConfig,
+        recipe: Recipe,
+        alphabet: Alphabet,
+        sample_rate: int,
+        world: World,
+        *,
+        unknown_characters: float | None = None,
+        longest: float = math.inf,
+    ):
+        """unknown_characters: share of the transcripts' characters that may be outside the alphabet; None: transcripts are not needed.
+
+        longest: seconds to which recordings will be cropped, for the plan of the batches.
+        """
+        self.longest = longest
         self.settings, self.alphabet, self.sample_rate, self.world = settings, alphabet, sample_rate, world
         self.seed = recipe.get("seed", 0)
         self.manifest = Manifest(*settings.manifests)
@@ -38,7 +54,8 @@ class Corpus:
                 f"{settings.max_duration} s. Change [train] min_duration and max_duration"
             )
         self.durations = durations[self.kept]
-        self.check_texts()
+        if unknown_characters is not None:
+            self.check_texts(unknown_characters)
 
     def speeds(self, epoch: int) -> np.ndarray | None:
         """How fast an epoch plays each utterance of the manifest; None: as recorded."""
@@ -50,7 +67,8 @@ class Corpus:
     def seconds(self, epoch: int) -> np.ndarray:
         """Seconds of each utterance that is trained on, as an epoch plays it."""
         speeds = self.speeds(epoch)
-        return self.durations if speeds is None else self.durations / speeds[self.kept]
+        seconds = self.durations if speeds is None else self.durations / speeds[self.kept]
+        return np.minimum(seconds, self.longest)
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """The batches of an epoch, as indices into `durations`."""
@@ -109,10 +127,10 @@ class Corpus:
             "durations": zlib.crc32(np.ascontiguousarray(self.durations).tobytes()),
         }
 
-    def check_texts(self) -> None:
+    def check_texts(self, unknown_characters: float) -> None:
         """Notes characters of the transcripts that are outside the alphabet, which are left out of the targets.
 
-        Raises ManifestError if there are more than [train] unknown_characters allows, or if no utterance has a transcript.
+        Raises ManifestError if there are more than the share `unknown_characters` of them, or if no utterance has a transcript.
         """
         every = -(-len(self.kept) // TEXTS_COUNTED)
         found: Counter[str] = Counter()
@@ -133,7 +151,7 @@ class Corpus:
             + (" ..." if len(missing) > 10 else "")
             + (f" (in every {every}th text)" if every > 1 else "")
         )
-        if share > self.settings.unknown_characters:
+        if share > unknown_characters:
             lower = Counter(
                 {character: count for character, count in missing.items() if character.lower() in self.alphabet.symbols}
             )

@@ -10,15 +10,17 @@ from carnelian.data.augment import AUGMENTATIONS
 from carnelian.errors import RecipeError
 from carnelian.models.conv2d import Conv2dLayer
 from carnelian.models.layers import BlockSpec
+from carnelian.models.losses.contrastive import future_predictions
 from carnelian.models.registry import CRITERIA, ENCODERS, FEATURES, MASKS
 from carnelian.recipe import did_you_mean, in_short, settings_of, type_in_words
 from carnelian.training.initialize import Initialization
 from carnelian.training.optim import OPTIMIZERS, SCHEDULES
-from carnelian.training.settings import TrainingConfig
+from carnelian.training.settings import PretrainingConfig, TrainingConfig
 
 #: table of a recipe: (what it is, the functions that it may name or the one that it fills, arguments that the program gives)
 REFERENCE: dict[str, tuple[str, Mapping[str, Callable] | Callable, tuple[str, ...]]] = {
     "train": ("what to train on, for how long, and what is kept", TrainingConfig, ()),
+    "train_wav2vec": ("[train] of self-supervised training: the tasks `wav2vec` and `wav2vec2`", PretrainingConfig, ()),
     "features": ("the front end, from waveforms to features", FEATURES, ()),
     "masks": ("masks on the features while training, one table for each: [masks.spec_augment]", MASKS, ()),
     "augment": (
@@ -30,6 +32,11 @@ REFERENCE: dict[str, tuple[str, Mapping[str, Callable] | Callable, tuple[str, ..
     "encoder.blocks": ("a block of `convolutional`", BlockSpec, ()),
     "encoder.conv2d": ("a 2-D convolution before the blocks of `convolutional`", Conv2dLayer, ()),
     "criterion": ("the loss; CTC without this table", CRITERIA, ("symbols",)),
+    "contrast": (
+        "the objective of self-supervised training, by task",
+        {"wav2vec": future_predictions},
+        ("channels", "offset", "context", "codes"),
+    ),
     "optimizer": ("how the weights are changed", OPTIMIZERS, ("parameters",)),
     "schedule": ("the learning rate over the steps", SCHEDULES, ("steps",)),
     "initialize": ("an earlier model to begin with", Initialization, ()),
@@ -86,12 +93,13 @@ def reference_page() -> str:
         "anything is done. This page is made from the code by `python docs/make_reference.py`; "
         "`carnelian info --keys TABLE` prints the same.",
         "At the top of the file: `alphabet` (the symbols that the model writes, or the path of word pieces), `seed` (a whole "
-        "number), `time_stretches` (factors that a recognizer tries), `task` (`acoustic`).",
+        "number), `time_stretches` (factors that a recognizer tries), `task` (`acoustic`, `wav2vec`).",
     ]
     for table, (words, named, _) in REFERENCE.items():
         parts.append(f"## [{table}]\n\n{words[0].upper()}{words[1:]}.")
         if isinstance(named, Mapping):
             words = "One table for each of" if table in ("masks", "augment") else "`name` is one of"
+            words = "Tasks" if table == "contrast" else words
             parts[-1] += f" {words}: " + ", ".join(f"`{name}`" for name in named) + "."
         for entry in reference_entries(table):
             rows = [f"| `{key}` | {kind} | {default} |" for key, kind, default in entry.keys]

@@ -88,17 +88,27 @@ class Run:
         data: dict[str, Any],
         build: Callable[[], nn.Module],
         validate: Validate | None = None,
+        metric: str = "WER",
+        figures: Callable[[], tuple[dict[str, float], list[str]]] = lambda: ({}, []),
     ):
-        """steps: of the whole training. data: identifies what is trained on. build: makes a model to gather a sharded one in."""
+        """steps: of the whole training. data: identifies what is trained on. build: makes a model to gather a sharded one in.
+
+        metric: what `validate` measures. figures: gives what else there is to show of a step, and events to note.
+        """
         self.folder, self.recipe, self.alphabet, self.training = folder, recipe, alphabet, training
         self.config, self.world, self.steps, self.data = config, world, steps, data
-        self.build, self.validate = build, validate
+        self.build, self.validate, self.metric, self.figures = build, validate, metric, figures
         self.log = Log(folder if world.rank == 0 else None)
         self.saved = time.monotonic()
         self.scores: dict[int, float] = {}
         self.totals = Totals()
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self.writing: Future | None = None
+
+    @property
+    def score_key(self) -> str:
+        """The name of the validations' results in the log and in checkpoints."""
+        return f"validation_{self.metric.lower().replace(' ', '_')}"
 
     @property
     def step(self) -> int:
@@ -197,7 +207,7 @@ class Run:
             "data": self.data,
         }
         score = self.scores.get(self.step)
-        more: dict[str, Any] = {} if score is None else {"validation_wer": score}
+        more: dict[str, Any] = {} if score is None else {self.score_key: score}
         more["training"] = self.totals.figures(self.config.price_per_hour) | {"validations": self.totals.validations}
         self.wait()
         checkpoint = Checkpoint(weights, self.alphabet, self.recipe, self.step, more)
@@ -272,8 +282,8 @@ class Run:
         if self.world.rank == 0:
             with written(self.folder / "scores.json") as file:
                 json.dump(self.scores, file)
-        self.log.write(self.step, validation_wer=result.rate, examples=result.examples)
-        console.note(f"step {self.step}: validation WER {100 * result.rate:.2f} %")
+        self.log.write(self.step, **{self.score_key: result.rate}, examples=result.examples)
+        console.note(f"step {self.step}: validation {self.metric} {100 * result.rate:.2f} %")
         for reference, hypothesis in result.examples:
             console.note(f"    reference:  {reference}\n    hypothesis: {hypothesis}")
         return True
@@ -291,7 +301,9 @@ class Run:
         lines = [f"{self.folder}: finished at step {self.step}", f"    {figures}"]
         if self.totals.validations:
             step, minutes, rate = min(self.totals.validations, key=lambda each: each[2])
-            lines.append(f"    best validation WER {100 * rate:.2f} % at step {step:.0f}, after {minutes:.1f} minutes")
+            lines.append(
+                f"    best validation {self.metric} {100 * rate:.2f} % at step {step:.0f}, after {minutes:.1f} minutes"
+            )
         return "\n".join(lines)
 
     @contextmanager
@@ -308,14 +320,16 @@ class Run:
                 del recent[:-RECENT]
                 losses = [loss for loss, _, _ in recent if math.isfinite(loss)] or [report.loss]
                 speed = sum(audio for _, audio, _ in recent) / sum(seconds for *_, seconds in recent)
-                best = f"  best WER {100 * min(self.scores.values()):.2f} %" if self.scores else ""
+                best = f"  best {self.metric} {100 * min(self.scores.values()):.2f} %" if self.scores else ""
                 epoch, loss = self.training.position.epoch + 1, sum(losses) / len(losses)
-                advance(1, f"epoch {epoch}  loss {loss:.3f}  rate {report.rate:.2g}  {speed:.0f} s/s{best}")
-                events = unusual_events(report, loss_scale)
+                figures, more = self.figures()
+                shown = "".join(f"  {name.replace('_', ' ')} {value:.3g}" for name, value in figures.items())
+                advance(1, f"epoch {epoch}  loss {loss:.3f}{shown}  rate {report.rate:.2g}  {speed:.0f} s/s{best}")
+                events = unusual_events(report, loss_scale) + more
                 loss_scale = report.loss_scale
                 for event in events:
                     console.note(f"step {report.step}: {event}")
-                write_report(self.log, report, events)
+                write_report(self.log, report, events, figures)
 
             yield show
 
@@ -367,7 +381,7 @@ def describe_nonfinite(report: StepReport) -> str:
     return f"loss {report.loss}, gradient {report.gradient_norm}, in the batch of {', '.join(names[:3])} ({len(names)} utterances)."
 
 
-def write_report(log: Log, report: StepReport, events: list[str]) -> None:
+def write_report(log: Log, report: StepReport, events: list[str], figures: dict[str, float]) -> None:
     """Writes a step's line to the log."""
     log.write(
         report.step,
@@ -376,6 +390,7 @@ def write_report(log: Log, report: StepReport, events: list[str]) -> None:
         gradient_norm=report.gradient_norm,
         audio_seconds_per_second=audio_seconds(report) / report.seconds,
         waited=report.waited / report.seconds,
+        **figures,
         **({"loss_scale": report.loss_scale} if report.loss_scale != 1.0 else {}),
         **({"events": events} if events else {}),
     )

@@ -1,5 +1,6 @@
-"""What a recipe for an acoustic model may say, and the check of it before anything is done."""
+"""What a recipe may say, for an acoustic model or for self-supervised training, and the check of it before anything is done."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -31,7 +32,8 @@ TOP_LEVEL: dict[str, Any] = {
 class RunConfig:
     """The keys of [train] that every task has.
 
-    manifests: what to train on; validation: what to validate on. Give `steps` of the optimizer, or `epochs`. Give `batch_size`
+    manifests: what to train on; validation: what to validate on. mix: share of each of `manifests` in every batch (of utterances, or
+    of seconds); an epoch is then one pass over the first of them. Give `steps` of the optimizer, or `epochs`. Give `batch_size`
     (utterances) or `batch_seconds` (of audio, padding included) for each batch of each process; a step takes `accumulate` batches.
     min_duration, max_duration: seconds; utterances outside are left out. padding: share of a batch that may be padding.
     precision: fp16 and bf16 are mixed precision. clip: largest norm of the gradient (0: no limit). average: decay of a moving average
@@ -42,6 +44,7 @@ class RunConfig:
     """
 
     manifests: list[str]
+    mix: list[Fraction] = field(default_factory=list)
     steps: NonNegativeInt = 0
     epochs: NonNegativeInt = 0
     validation: list[str] = field(default_factory=list)
@@ -71,13 +74,18 @@ class RunConfig:
             raise RecipeError("[train] batch_size, batch_seconds: give one of them, above 0")
         if (self.steps > 0) == (self.epochs > 0):
             raise RecipeError("[train] steps, epochs: give one of them, above 0")
+        if self.mix and (len(self.mix) != len(self.manifests) or not min(self.mix) > 0):
+            raise RecipeError(
+                f"[train] mix = {self.mix}: expected {len(self.manifests)} shares above 0, one for each of the manifests"
+            )
+        if self.mix and abs(sum(self.mix) - 1) > 0.01:
+            raise RecipeError(f"[train] mix = {self.mix}: the shares add up to {sum(self.mix):g}. Make it 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(RunConfig):
     """The table [train] of an acoustic model: the keys of `RunConfig`, and these.
 
-    mix: share of each of `manifests` in every batch (of utterances, or of seconds); an epoch is then one pass over the first of them.
     unknown_characters: largest share of the transcripts' characters that may be outside the alphabet. larc: trust of LARC, which
     scales the gradient layer by layer (0: not used). consistency: weight of the difference between two views of each utterance under
     different masks, added to the loss (CR-CTC, Yao et al., 2024: 0.2; 0: one view). checkpoint_activations: compute each block again
@@ -85,7 +93,6 @@ class TrainingConfig(RunConfig):
     and optimizer state among the processes, for a model too large for one of them.
     """
 
-    mix: list[Fraction] = field(default_factory=list)
     unknown_characters: Fraction = 0.05
     larc: NonNegativeFloat = 0.0
     consistency: NonNegativeFloat = 0.0
@@ -116,14 +123,50 @@ def check_recipe(recipe: Recipe) -> TrainingConfig:
             raise RecipeError(
                 "[train] consistency compares the probabilities of CTC. Remove the key, or train with CTC"
             )
-    if settings.mix and (len(settings.mix) != len(settings.manifests) or not min(settings.mix) > 0):
-        raise RecipeError(
-            f"[train] mix = {settings.mix}: expected {len(settings.manifests)} shares above 0, one for each of the manifests"
-        )
-    if settings.mix and abs(sum(settings.mix) - 1) > 0.01:
-        raise RecipeError(f"[train] mix = {settings.mix}: the shares add up to {sum(settings.mix):g}. Make it 1")
     if settings.larc and settings.clip:
         raise RecipeError("[train] larc, clip: both scale the gradient. Give one of them")
     if settings.sharded and settings.compile:
         raise RecipeError("[train] sharded, compile: not possible together. Give one of them")
     return settings
+
+
+#: what stands at the top of a recipe for self-supervised training, with its type
+PRETRAINING_TOP_LEVEL: dict[str, Any] = {
+    **{key: TOP_LEVEL[key] for key in ("task", "seed")},
+    **dict.fromkeys(
+        ("train", "features", "encoder", "quantizer", "contrast", "augment", "optimizer", "schedule"), dict
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingConfig(RunConfig):
+    """The table [train] of self-supervised training: the keys of `RunConfig`, and these.
+
+    max_samples: longest crop of a recording; a batch is cropped further, to its shortest recording. feature_gradient: factor on the
+    gradient of the convolutions (1: as it is).
+    """
+
+    max_duration: PositiveFloat = 3600.0
+    max_samples: PositiveInt = 150_000
+    feature_gradient: Fraction = 1.0
+
+
+def check_pretraining_recipe(recipe: Recipe, tables: Sequence[str]) -> PretrainingConfig:
+    """The table [train] of a recipe for self-supervised training; RecipeError for what no part of it knows.
+
+    tables: those that this task reads beside [train], [features], [augment], [optimizer] and [schedule].
+    """
+    known = {key: PRETRAINING_TOP_LEVEL[key] for key in PRETRAINING_TOP_LEVEL}
+    for table in {"encoder", "quantizer", "contrast"} - set(tables):
+        del known[table]
+    for table in recipe:
+        if table not in known:
+            raise RecipeError(
+                f'[{table}]: a recipe with task = "{recipe["task"]}" has no such table.{did_you_mean(table, known)}'
+            )
+        check_value(recipe[table], known[table], where="recipe", key=table)
+    for table in ("train", "optimizer", "schedule"):
+        if table not in recipe:
+            raise RecipeError(f"[{table}] is missing in the recipe. See recipes/ for whole ones")
+    return call(PretrainingConfig, recipe["train"], where="train")

@@ -82,7 +82,8 @@ def train_acoustic(
         check_recipe_of_run(folder, recipe, allow_changes=allow_changes)
         torch.manual_seed(recipe.get("seed", 0))
         model = build_model(recipe, alphabet)
-        corpus = Corpus(config, recipe, alphabet, int(model.features.sample_rate), world)  # type: ignore[arg-type]
+        rate = int(model.features.sample_rate)  # type: ignore[arg-type]
+        corpus = Corpus(config, recipe, alphabet, rate, world, unknown_characters=config.unknown_characters)
         steps = config.steps or -(-config.epochs * len(corpus.plan(0)) // config.accumulate)
         taken = load_parts(model, alphabet, pretrained, initialization) if pretrained else []
         if config.sharded:
