@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: fuzz quickstart install test test-fast test-cloud test-notebooks check package format clients clean
+.PHONY: fuzz quickstart install test test-fast test-cloud test-notebooks docs check package format clients clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/carnelian quickstart
@@ -28,6 +28,15 @@ test-notebooks: .venv-notebook/.installed
 .venv-notebook/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-notebook
 	.venv-notebook/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[notebook]" pytest pytest-timeout
+	touch $@
+
+# The documentation as a site, in site/; a link that leads nowhere is an error.
+docs: .venv-docs/.installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build
+
+.venv-docs/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
 .venv-cloud/.installed:
@@ -84,4 +93,4 @@ clients: .venv-clients/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-clients .venv-cloud .venv-notebook .venv-pcluster .venv-skypilot build dist *.egg-info
+	rm -rf $(VENV) .venv-clients .venv-cloud .venv-docs .venv-notebook .venv-pcluster .venv-skypilot build dist *.egg-info

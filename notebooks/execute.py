@@ -13,6 +13,20 @@ import nbformat
 from nbclient import NotebookClient
 
 
+def as_shown(outputs: list) -> list:
+    """Returns a cell's outputs with the text that follows itself as one, and of lines written over each other the last."""
+    shown: list = []
+    for output in outputs:
+        if shown and output.output_type == shown[-1].output_type == "stream" and output.name == shown[-1].name:
+            shown[-1].text += output.text
+        else:
+            shown.append(output)
+    for output in shown:
+        if output.output_type == "stream":
+            output.text = "\n".join(line.rpartition("\r")[2].rstrip() for line in output.text.split("\n"))
+    return shown
+
+
 def execute(script: Path, out: Path, *, seconds: int = 3600) -> nbformat.NotebookNode:
     """Returns the executed notebook, which is also written to `out`; raises CellExecutionError for the first cell that fails."""
     notebook = jupytext.read(script)
@@ -22,6 +36,8 @@ def execute(script: Path, out: Path, *, seconds: int = 3600) -> nbformat.Noteboo
     finally:
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)  # times, which would change with every execution
+            if cell.cell_type == "code":
+                cell.outputs = as_shown(cell.outputs)
         nbformat.write(notebook, out)
     return notebook
 
