@@ -293,7 +293,7 @@ def exponential(
 
 def noam(
     *,
-    steps: int,
+    steps: PositiveInt,
     factor: PositiveFloat,
     channels: PositiveInt,
     warmup: PositiveInt = 10_000,

@@ -179,7 +179,7 @@ def conformer(
     kernel: PositiveInt = 31,
     norm: str = "batch",
     subsampling: str = "striding",
-    stride: int = 4,
+    stride: PositiveInt = 4,
     subsampling_channels: NonNegativeInt = 0,
     causal_subsampling: bool = False,
     context: list[list[int]] = [[-1, -1]],  # noqa: B006
