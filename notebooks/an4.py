@@ -23,6 +23,9 @@
 # CPU cores, less on a GPU. It runs on Google Colab, on AWS (`carnelian launch small --notebook --name nb`), and
 # on a laptop; `notebooks/an4.py` is the same as a plain script.
 #
+# The outputs kept in the repository are those of the short training below, so the transcripts and error rates are bad;
+# the last section has the figures of full trainings.
+#
 # Two environment variables change what it does:
 #
 # | variable | meaning |
