@@ -145,17 +145,23 @@ class Resampler:
         return self.stream.resample_chunk(block, last=last) if self.stream else block
 
 
-def audio_blocks(file: Recording, sample_rate: int, *, seconds: float = 20.0) -> Iterator[np.ndarray]:
+def audio_blocks(
+    file: Recording, sample_rate: int, *, seconds: float = 20.0, utterance: Utterance | None = None
+) -> Iterator[np.ndarray]:
     """Yields an open recording as consecutive blocks (S,) float32, mono, at `sample_rate`, each of about `seconds`.
 
-    The whole is never held. Raises AudioError for what cannot be decoded, where it is cut off after its last block.
+    Of an utterance only its segment and channel. The whole is never held. Raises AudioError for what cannot be decoded, where
+    it is cut off after its last block.
     """
     frames = max(1, min(round(seconds * file.sample_rate), MAX_BLOCK_SAMPLES // file.channels))
     resampler = Resampler(file.sample_rate, sample_rate)
-    for first in range(0, file.frames, frames):
-        wanted = min(frames, file.frames - first)
+    begin = round(utterance.offset * file.sample_rate) if utterance else 0
+    end = begin + round(utterance.duration * file.sample_rate) if utterance and utterance.duration > 0 else file.frames
+    end, channel = min(end, file.frames), utterance.more.get("channel") if utterance else None
+    for first in range(begin, end, frames):
+        wanted = min(frames, end - first)
         block = file.read(first, wanted)
-        last = len(block) < wanted or first + wanted == file.frames
-        yield resampler(mix_channels(block, None, file.name), last)
+        last = len(block) < wanted or first + wanted == end
+        yield resampler(mix_channels(block, channel, file.name), last)
         if len(block) < wanted:
             return refuse_short(file, first + len(block), file.frames)

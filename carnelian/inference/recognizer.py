@@ -9,20 +9,26 @@ from typing import TYPE_CHECKING, Any, Protocol, Union, overload
 
 import numpy as np
 
+from carnelian.console import bar
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.audio import as_waveform, load_audio
 from carnelian.data.batch import load_waveforms, plan_batches
 from carnelian.data.transcript import Hypothesis, Transcript, transcript
 from carnelian.data.utterance import Utterance
 from carnelian.decoding.settings import DecodingConfig
-from carnelian.errors import EXTRA_OF, CarnelianError, MissingExtraError
+from carnelian.errors import EXTRA_OF, AudioError, CarnelianError, MissingExtraError
 from carnelian.inference.emissions import Emissions
+from carnelian.inference.live_stream import RecognizerStream
+from carnelian.inference.long_audio import transcribe_long
 
 if TYPE_CHECKING:
     import torch
 
 #: one recording: its path, an utterance of a manifest, or samples as (S,) or (channels, S)
 Audio = Union[str, os.PathLike, Utterance, np.ndarray, "torch.Tensor"]
+
+#: seconds; a longer recording is recognized in chunks, in flat memory
+LONG_RECORDING = 300.0
 
 
 class Decoder(Protocol):
@@ -40,6 +46,11 @@ class Engine(Protocol):
     time_stretches: tuple[float, ...]
     #: what the model was trained by, which decides how it is decoded; None is CTC
     criterion: Any
+
+    @property
+    def seconds_per_step(self) -> float:
+        """The seconds of audio that an output step covers."""
+        ...
 
     def emissions(self, audio: Sequence[np.ndarray], time_stretches: Sequence[float]) -> list[list[Emissions]]:
         """Returns the model's output for each waveform (S,), once for each time stretch."""
@@ -121,11 +132,17 @@ class Recognizer:
             raise CarnelianError(
                 f"audio: {type(audio).__name__} cannot be transcribed. Give a path, an utterance, an array, or a list of these"
             )
+        if len(audio) > LONG_RECORDING * self.sample_rate and self.time_stretches == (1.0,):
+            return transcribe_long(self.engine, self.decoder, audio)
         [emissions] = self.emissions([audio])
         seconds = len(audio) / self.sample_rate
         return transcript(
             self.decoder(emissions.log_probs), seconds_per_step=emissions.seconds_per_step, duration=seconds
         )
+
+    def stream(self, **settings: Any) -> RecognizerStream:
+        """Returns a recognition of audio as it comes: `accept` chunks, `finish` at the end. Settings: those of `RecognizerStream`."""
+        return RecognizerStream(self.engine, self.decoder, **settings)
 
     def emissions(self, audio: Sequence[np.ndarray]) -> list[Emissions]:
         """Returns the model's output for each waveform (S,) at the model's sample rate, at the time stretch of the best path."""
@@ -161,17 +178,45 @@ class Recognizer:
         batch_seconds: float = 120.0,
         workers: int = 2,
         unread: Callable[[int, CarnelianError], None] | None = None,
+        long_seconds: float = LONG_RECORDING,
     ) -> Iterator[Recognized]:
         """Yields the transcript of each utterance as soon as it is ready: in batches by length, so not in the order of the list.
 
         unread: called with the index and the error of each utterance that cannot be read, which is left out; else it is raised.
+        long_seconds: longer utterances come last, one by one, in chunks (`long_audio`), unless there are several time stretches.
         """
-        batches = self.batches(utterances, batch_seconds=batch_seconds, workers=workers, unread=unread)
+        split = self.time_stretches == (1.0,)
+        long = [index for index, each in enumerate(utterances) if split and each.duration > long_seconds]
+        places = sorted(set(range(len(utterances))).difference(long))
+        short = [utterances[index] for index in places]
+        short_unread = unread and (lambda index, error: unread(places[index], error))
+        batches = self.batches(short, batch_seconds=batch_seconds, workers=workers, unread=short_unread)
         for indices, batch, rows, seconds in batches:
             decoded = self.decode(emissions.log_probs for emissions in rows)
             for index, utterance, emissions, hypotheses, duration in zip(indices, batch, rows, decoded, seconds):
                 step = emissions.seconds_per_step
-                yield Recognized(index, utterance, transcript(hypotheses, seconds_per_step=step, duration=duration))
+                found = transcript(hypotheses, seconds_per_step=step, duration=duration)
+                yield Recognized(places[index], utterance, found)
+        yield from self._recognize_long(utterances, long, unread)
+
+    def _recognize_long(
+        self,
+        utterances: Sequence[Utterance],
+        indices: Sequence[int],
+        unread: Callable[[int, CarnelianError], None] | None,
+    ) -> Iterator[Recognized]:
+        """The transcripts of long utterances, in chunks, with a bar for each."""
+        for index in indices:
+            utterance = utterances[index]
+            try:
+                with bar(Path(utterance.audio_filepath).name, round(utterance.duration)) as advance:
+                    found = transcribe_long(self.engine, self.decoder, utterance, advance=advance)
+            except AudioError as error:
+                if unread is None:
+                    raise
+                unread(index, error)
+            else:
+                yield Recognized(index, utterance, found)
 
     def decode(self, log_probs: Iterable[np.ndarray]) -> list[list[Hypothesis]]:
         """Returns the hypotheses of each utterance; uses all cores where the decoder has `batch`."""

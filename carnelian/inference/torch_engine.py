@@ -1,7 +1,7 @@
 """Runs a checkpoint's model with PyTorch."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,17 @@ from carnelian.inference.emissions import Emissions
 from carnelian.inference.precision import choose_precision
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.device import choose_device
+from carnelian.models.features import NORMALIZATIONS
 from carnelian.models.layers import fold_batch_norm
+from carnelian.models.streaming import (
+    AcousticStream,
+    FeatureNormalizer,
+    FeatureStatistics,
+    FeatureStream,
+    RunningNormalizer,
+    seconds_ahead,
+    why_not_in_pieces,
+)
 from carnelian.models.time_stretch import time_stretch
 
 
@@ -44,6 +54,71 @@ class TorchEngine:
                 seconds = self.model.seconds_per_step / factor
                 found.append([Emissions(row[:length].numpy(), seconds) for row, length in rows])
         return found
+
+    @property
+    def seconds_per_step(self) -> float:
+        """The seconds of audio that an output step covers."""
+        return self.model.seconds_per_step
+
+    @cached_property
+    def why_not_in_pieces(self) -> str:
+        """The reason why the model cannot be fed piece by piece with the result of the whole; empty if it can."""
+        return why_not_in_pieces(self.model)
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether the model normalizes its features over the whole recording."""
+        return self.model.features.normalize is not NORMALIZATIONS["none"]
+
+    def statistics(self, chunks: Iterable[np.ndarray]) -> FeatureStatistics:
+        """The statistics of the features of a recording that comes in chunks (S,)."""
+        statistics, stream, fed = FeatureStatistics(self.model.features), FeatureStream(self.model.features), False
+        with torch.inference_mode():
+            for chunk in chunks:
+                fed = True
+                statistics.add(stream.step(self._row(chunk)))
+            if fed:
+                statistics.add(stream.finish())
+        return statistics
+
+    @property
+    def seconds_ahead(self) -> float:
+        """The seconds of audio that the model waits for before it gives a step; infinite for the whole recording."""
+        return seconds_ahead(self.model)
+
+    def running_normalizer(self, prior: FeatureStatistics | None = None) -> RunningNormalizer:
+        """Normalizes features by what came so far, for `stream`."""
+        return RunningNormalizer(self.model.features, prior)
+
+    def stream(self, normalizer: FeatureNormalizer | None = None) -> "TorchStream":
+        """A recording's log-probabilities from its audio as it comes."""
+        return TorchStream(self, normalizer)
+
+    def _row(self, audio: np.ndarray) -> torch.Tensor:
+        """A waveform (S,) as (1, S) on the model's device."""
+        device = next(self.model.parameters()).device
+        return torch.from_numpy(np.ascontiguousarray(audio, np.float32))[None].to(device)
+
+
+class TorchStream:
+    """A model fed with audio as it comes: `step` and `finish` give the log-probabilities (O, V) that are known then."""
+
+    def __init__(self, engine: TorchEngine, normalizer: FeatureNormalizer | None):
+        self.engine, self.stream = engine, AcousticStream(engine.model, normalizer)
+
+    def step(self, audio: np.ndarray) -> np.ndarray:
+        """The next log-probabilities (O, V), O also 0, from the next samples (S,), S also 0."""
+        with self._precision():
+            return self.stream.step(self.engine._row(audio))[0].float().cpu().numpy()
+
+    def finish(self) -> np.ndarray:
+        """The log-probabilities (O, V) that are left at the end of the recording."""
+        with self._precision():
+            return self.stream.finish()[0].float().cpu().numpy()
+
+    def _precision(self):
+        device = next(self.engine.model.parameters()).device
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.engine.precision == "bf16")
 
 
 def load_torch_engine(path: str | Path, *, device: str = "", precision: str = "fp32", threads: int = 0) -> TorchEngine:

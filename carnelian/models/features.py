@@ -115,14 +115,18 @@ class SpectralFeatures(nn.Module):
             audio = audio.float()
             if self.training and self.dither:
                 audio = audio + self.dither * torch.randn_like(audio)
-            inside = torch.arange(audio.shape[1], device=audio.device) < audio_lengths[:, None]
-            if self.preemphasis:
-                audio = torch.cat([audio[:, :1], audio[:, 1:] - self.preemphasis * audio[:, :-1]], dim=1)
-            features = self.normalize(self.energies(audio * inside), frames)
+            features = self.normalize(self.unnormalized(audio, audio_lengths), frames)
             features = features * (torch.arange(features.shape[-1], device=audio.device) < frames[:, None])[:, None]
             if self.pad_to:
                 features = F.pad(features, (0, -features.shape[-1] % self.pad_to))
         return features, frames
+
+    def unnormalized(self, audio: Tensor, audio_lengths: Tensor) -> Tensor:
+        """Features (B, F, S / hop + 1) of audio (B, S) with (B,) samples in each row, before they are normalized."""
+        inside = torch.arange(audio.shape[1], device=audio.device) < audio_lengths[:, None]
+        if self.preemphasis:
+            audio = torch.cat([audio[:, :1], audio[:, 1:] - self.preemphasis * audio[:, :-1]], dim=1)
+        return self.energies(audio * inside)
 
     def energies(self, audio: Tensor) -> Tensor:
         """Features (B, F, S / hop + 1) of audio (B, S), not yet normalized; on a CPU in pieces that fit its cache."""

@@ -2,7 +2,7 @@
 
 Activations are held as (B, D, 1, T) in channels-last memory: the 1x1 convolutions, which are most of a separable network, become
 plain matrix products. The gradients of a depthwise convolution, which are slow in
-this layout, are computed in another way below; `benchmarks/training_step.py` measures the gain.
+this layout, are computed in another way (`depthwise`); `benchmarks/training_step.py` measures the gain.
 """
 
 import math
@@ -18,85 +18,34 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from carnelian.errors import RecipeError
 from carnelian.models.conv2d import Conv2dFrontEnd, Conv2dLayer
+from carnelian.models.depthwise import DepthwiseConvolution, deinterleave, interleave
 from carnelian.models.masking import masked, masked_relu
 from carnelian.models.norms import MASKED_NORMS, NORMS, Norm
 from carnelian.ranges import Fraction, NonNegativeInt, PositiveInt
 
 
-def interleave(encoded: Tensor, dilation: int) -> Tensor:
-    """Returns (B, D, 1, T) as (B * dilation, D, 1, T / dilation): each dilation-th frame in a row of its own, T padded with zeros."""
-    batch, channels, _, frames = encoded.shape
-    rows = F.pad(encoded, (0, -frames % dilation)).permute(0, 2, 3, 1)
-    rows = rows.reshape(batch, -1, dilation, channels).transpose(1, 2).reshape(batch * dilation, 1, -1, channels)
-    # the axis of one must come before the frames: behind them, the strides do not count as channels-last
-    return rows.permute(0, 3, 1, 2)
-
-
-def deinterleave(encoded: Tensor, dilation: int, frames: int) -> Tensor:
-    """Returns the input of `interleave` from its output: (B * dilation, D, 1, T / dilation) to (B, D, 1, frames)."""
-    rows, channels, _, length = encoded.shape
-    batch = rows // dilation
-    whole = encoded.permute(0, 2, 3, 1).reshape(batch, dilation, length, channels).transpose(1, 2)
-    return whole.reshape(batch, 1, length * dilation, channels)[:, :, :frames].permute(0, 3, 1, 2)
-
-
-def channels_first(encoded: Tensor) -> Tensor:
-    """Returns (B, D, 1, T) in channels-last memory as a new contiguous (D, B, T), through a matrix transpose, which is
-    the fastest way."""
-    batch, channels, _, frames = encoded.shape
-    rows = encoded.permute(0, 2, 3, 1).reshape(batch * frames, channels)
-    return torch.empty_like(rows).view(channels, -1).copy_(rows.t()).view(channels, batch, frames)
-
-
-def depthwise_weight_gradient(encoded: Tensor, gradient: Tensor, kernel: int) -> Tensor:
-    """Returns the gradient (D, 1, 1, K) of the weight of a "same" depthwise convolution, from its input and its output's gradient.
-
-    A block of gradient frames times the window of input frames that it depends on is a Toeplitz-like matrix product, done for all
-    blocks in one batched product; tap k of the kernel is the sum of the k-th diagonal. This is what makes a training step fast
-    (`benchmarks/training_step.py`): oneDNN computes this gradient many times slower.
-    """
-    batch, channels, _, frames = encoded.shape
-    block = 48 if kernel > 16 else 16  # frames of gradient in a product: wider wastes work, narrower loses speed
-    blocks = -(-frames // block)
-    tail, window = blocks * block - frames, block + kernel - 1
-    gradients = F.pad(channels_first(gradient), (0, tail)).view(channels, batch * blocks, block)
-    padded = F.pad(channels_first(encoded), (kernel // 2, kernel // 2 + tail))
-    windows = padded.unfold(2, window, block).reshape(channels, batch * blocks, window)
-    products = torch.bmm(gradients.transpose(1, 2), windows)
-    diagonals = products.as_strided((channels, block, kernel), (block * window, window + 1, 1))
-    return diagonals.sum(1, dtype=torch.promote_types(diagonals.dtype, torch.float32)).view(channels, 1, 1, kernel)
-
-
-class _Depthwise(torch.autograd.Function):
-    """A depthwise convolution of odd kernel, stride 1, "same" padding, whose gradients are computed by
-    `depthwise_weight_gradient` and a flipped convolution."""
-
-    @staticmethod
-    def forward(ctx, encoded, weight):
-        ctx.save_for_backward(encoded, weight)
-        with torch.autocast(encoded.device.type, enabled=False):
-            return F.conv2d(encoded, weight.to(encoded.dtype), padding="same", groups=encoded.shape[1])
-
-    @staticmethod
-    def backward(ctx, gradient):
-        encoded, weight = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        to_input = None
-        with torch.autocast(encoded.device.type, enabled=False):
-            if ctx.needs_input_grad[0]:
-                flipped = weight.flip(-1).to(gradient.dtype)
-                to_input = F.conv2d(gradient, flipped, padding="same", groups=gradient.shape[1])
-            to_weight = depthwise_weight_gradient(encoded, gradient, weight.shape[-1])
-        return to_input, to_weight.to(weight.dtype)
-
-
 class Convolution(nn.Module):
-    """One convolution over time without bias, on (B, D, 1, T), padded to keep T but for the stride; weight (D', D / groups, 1, K)."""
+    """One convolution over time without bias, on (B, D, 1, T), padded to keep T but for the stride; weight (D', D / groups, 1, K).
 
-    def __init__(self, inputs: int, channels: int, kernel: int, *, stride: int = 1, dilation: int = 1, groups: int = 1):
+    `later` moves it into the past: the frames that it sees fewer ahead and more behind than "same" padding gives.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        later: int = 0,
+    ):
         super().__init__()
         self.kernel, self.stride, self.dilation, self.groups = kernel, stride, dilation, groups
-        self.padding = dilation * (kernel - 1) // 2
+        half = dilation * (kernel - 1) // 2
+        #: zeros before and after each row
+        self.padding = (half + later, half - later)
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(channels, inputs // groups, 1, kernel)))
         #: (D',), only once a batch norm is folded into the weight
         self.bias: Tensor | None = None
@@ -104,21 +53,34 @@ class Convolution(nn.Module):
     def forward(self, encoded: Tensor) -> Tensor:
         weight = self.weight  # read once: weight norm computes it at each access
         depthwise = self.groups == encoded.shape[1] == weight.shape[0] and self.kernel % 2 == 1 and self.stride == 1
+        left, right = self.padding
         if not depthwise or encoded.device.type != "cpu" or self.bias is not None:
-            settings = (1, self.stride), (0, self.padding), (1, self.dilation), self.groups
+            encoded = F.pad(encoded, self.padding) if left != right else encoded
+            settings = (1, self.stride), (0, left if left == right else 0), (1, self.dilation), self.groups
             return F.conv2d(encoded, weight, self.bias, *settings)
+        if left != right:  # a convolution with "same" padding of frames that come later
+            frames, encoded = encoded.shape[-1], F.pad(encoded, ((left - right) // 2, 0))
+            return self.depthwise(encoded, weight)[..., :frames]
+        return self.depthwise(encoded, weight)
+
+    def depthwise(self, encoded: Tensor, weight: Tensor) -> Tensor:
+        """The convolution on a CPU with "same" padding, where each channel has a kernel of its own."""
         if torch.is_autocast_enabled("cpu"):
             # oneDNN's half-precision kernel (torch 2.13) never returns for 16 channels or fewer and 17 taps or more
             narrow = encoded.shape[1] <= 16
             encoded = encoded.to(torch.float32 if narrow else torch.get_autocast_dtype("cpu"))
         if self.dilation == 1:
-            return _Depthwise.apply(encoded, weight)
-        rows = _Depthwise.apply(interleave(encoded, self.dilation), weight)
+            return DepthwiseConvolution.apply(encoded, weight)
+        rows = DepthwiseConvolution.apply(interleave(encoded, self.dilation), weight)
         return deinterleave(rows, self.dilation, encoded.shape[-1])
 
     def lengths(self, lengths: Tensor) -> Tensor:
         """Returns the output lengths for input lengths, both in frames."""
-        return (lengths + 2 * self.padding - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
+        return (lengths + sum(self.padding) - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
+
+    def without_padding(self, encoded: Tensor) -> Tensor:
+        """The same convolution of frames that were padded before, or follow others."""
+        return F.conv2d(encoded, self.weight, self.bias, (1, self.stride), 0, (1, self.dilation), self.groups)
 
 
 def gated_linear_unit(encoded: Tensor) -> Tensor:
@@ -211,15 +173,17 @@ class Normalized(nn.Module):
         separable: bool = False,
         groups: int = 1,
         norm: Norm = "batch",
+        later: int = 0,
     ):
         super().__init__()
         self.groups, self.masked = groups, norm in MASKED_NORMS
         self.depthwise: Convolution | None = None
+        time: dict[str, int] = {"stride": stride, "dilation": dilation, "later": later}
         if separable:
-            self.depthwise = Convolution(inputs, inputs, kernel, stride=stride, dilation=dilation, groups=inputs)
+            self.depthwise = Convolution(inputs, inputs, kernel, groups=inputs, **time)
             self.convolution = Convolution(inputs, channels, 1, groups=groups)
         else:
-            self.convolution = Convolution(inputs, channels, kernel, stride=stride, dilation=dilation, groups=groups)
+            self.convolution = Convolution(inputs, channels, kernel, groups=groups, **time)
         if norm == "weight":
             for convolution in filter(None, (self.depthwise, self.convolution)):
                 weight_norm(convolution, dim=0)
@@ -240,8 +204,11 @@ class Normalized(nn.Module):
 class Block(nn.Module):
     """The block of convolutions that a `BlockSpec` describes. Input and output are zero past each row's length."""
 
-    def __init__(self, inputs: Sequence[int], spec: BlockSpec, activation: Activation, norm: Norm):
-        """`inputs`: channels of the previous block's output; for a dense residual also those of all residual inputs before it."""
+    def __init__(
+        self, inputs: Sequence[int], spec: BlockSpec, activation: Activation, norm: Norm, later: Sequence[int] = ()
+    ):
+        """`inputs`: channels of the previous block's output; for a dense residual also those of all residual inputs before it.
+        `later`: of each convolution, see `Convolution`."""
         super().__init__()
         self.activation, self.dropout = ACTIVATIONS[activation], nn.Dropout(spec.dropout)
         self.concatenated = spec.residual in ("densenet", "densernet")
@@ -259,6 +226,7 @@ class Block(nn.Module):
                 wide * grown,
                 spec.kernel,
                 stride=spec.stride if index == spec.repeat - 1 else 1,
+                later=later[index] if later else 0,
                 **kind,
             )
             for index in range(spec.repeat)
@@ -291,6 +259,38 @@ class Block(nn.Module):
         return self.activate(encoded, frames), frames
 
 
+def half_of(spec: BlockSpec) -> int:
+    """The frames ahead that each of a block's convolutions sees with "same" padding."""
+    return spec.dilation * (spec.kernel - 1) // 2
+
+
+def shifts(blocks: Sequence[BlockSpec], stride: int, ahead: int, lookahead: int | None) -> list[list[int]]:
+    """The frames by which each convolution of each block is moved into the past, so that an output step sees `lookahead` steps ahead.
+
+    Each convolution keeps the same share of what it sees ahead, rounded so that the sum is right. stride, ahead: of the
+    front end, in frames. Raises RecipeError for less than the front end sees.
+    """
+    if lookahead is None:
+        return [[0] * spec.repeat for spec in blocks]
+    strides = [stride]
+    for spec in blocks:
+        strides.append(strides[-1] * spec.stride)
+    allowed = lookahead * strides[-1] - ahead
+    total = sum(spec.repeat * half_of(spec) * each for spec, each in zip(blocks, strides))
+    if allowed < 0:
+        raise RecipeError(f"[encoder] lookahead = {lookahead}: its conv2d layers alone see {ahead} frames ahead")
+    share, seen, used = min(1.0, allowed / max(1, total)), 0, 0
+    found: list[list[int]] = []
+    for spec, each in zip(blocks, strides):
+        found.append([])
+        for _ in range(spec.repeat):
+            seen += half_of(spec) * each
+            kept = min(half_of(spec), max(0, int(seen * share + 1e-6) - used) // each)
+            used += kept * each
+            found[-1].append(half_of(spec) - kept)
+    return found
+
+
 class ConvolutionalEncoder(nn.Module):
     """Blocks one after another: (B, F, T) features and (B,) frames -> (B, D, O) encoded and (B,) steps."""
 
@@ -303,9 +303,11 @@ class ConvolutionalEncoder(nn.Module):
         activation: Activation = "relu",
         norm: Norm = "batch",
         mask: bool = True,
+        lookahead: int | None = None,
     ):
         """`conv2d` layers come before the blocks; `activation` is one of ACTIVATIONS, `norm` one of NORMS; without
-        `mask` the padding of a batch is treated as sound."""
+        `mask` the padding of a batch is treated as sound; `lookahead`: the output steps ahead that a step sees, by default as
+        many as behind it."""
         super().__init__()
         for name, value, known in (("activation", activation, ACTIVATIONS), ("norm", norm, NORMS)):
             if value not in known:
@@ -320,15 +322,19 @@ class ConvolutionalEncoder(nn.Module):
         self.stride = self.front.stride
         #: frames that one step is computed from
         self.receptive_field: float = self.front.receptive_field
+        #: frames after a step's own first one that it is computed from
+        self.frames_ahead = self.front.receptive_field // 2
+        later = shifts(blocks, self.front.stride, self.frames_ahead, lookahead)
         inputs, modules = [self.front.channels], []
-        for spec in blocks:
+        for spec, own in zip(blocks, later):
             if spec.residual not in get_args(Residual):
                 raise RecipeError(
                     f'[encoder] residual = "{spec.residual}": no such choice. Known: {", ".join(get_args(Residual))}'
                 )
-            modules.append(Block(inputs, spec, activation, norm))
+            modules.append(Block(inputs, spec, activation, norm, own))
             inputs = [*inputs, spec.channels] if spec.residual == "dense" else [spec.channels]
             self.receptive_field += spec.repeat * (spec.kernel - 1) * spec.dilation * self.stride
+            self.frames_ahead += (spec.repeat * half_of(spec) - sum(own)) * self.stride
             self.stride *= spec.stride
         if norm == "layer" or any(spec.excitation for spec in blocks):
             self.receptive_field = math.inf

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from carnelian.errors import RecipeError
-from carnelian.models import layers, masking
+from carnelian.models import depthwise, layers, masking
 from carnelian.models.encoders.convolutional import convolutional
 from carnelian.models.norms import MaskedBatchNorm, MaskedLayerNorm
 
@@ -16,15 +16,26 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "kernel, dilation, stride", [(1, 1, 1), (3, 1, 1), (33, 1, 1), (7, 2, 1), (5, 3, 1), (5, 1, 2)]
+    "kernel, dilation, stride, later",
+    [
+        (1, 1, 1, 0),
+        (3, 1, 1, 0),
+        (33, 1, 1, 0),
+        (7, 2, 1, 0),
+        (5, 3, 1, 0),
+        (5, 1, 2, 0),
+        (33, 1, 1, 16),
+        (7, 2, 1, 3),
+        (5, 1, 2, 1),
+    ],
 )
 @pytest.mark.parametrize("frames", [1, 31, 32, 33, 70])
-def test_depthwise_equals_convolution(kernel, dilation, stride, frames):
+def test_depthwise_equals_convolution(kernel, dilation, stride, later, frames):
     """Outputs and both gradients of the quick way are those of a plain convolution."""
-    ours = layers.Convolution(6, 6, kernel, stride=stride, dilation=dilation, groups=6).double()
+    ours = layers.Convolution(6, 6, kernel, stride=stride, dilation=dilation, groups=6, later=later).double()
     encoded = random(3, 6, 1, frames).requires_grad_()
     weight = ours.weight.detach().clone().requires_grad_()
-    expected = F.conv2d(encoded, weight, None, (1, stride), (0, ours.padding), (1, dilation), 6)
+    expected = F.conv2d(F.pad(encoded, ours.padding), weight, None, (1, stride), 0, (1, dilation), 6)
     gradient = random(*expected.shape, seed=1)
     theirs = torch.autograd.grad(expected, [encoded, weight], gradient)
     result = ours(encoded)
@@ -42,8 +53,8 @@ def test_depthwise_against_central_differences(dilation):
 
 def test_interleave_is_undone():
     encoded = random(2, 3, 1, 11)
-    assert layers.interleave(encoded, 4).shape == (8, 3, 1, 3)
-    assert torch.equal(layers.deinterleave(layers.interleave(encoded, 4), 4, 11), encoded)
+    assert depthwise.interleave(encoded, 4).shape == (8, 3, 1, 3)
+    assert torch.equal(depthwise.deinterleave(depthwise.interleave(encoded, 4), 4, 11), encoded)
 
 
 def test_mask_padding():

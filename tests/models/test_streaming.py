@@ -6,8 +6,30 @@ import torch
 from carnelian.data.alphabet import Alphabet
 from carnelian.errors import RecipeError
 from carnelian.models.features import log_mel
+from carnelian.models.layers import fold_batch_norm
 from carnelian.models.registry import build_model
-from carnelian.models.streaming import AcousticStream, FeatureStream
+from carnelian.models.streaming import AcousticStream, FeatureStatistics, FeatureStream
+
+CONVOLUTIONAL = {
+    "quartznet": {"name": "quartznet", "blocks": 5, "repeat": 2, "width": 0.05},
+    "groups": {"name": "quartznet", "blocks": 5, "repeat": 1, "width": 0.25, "groups": 2, "stride": 4},
+    "lookahead": {"name": "quartznet", "blocks": 5, "repeat": 2, "width": 0.05, "lookahead": 16},
+    "jasper": {"name": "jasper", "width": 0.02},
+    "wave2letter": {"name": "wave2letter", "width": 0.02},
+    "conv2d": {
+        "name": "convolutional",
+        "conv2d": [{"channels": 3, "kernel": [5, 11], "stride": [2, 2]}],
+        "blocks": [
+            {"channels": 8, "kernel": 4},  # even: a frame fewer at each
+            {"channels": 8, "kernel": 1, "stride": 3, "residual": "plain"},
+            {"channels": 8, "kernel": 5, "repeat": 2, "residual": "densernet", "growth": 4},
+            {"channels": 8, "kernel": 9, "dilation": 3},
+        ],
+        "activation": "glu",
+        "norm": "masked_batch",
+    },
+    "unmasked": {"name": "convolutional", "mask": False, "blocks": [{"channels": 8, "kernel": 11, "stride": 2}] * 2},
+}
 
 STREAMING = {
     "features": {"name": "log_mel", "features": 20, "window": 0.025, "normalize": "none", "pad_to": 0},
@@ -64,7 +86,44 @@ def test_log_probs_of_pieces_equal_those_of_the_whole(samples):
 
 def test_models_that_look_at_the_whole_are_refused():
     with pytest.raises(RecipeError, match="normalises its features over the whole recording"):
-        FeatureStream(log_mel())
-    recipe = STREAMING | {"encoder": {"name": "quartznet", "blocks": 5, "repeat": 1, "width": 0.05}}
-    with pytest.raises(RecipeError, match="not fed piece by piece"):
-        AcousticStream(build_model(recipe, Alphabet(" abc")))
+        AcousticStream(build_model({"encoder": CONVOLUTIONAL["quartznet"]}, Alphabet(" abc")))
+    citrinet = {"name": "citrinet", "channels": 64, "last": 24, "repeat": 1, "blocks": 1}
+    for encoder, reason in (citrinet, "squeeze-and-excitation"), ({"name": "deepspeech2", "width": 0.1}, "DeepSpeech2"):
+        with pytest.raises(RecipeError, match=f"not fed piece by piece.*{reason}"):
+            AcousticStream(build_model({"encoder": encoder}, Alphabet(" abc")))
+
+
+@pytest.mark.parametrize("samples", [40_000, 9_999, 160, 0])
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_convolutions_of_pieces_equal_those_of_the_whole(name, samples):
+    torch.manual_seed(samples)
+    recipe = {"features": {"name": "log_mel", "features": 20}, "encoder": CONVOLUTIONAL[name]}
+    model = build_model(recipe, Alphabet(" abc"))
+    generator, audio = torch.Generator().manual_seed(1), 0.1 * torch.randn(1, samples)
+    for _ in range(2):  # statistics of the batch norms
+        model(0.1 * torch.randn(2, 20_000), torch.tensor([20_000, 15_000]))
+    model.eval()
+    if name == "quartznet":
+        fold_batch_norm(model)
+    with torch.no_grad():
+        expected, (steps,) = model(audio, torch.tensor([samples]))
+    statistics, features = FeatureStatistics(model.features), FeatureStream(model.features)
+    for piece in pieces_of(audio, generator, 3_000):
+        statistics.add(features.step(piece))
+    if samples:
+        statistics.add(features.finish())
+    stream = AcousticStream(model, statistics.normalize)
+    found = [stream.step(audio[:, :0]), *map(stream.step, pieces_of(audio, generator, 3_000)), stream.finish()]
+    torch.testing.assert_close(torch.cat(found, 1), expected[:, :steps], atol=1e-4, rtol=1e-4)
+
+
+def test_a_step_sees_no_further_ahead_than_the_lookahead():
+    encoder = build_model({"encoder": CONVOLUTIONAL["lookahead"]}, Alphabet(" abc")).eval().encoder
+    features = torch.randn(1, 64, 400)
+    with torch.no_grad():
+        whole, _ = encoder(features, torch.tensor([400]))
+        changed = features.clone()
+        changed[..., 201:] = 0
+        other, _ = encoder(changed, torch.tensor([400]))
+    same = (whole == other).all(1)[0]
+    assert encoder.frames_ahead == 32 and same[: (200 - 32) // 2 + 1].all() and not same[(200 - 32) // 2 + 1]

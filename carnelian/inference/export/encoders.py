@@ -134,10 +134,10 @@ class ConvolutionBlock:
             kernel_shape=[1, module.kernel],
             strides=[1, module.stride],
             dilations=[1, module.dilation],
-            pads=[0, module.padding] * 2,
+            pads=[0, module.padding[0], 0, module.padding[1]],
             group=module.groups,
         )
-        return encoded, strided(graph, lengths, module.stride, 2 * module.padding - span)
+        return encoded, strided(graph, lengths, module.stride, sum(module.padding) - span)
 
     def activate(self, encoded: str, lengths: str) -> str:
         """The activation, zero past each row's length."""

@@ -17,9 +17,10 @@ def convolutional(
     activation: Activation = "relu",
     norm: Norm = "batch",
     mask: bool = True,
+    lookahead: int = -1,
 ) -> ConvolutionalEncoder:
     """Blocks given one by one, each a table with the fields of `BlockSpec`; before them 2-D convolutions, with those of
-    `Conv2dLayer`."""
+    `Conv2dLayer`. `lookahead`: steps ahead that each step sees; -1: as many as behind it."""
     return ConvolutionalEncoder(
         features,
         [call(BlockSpec, block, where="encoder.blocks") for block in blocks],
@@ -27,4 +28,5 @@ def convolutional(
         activation=activation,
         norm=norm,
         mask=mask,
+        lookahead=lookahead if lookahead >= 0 else None,
     )

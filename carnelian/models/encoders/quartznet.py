@@ -16,12 +16,14 @@ def quartznet(
     groups: PositiveInt = 1,
     width: PositiveFloat = 1.0,
     stride: Literal[2, 4] = 2,
+    lookahead: int = -1,
 ) -> ConvolutionalEncoder:
     """QuartzNet `blocks` x `repeat` of table 1: (B, F, T) features and (B,) frames -> (B, 1024, O) and (B,) steps.
 
     `width` scales the channels, `groups` splits the pointwise convolutions of the blocks (with a channel shuffle); a `stride`
     of 4 is taken in two steps of 2, for small models of short words. 5x5, 10x5 and 15x5 have 6.7, 12.8 and 18.9 million
     parameters with 28 letters; 15x5 with 2 and 4 groups 12.1 and 8.7 million.
+    `lookahead`: steps ahead that each step sees, for live recognition; -1: as many as behind it.
     """
     times, rest = divmod(blocks, 5)
     if rest or times < 1:
@@ -42,6 +44,7 @@ def quartznet(
             BlockSpec(wide, 87, dilation=2, **shared),
             BlockSpec(last, 1, dropout=dropout),
         ],
+        lookahead=lookahead if lookahead >= 0 else None,
     )
 
 
