@@ -14,9 +14,12 @@ from carnelian.data.alphabet import Alphabet, WordPieces, make_alphabet
 from carnelian.errors import RecipeError
 from carnelian.files import reading
 from carnelian.formats.catalog import find_checkpoint
+from carnelian.inference.long_audio import window_difference
+from carnelian.inference.torch_engine import load_torch_engine
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.cost import OPTIMIZER_STATES, Cost, measure_cost
 from carnelian.models.registry import build_model
+from carnelian.models.streaming import why_not_in_pieces
 from carnelian.recipe import Recipe, load_recipe, packaged_recipes
 from carnelian.training.reference import reference_entries
 
@@ -57,6 +60,9 @@ def info(
             model = build_model(recipe, alphabet)
         cost = measure_cost(model)
         figures = summary(model, cost, recipe, seconds)
+    if checkpoint and why_not_in_pieces(model):
+        engine = load_torch_engine(path)
+        figures["largest_difference_of_log_probs_by_windows"] = round(window_difference(engine), 4)
     if json_output:
         held = contents(checkpoint) if checkpoint else {}
         layers = [vars(layer) for layer in cost.layers]
@@ -92,6 +98,7 @@ def summary(model: AcousticModel, cost: Cost, recipe: Recipe, seconds: float) ->
         "receptive_field_seconds": "the whole recording" if math.isinf(field) else round(field, 2),
         "stride_frames": model.encoder.stride,
         "seconds_per_step": round(model.seconds_per_step, 6),
+        "long_recordings": f"in windows: {whole}" if (whole := why_not_in_pieces(model)) else "in chunks, exactly",
         "batch": f"{batch} x {seconds:g} s",
         "training_megabytes_for_the_batch_in_fp32": round(memory / 1e6),
     }

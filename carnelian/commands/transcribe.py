@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
+from carnelian.commands.live_transcription import LiveOptions, transcribe_live
 from carnelian.commands.options import RecognizerOptions
 from carnelian.console import note, track
 from carnelian.data.text.captions import FORMATS
@@ -36,11 +37,14 @@ def transcribe(
     channel: Annotated[str, CHANNEL_HELP] = "mix",
     ctm_file: Annotated[str, "the CTM's first column: stem (the recording's name without suffix) or path"] = "stem",
     overwrite: Annotated[bool, "replace outputs that exist"] = False,
+    long_seconds: Annotated[float, "a longer recording is recognized in chunks, in flat memory"] = 300.0,
     options: RecognizerOptions = RecognizerOptions(),  # noqa: B008
+    live_options: LiveOptions = LiveOptions(),  # noqa: B008
 ) -> None:
     """Write down what recordings say. A recording that cannot be read is named and left out; the exit code is then 2.
 
-    Times are those of the recording, also for the segments of a manifest.
+    Times are those of the recording, also for the segments of a manifest. With --live: arecord -f S16_LE -r 16000 -t raw |
+    carnelian transcribe runs/an4 --live -
 
     Example: carnelian transcribe runs/an4 recording.wav --format srt
     """
@@ -50,6 +54,8 @@ def transcribe(
         raise CarnelianError(f'--ctm-file "{ctm_file}": expected stem or path')
     from carnelian.data import sources as found  # here: --help must not wait for numpy
 
+    if live_options.live:
+        return transcribe_live(options.load(model), sources, format, live_options)
     chosen = found.channel_choice(channel)
     apart = format == "all" or (out is not None and out.is_dir())
     check_outputs(None if apart or format in SUBTITLES else out, overwrite=overwrite)
@@ -66,7 +72,7 @@ def transcribe(
         prefixed = format == "text" and len(groups) > 1
         kept = out and not apart
         with written(out, errors="backslashreplace") if kept else nullcontext(sys.stdout) as file:  # type: ignore[arg-type]
-            for results in recognize_groups(recognizer, groups, options.batch_seconds, unread):
+            for results in recognize_groups(recognizer, groups, unread, options.batch_seconds, long_seconds):
                 name = results[0].utterance.audio_filepath
                 for path in files.get(name, []):
                     with written(path, errors="backslashreplace") as own:
@@ -112,7 +118,11 @@ def kind_of_file(path: Path, format: str) -> str:
 
 
 def recognize_groups(
-    recognizer: "Recognizer", groups: "list[list[Utterance]]", batch_seconds: float, unread: list[str]
+    recognizer: "Recognizer",
+    groups: "list[list[Utterance]]",
+    unread: list[str],
+    batch_seconds: float,
+    long_seconds: float,
 ) -> "Iterator[list[Recognized]]":
     """Yields the results of each group, in order; recordings that cannot be read are named, and added to `unread`."""
     for window in cut_windows(groups):
@@ -122,7 +132,7 @@ def recognize_groups(
             unread.append(one_line(str(error)))
             note(f"carnelian: {unread[-1]}")
 
-        found = recognizer.recognize(together, batch_seconds=batch_seconds, unread=leave_out)
+        found = recognizer.recognize(together, batch_seconds=batch_seconds, unread=leave_out, long_seconds=long_seconds)
         by_index = {each.index: each for each in track(found, "transcribing", len(together))}
         first = 0
         for group in window:

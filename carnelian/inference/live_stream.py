@@ -1,7 +1,7 @@
 """Live recognition: audio in chunks of any size in, results that may still change and final ones out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -208,10 +208,3 @@ class RecognizerStream:
 def silent_symbols(alphabet: Any) -> set[int]:
     """The outputs that write nothing but white space: the blank, and the space."""
     return {alphabet.blank, *(index for index, text in enumerate(alphabet.spelling) if not text.strip())}
-
-
-def joined(results: Sequence[StreamResult]) -> Transcript:
-    """The transcript of a stream from its final results."""
-    final = [result for result in results if result.final]
-    words = tuple(replace(word) for result in final for word in result.words)
-    return Transcript(" ".join(result.text for result in final), words, (), words[-1].end if words else 0.0)

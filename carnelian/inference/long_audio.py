@@ -67,6 +67,16 @@ def window_log_probs(
         yield log_probs if first else log_probs[edge:]
 
 
+def window_difference(engine: Any) -> float:
+    """The largest difference between the log-probabilities of windows and of the whole, for 90 s of noise that comes and goes."""
+    time = np.arange(90 * engine.sample_rate) / engine.sample_rate
+    noise = np.random.default_rng(0).standard_normal(len(time)) * (np.sin(7 * time) > 0) * (np.sin(time / 2) > -0.8)
+    audio = (0.1 * noise).astype(np.float32)
+    windows = np.concatenate(list(window_log_probs(engine, lambda: [audio])))
+    whole = log_probs_of(engine, audio)
+    return float(np.abs(windows - whole).max()) if windows.shape == whole.shape else float("nan")
+
+
 def log_probs_of(engine: Any, audio: np.ndarray) -> np.ndarray:
     """The log-probabilities (O, V) of a whole waveform."""
     return engine.emissions([audio], (1.0,))[0][0].log_probs

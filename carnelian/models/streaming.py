@@ -168,6 +168,14 @@ class FeatureStream:
         total = int(self.features.frames(torch.tensor(self.audio.shape[1])))
         return self.take(max(self.first + total, self.next))
 
+    @property
+    def windows(self) -> int:
+        """The frames of the whole recording with those that are padding, if it ended here."""
+        if self.audio is None:
+            return 0
+        count = self.first + self.audio.shape[1] // self.features.hop_samples + 1
+        return count + (-count % self.features.pad_to if self.features.pad_to else 0)
+
     def take(self, end: int) -> Tensor:
         """The frames from the next one up to `end`; what later ones need is kept."""
         assert self.audio is not None
@@ -212,11 +220,12 @@ class AcousticStream:
     def finish(self) -> Tensor:
         """(B, O, V): the log-probabilities that are left at the end of the recording."""
         with torch.inference_mode():
+            windows = self.features.windows
             pieces = [self.normalizer(self.features.finish())]
             if isinstance(self.normalizer, RunningNormalizer) and (rest := self.normalizer.finish()) is not None:
                 pieces.append(rest)
             last = self.encoder.step(torch.cat(pieces, 2))
-            padded = {"padded_to": self.model.features.pad_to} if isinstance(self.encoder, ConvolutionalStream) else {}
+            padded = {"padded_to": windows} if isinstance(self.encoder, ConvolutionalStream) else {}
             return self.log_probs(torch.cat([last, self.encoder.finish(**padded)], 2))
 
     def log_probs(self, encoded: Tensor) -> Tensor:

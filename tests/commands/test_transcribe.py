@@ -157,3 +157,28 @@ def test_two_channels_are_mixed_only_with_a_note(tiny_model, tmp_path, record, c
     for channel in ("1", "2", "separate"):
         code, _, err = carnelian("evaluate", tiny_model, tmp_path / "m.jsonl", "--channel", channel)
         assert code == 0 and "averaged" not in err
+
+
+def test_live_from_standard_input_and_from_a_recording(tiny_model, record, carnelian, tmp_path, monkeypatch):
+    path = record(tmp_path / "a.wav", 2.0)
+    audio, rate = soundfile.read(path, dtype="int16")
+    assert rate == 16_000
+    content = audio.astype("<i2").tobytes() + b"\x01"  # half a sample at the end
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))
+    code, out, _ = carnelian("transcribe", tiny_model, "--live", "-", "--format", "jsonl")
+    results = list(map(json.loads, out.splitlines()))
+    assert code == 0 and all(result["words"][-1]["end"] <= 2.0 for result in results)
+    code, recorded, _ = carnelian("transcribe", tiny_model, "--live", path, "--format", "jsonl")
+    assert code == 0 and recorded == out
+    code, prepared, _ = carnelian("transcribe", tiny_model, "--live", path, "--format", "jsonl", "--live-prior", path)
+    assert code == 0 and prepared != out  # other statistics in the first seconds
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert carnelian("transcribe", tiny_model, "--live", "-")[:2] == (0, "")
+    code, _, err = carnelian("transcribe", tiny_model, "--live", path, "--format", "srt")
+    assert code == 2 and "--live: expected one source" in err
+
+
+def test_a_long_recording_gives_what_a_short_one_gives(tiny_model, record, carnelian, tmp_path):
+    path = record(tmp_path / "a.wav", 3.0)
+    whole, chunks = (carnelian("transcribe", tiny_model, path, "--long-seconds", limit)[:2] for limit in ("300", "1"))
+    assert whole == chunks and whole[0] == 0

@@ -38,6 +38,7 @@ FRONT_ENDS = [
 ENCODERS = {
     "quartznet": {"name": "quartznet", "blocks": 5, "repeat": 2, "width": 0.125},
     "grouped": {"name": "quartznet", "blocks": 5, "repeat": 2, "width": 0.125, "groups": 2},
+    "lookahead": {"name": "quartznet", "blocks": 5, "repeat": 1, "width": 0.125, "lookahead": 8},
     "jasper": {"name": "jasper", "blocks": 5, "repeat": 2, "width": 0.125},
     "densernet": {"name": "jasper", "blocks": 5, "repeat": 2, "width": 0.125, "residual": "densernet"},
     "layer": {"name": "jasper", "blocks": 5, "repeat": 1, "width": 0.125, "norm": "layer", "activation": "glu"},

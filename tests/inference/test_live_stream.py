@@ -8,7 +8,7 @@ from random_engines import LETTERS, engine_of, places, speech_like
 from carnelian.decoding.greedy import Greedy
 from carnelian.errors import AudioError, CarnelianError
 from carnelian.inference.endpointing import Endpointer, EndpointSettings
-from carnelian.inference.live_stream import StableWords, joined
+from carnelian.inference.live_stream import StableWords
 from carnelian.inference.recognizer import Recognizer
 
 NO_ENDPOINTS = EndpointSettings(rules=())
@@ -48,7 +48,7 @@ def test_results_do_not_depend_on_the_chunks(encoder):
         run(recognizer.stream(sample_rate=8000), audio, sizes) for sizes in ([len(audio)], [0, 1, 999, 4001], [1234])
     ]
     assert found[0] == found[1] == found[2] and found[0][-1].final
-    times = [word.start for word in joined(found[0]).words]
+    times = [word.start for result in found[0] if result.final for word in result.words]
     assert times == sorted(times) and times[-1] <= len(audio) / 8000
 
 

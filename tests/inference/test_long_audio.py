@@ -26,6 +26,7 @@ def test_twenty_minutes_in_chunks_equal_the_whole():
     engine = engine_of({"name": "quartznet", "width": 0.04}, letters=False)
     audio, encoder = speech_like(1200), engine.model.encoder.double()
     features, frames = engine.model.features(torch.from_numpy(audio)[None], torch.tensor([len(audio)]))
+    features = features[:, :, : int(frames[0])]
     with torch.inference_mode():
         whole, _ = encoder(features.double(), frames)
         assert whole.std() > 1
@@ -34,7 +35,7 @@ def test_twenty_minutes_in_chunks_equal_the_whole():
             statistics, front = engine.statistics(chunks()), FeatureStream(engine.model.features)
             found = [front.step(torch.from_numpy(chunk)[None]) for chunk in chunks()] + [front.finish()]
             normalized = statistics.normalize(torch.cat(found, 2))
-            torch.testing.assert_close(normalized, features[:, :, : int(frames[0])], atol=1e-4, rtol=0)
+            torch.testing.assert_close(normalized, features, atol=1e-4, rtol=0)
             stream = ConvolutionalStream(encoder)
             steps = [stream.step(part) for part in features.double().split(round(100 * seconds), 2)]
             torch.testing.assert_close(torch.cat([*steps, stream.finish()], 2), whole, atol=1e-4, rtol=0)

@@ -93,7 +93,7 @@ def test_models_that_look_at_the_whole_are_refused():
             AcousticStream(build_model({"encoder": encoder}, Alphabet(" abc")))
 
 
-@pytest.mark.parametrize("samples", [40_000, 9_999, 160, 0])
+@pytest.mark.parametrize("samples", [40_000, 25_600, 9_999, 160, 0])
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_convolutions_of_pieces_equal_those_of_the_whole(name, samples):
     torch.manual_seed(samples)
@@ -118,6 +118,7 @@ def test_convolutions_of_pieces_equal_those_of_the_whole(name, samples):
 
 
 def test_a_step_sees_no_further_ahead_than_the_lookahead():
+    torch.manual_seed(1)
     encoder = build_model({"encoder": CONVOLUTIONAL["lookahead"]}, Alphabet(" abc")).eval().encoder
     features = torch.randn(1, 64, 400)
     with torch.no_grad():
@@ -126,4 +127,5 @@ def test_a_step_sees_no_further_ahead_than_the_lookahead():
         changed[..., 201:] = 0
         other, _ = encoder(changed, torch.tensor([400]))
     same = (whole == other).all(1)[0]
-    assert encoder.frames_ahead == 32 and same[: (200 - 32) // 2 + 1].all() and not same[(200 - 32) // 2 + 1]
+    first = (200 - 32) // 2 + 1  # the first step that sees frame 201; a ReLU may hide it from the very first
+    assert encoder.frames_ahead == 32 and same[:first].all() and not same[first : first + 8].all()

@@ -166,14 +166,14 @@ class ConvolutionalStream:
     def finish(self, padded_to: int = 0) -> Tensor:
         """(B, D, O): the outputs that are left at the end of the recording.
 
-        Where padding counts as sound, the features are first padded with zeros to a multiple of `padded_to` frames.
+        Where padding counts as sound, the features are first padded with zeros to `padded_to` frames in all.
         """
         if self.empty is None:
             raise ValueError("the stream got no features")
         if self.encoder.mask:
             return self.step(self.empty, last=True)
         steps, before = -(-self.frames // self.encoder.stride), self.steps
-        padding = -self.frames % padded_to if padded_to else 0
+        padding = max(0, padded_to - self.frames)
         encoded = self.step(nn.functional.pad(self.empty, (0, padding)), last=True)
         return encoded[..., : max(0, steps - before)]
 
