@@ -84,7 +84,9 @@ def wrap_in_ddp(model: nn.Module, world: World, *, sync_norm: bool = False) -> n
         share_norms(model)
     if is_sharded(model):
         return model
-    return DistributedDataParallel(model, device_ids=None if world.device == "cpu" else [world.device])
+    devices = None if world.device == "cpu" else [world.device]
+    unused = getattr(getattr(model, "encoder", None), "leaves_out_weights", False)
+    return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=unused)
 
 
 def shard_model(model: nn.Module, world: World) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.distributed as distributed
@@ -12,7 +12,15 @@ from torch.distributed.tensor import DTensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from carnelian.errors import RecipeError
-from carnelian.ranges import Fraction, FractionBelowOne, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from carnelian.ranges import (
+    Fraction,
+    FractionBelowOne,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+)
 from carnelian.training.distributed import divided_like, full_tensor, local_part
 
 
@@ -313,10 +321,39 @@ def noam(
     return rate
 
 
+def tri_stage(
+    *,
+    steps: PositiveInt,
+    peak: NonNegativeFloat,
+    warmup_share: Fraction = 0.1,
+    hold_share: Fraction = 0.4,
+    first: FractionBelowOne = 0.01,
+    last: Annotated[float, Range(0, 1, above=True)] = 0.05,
+) -> Schedule:
+    """Returns a line from `first` of the peak to the peak, the peak, then an exponential to `last` of it; in shares of the steps.
+
+    (wav2vec 2.0's fine-tuning; as fairseq's tri_stage with phase_ratio 0.1, 0.4, 0.5.)
+    """
+    if warmup_share + hold_share > 1:
+        raise RecipeError(
+            f"[schedule] warmup_share {warmup_share} and hold_share {hold_share} are more than 1 together"
+        )
+    warmup, hold = int(steps * warmup_share), int(steps * hold_share)
+    left = max(1, int(steps * (1 - warmup_share - hold_share)))
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return peak * (first + (1 - first) * step / warmup)
+        return peak * last ** (min(left, max(0, step - warmup - hold)) / left)
+
+    return rate
+
+
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "cosine": cosine,
     "polynomial": polynomial,
     "exponential": exponential,
     "noam": noam,
+    "tri_stage": tri_stage,
 }

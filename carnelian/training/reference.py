@@ -10,7 +10,8 @@ from carnelian.data.augment import AUGMENTATIONS
 from carnelian.errors import RecipeError
 from carnelian.models.conv2d import Conv2dLayer
 from carnelian.models.layers import BlockSpec
-from carnelian.models.losses.contrastive import future_predictions
+from carnelian.models.losses.contrastive import future_predictions, masked_contrast
+from carnelian.models.pretraining.quantizer import gumbel_quantizer
 from carnelian.models.registry import CRITERIA, ENCODERS, FEATURES, MASKS
 from carnelian.recipe import did_you_mean, in_short, settings_of, type_in_words
 from carnelian.training.initialize import Initialization
@@ -32,9 +33,10 @@ REFERENCE: dict[str, tuple[str, Mapping[str, Callable] | Callable, tuple[str, ..
     "encoder.blocks": ("a block of `convolutional`", BlockSpec, ()),
     "encoder.conv2d": ("a 2-D convolution before the blocks of `convolutional`", Conv2dLayer, ()),
     "criterion": ("the loss; CTC without this table", CRITERIA, ("symbols",)),
+    "quantizer": ("the quantiser of the task `wav2vec2`", gumbel_quantizer, ("inputs",)),
     "contrast": (
         "the objective of self-supervised training, by task",
-        {"wav2vec": future_predictions},
+        {"wav2vec": future_predictions, "wav2vec2": masked_contrast},
         ("channels", "offset", "context", "codes"),
     ),
     "optimizer": ("how the weights are changed", OPTIMIZERS, ("parameters",)),
@@ -93,7 +95,7 @@ def reference_page() -> str:
         "anything is done. This page is made from the code by `python docs/make_reference.py`; "
         "`carnelian info --keys TABLE` prints the same.",
         "At the top of the file: `alphabet` (the symbols that the model writes, or the path of word pieces), `seed` (a whole "
-        "number), `time_stretches` (factors that a recognizer tries), `task` (`acoustic`, `wav2vec`).",
+        "number), `time_stretches` (factors that a recognizer tries), `task` (`acoustic`, `wav2vec`, `wav2vec2`).",
     ]
     for table, (words, named, _) in REFERENCE.items():
         parts.append(f"## [{table}]\n\n{words[0].upper()}{words[1:]}.")

@@ -143,13 +143,11 @@ PRETRAINING_TOP_LEVEL: dict[str, Any] = {
 class PretrainingConfig(RunConfig):
     """The table [train] of self-supervised training: the keys of `RunConfig`, and these.
 
-    max_samples: longest crop of a recording; a batch is cropped further, to its shortest recording. feature_gradient: factor on the
-    gradient of the convolutions (1: as it is).
+    max_samples: longest crop of a recording; a batch is cropped further, to its shortest recording.
     """
 
     max_duration: PositiveFloat = 3600.0
     max_samples: PositiveInt = 150_000
-    feature_gradient: Fraction = 1.0
 
 
 def check_pretraining_recipe(recipe: Recipe, tables: Sequence[str]) -> PretrainingConfig:

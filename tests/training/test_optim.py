@@ -9,7 +9,7 @@ from carnelian.errors import RecipeError
 from carnelian.training.optim import OPTIMIZERS, SCHEDULES, NovoGrad, orthogonal, scale_by_larc
 
 
-@pytest.mark.parametrize("name", sorted(SCHEDULES.keys() - {"noam"}))
+@pytest.mark.parametrize("name", sorted(SCHEDULES.keys() - {"noam", "tri_stage"}))
 def test_warm_up_rises_to_the_peak(name):
     rate = SCHEDULES[name](steps=100, peak=0.5, warmup=10)
     assert [rate(step) for step in (0, 4, 9)] == pytest.approx([0.05, 0.25, 0.5])

@@ -75,6 +75,8 @@ class Wav2Vec2(nn.Module):
     """(B, 1, S) waveforms and (B,) samples -> (B, D, O) and (B,) steps of 20 ms at 16 kHz, zero past each row's steps."""
 
     receptive_field = math.inf
+    #: not every weight takes part in every step: layer drop, the mask vector, convolutions that are held
+    leaves_out_weights = True
 
     def __init__(
         self,
@@ -89,9 +91,10 @@ class Wav2Vec2(nn.Module):
         layer_drop: float,
         time_mask: tuple[float, int],
         channel_mask: tuple[float, int],
+        feature_gradient: float,
     ):
         super().__init__()
-        self.channels, self.layer_drop = channels, layer_drop
+        self.channels, self.layer_drop, self.feature_gradient = channels, layer_drop, feature_gradient
         self.time_mask, self.channel_mask = time_mask, channel_mask
         self.convolutions, self.layers = nn.ModuleList(convolutions), nn.ModuleList(layers)
         self.sizes = [(each.convolution.kernel_size[0], each.convolution.stride[0]) for each in convolutions]
@@ -114,17 +117,23 @@ class Wav2Vec2(nn.Module):
         return samples.clamp_min(0)
 
     def extract(self, audio: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the normalised features (B, O, width) of waveforms (B, S), and steps (B,).
+        """Returns the convolutions' output (B, O, width) for waveforms (B, S), not yet normalised, and steps (B,)."""
+        steps = self.steps(samples)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.feature_gradient > 0):
+            encoded = self.convolve_rows(audio, samples)
+        if 0 < self.feature_gradient < 1:
+            encoded = encoded * self.feature_gradient + encoded.detach() * (1 - self.feature_gradient)
+        return encoded, steps
+
+    def convolve_rows(self, audio: Tensor, samples: Tensor) -> Tensor:
+        """Returns the convolutions' output (B, O, width) for waveforms (B, S).
 
         With group norm each row is computed alone: the statistics are those of a channel over the row's own time.
         """
-        steps = self.steps(samples)
         if self.convolutions[0].per_channel and len(audio) > 1:
             rows = [audio[index, :length] for index, length in enumerate(samples.tolist())]
-            encoded = nn.utils.rnn.pad_sequence([self.convolve(row[None])[0].T for row in rows], batch_first=True)
-        else:
-            encoded = self.convolve(audio).transpose(1, 2)
-        return self.feature_norm(encoded), steps
+            return nn.utils.rnn.pad_sequence([self.convolve(row[None])[0].T for row in rows], batch_first=True)
+        return self.convolve(audio).transpose(1, 2)
 
     def convolve(self, audio: Tensor) -> Tensor:
         """Returns the output (B, width, O) of the convolutions for (B, S); too short waveforms are padded with zeros."""
@@ -151,7 +160,7 @@ class Wav2Vec2(nn.Module):
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         encoded, steps = self.extract(features[:, 0], frames)
-        encoded = self.projection(encoded)
+        encoded = self.projection(self.feature_norm(encoded))
         if self.training:
             encoded = self.mask(encoded, steps)
         return self.contextualize(encoded, steps).transpose(1, 2), steps
@@ -202,11 +211,13 @@ def wav2vec2(
     time_mask_length: PositiveInt = 10,
     channel_mask_share: Fraction = 0.0,
     channel_mask_length: NonNegativeInt = 64,
+    feature_gradient: Fraction = 1.0,
 ) -> Wav2Vec2:
     """wav2vec 2.0 BASE: (B, 1, S) waveforms and (B,) samples -> (B, 768, O) and (B,) steps; 94.4 million parameters.
 
     LARGE: channels = 1024, layers = 24, heads = 16, feedforward = 4096; trained on LV-60k also feature_norm = "layer", bias = true,
     pre_norm = true. `layer_drop` leaves out whole layers, the mask settings hide spans of steps and channels, all while training only.
+    `feature_gradient` is a factor on the gradient of the convolutions; at 0 they are not trained.
     """
     if features != 1:
         raise RecipeError('[encoder] wav2vec2: takes the waveform. Set [features] name = "waveform"')
@@ -218,16 +229,10 @@ def wav2vec2(
         raise RecipeError(
             f"[encoder] channels = {channels}: expected a multiple of heads = {heads} and position_groups = {position_groups}"
         )
+    normed = range(len(kernels)) if feature_norm == "layer" else (0,)
     convolutions = [
-        FeatureConvolution(
-            1 if index == 0 else width,
-            width,
-            kernel,
-            stride,
-            norm=feature_norm if feature_norm == "layer" or index == 0 else "none",
-            bias=bias,
-        )
-        for index, (kernel, stride) in enumerate(zip(kernels, strides))
+        FeatureConvolution(inputs, width, kernel, stride, norm=feature_norm if index in normed else "none", bias=bias)
+        for index, (inputs, kernel, stride) in enumerate(zip([1, *[width] * len(kernels)], kernels, strides))
     ]
     return Wav2Vec2(
         convolutions,
@@ -240,4 +245,5 @@ def wav2vec2(
         layer_drop=layer_drop,
         time_mask=(time_mask_share, time_mask_length),
         channel_mask=(channel_mask_share, max(1, channel_mask_length)),
+        feature_gradient=feature_gradient,
     )
