@@ -33,6 +33,7 @@ class RecognizerOptions:
     time_stretch: Annotated[list[float], TIME_STRETCH] = field(default_factory=list)
     device: Annotated[str, "cpu, cuda or cuda:N; by default a GPU where there is one"] = ""
     precision: Annotated[str, "fp32, bf16, or auto: the fastest on this processor, measured at first use"] = "fp32"
+    force: Annotated[bool, "compute in bf16 also where the processor has no instructions for it"] = False
     batch_seconds: Annotated[float, "seconds of audio in a batch"] = 120.0
     from_: Annotated[str, "fetch a pretrained model from this address, not from where it was published"] = ""
 
@@ -41,6 +42,8 @@ class RecognizerOptions:
             raise CarnelianError(
                 f'--precision "{self.precision}": no such precision. Known: {", ".join(INFERENCE_PRECISIONS)}'
             )
+        if self.precision == "bf16" and self.device in ("", "cpu") and not self.force:
+            refuse_slow_bf16(self.device)
         if not self.batch_seconds > 0:
             raise CarnelianError(f"--batch-seconds {self.batch_seconds:g}: expected seconds above 0")
 
@@ -106,3 +109,13 @@ def parse_hot_word(hot_word: str) -> tuple[str, float]:
         raise CarnelianError(
             f'--hot-word {hot_word}: "{weight}" is not a number. Write word=weight, such as anna=8'
         ) from None
+
+
+def refuse_slow_bf16(device: str) -> None:
+    """Raises CarnelianError where bf16 would be computed without instructions for it, which takes 10 to 60 times as long."""
+    from carnelian.models.device import choose_device, has_bf16
+
+    if choose_device(device) == "cpu" and not has_bf16():
+        raise CarnelianError(
+            "--precision bf16: this processor has no instructions for it, and would take 10 to 60 times as long. Use fp32, or --force"
+        )

@@ -1,5 +1,7 @@
 """The device to compute on."""
 
+import platform
+
 import torch
 
 from carnelian.errors import CarnelianError
@@ -18,3 +20,10 @@ def choose_device(device: str = "") -> str:
             f'device "{device}": torch finds {count} CUDA devices on this machine. Use cpu, or leave the device out'
         )
     return device
+
+
+def has_bf16() -> bool:
+    """Returns whether the processor computes in bfloat16: AVX512_BF16 or AMX on x86-64; elsewhere it is taken to."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

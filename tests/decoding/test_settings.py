@@ -6,7 +6,7 @@ import pytest
 from carnelian.commands.options import RecognizerOptions
 from carnelian.data.alphabet import Alphabet
 from carnelian.decoding.settings import DecodingConfig, read_decoding, write_decoding
-from carnelian.errors import DecodingError
+from carnelian.errors import CarnelianError, DecodingError
 
 ARPA = "\\data\\\nngram 1=5\n\n\\1-grams:\n-2\t<unk>\n-99\t<s>\n-1\t</s>\n-0.3\tab\n-1\tb\n\n\\end\\\n"
 
@@ -70,3 +70,12 @@ def test_damaged_settings_found_by_mutation(shared):
         with pytest.raises(DecodingError) as error:
             read_decoding(path)
         assert len(str(error.value)) <= 300 and str(error.value).isprintable()
+
+
+def test_bf16_without_instructions_for_it_is_refused(monkeypatch):
+    from carnelian.models import device
+
+    monkeypatch.setattr(device, "has_bf16", lambda: False)
+    with pytest.raises(CarnelianError, match=r"10 to 60 times as long\. Use fp32, or --force"):
+        RecognizerOptions(precision="bf16", device="cpu")
+    assert RecognizerOptions(precision="bf16", device="cpu", force=True).precision == "bf16"
