@@ -23,8 +23,7 @@ NUMBER_ROOM = 64  # bytes that surely hold a number
 MOST_DIGITS = 18  # of a number that are read; the others change nothing
 MOST_EXPANSION = 50  # bytes of text for each byte of a gzip file; ARPA files have about five
 GZIP_SLACK = 1 << 26  # bytes of text allowed however small the gzip file is
-#: four digits at once, for writing numbers (benchmarks/language_model.py)
-DIGITS = np.array([list(f"{number:04}".encode()) for number in range(10_000)], np.uint8)
+DIGITS = np.array([list(f"{number:04}".encode()) for number in range(10_000)], np.uint8)  # four written at once
 ENDING = b"\n\0\0\0"  # put after a file, so that nothing reads past its end
 NUMBER, WORD, LINE, POSITIVE, BACKOFF, END = range(1, 7)  # what can be wrong with a line
 WRONG = {
@@ -39,10 +38,7 @@ WRONG = {
 
 @cached
 def _number(data, position):
-    """A decimal number, maybe with an exponent, at an index, and the index after it; that is -1 if there is none.
-
-    "inf", "nan" and numbers too large to be a logarithm count as none.
-    """
+    """Returns a decimal number at an index, and the index after it, -1 if there is none ("inf" and "nan" count as none)."""
     negative = data[position] == 45
     if negative or data[position] == 43:
         position += 1
