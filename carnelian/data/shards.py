@@ -83,6 +83,17 @@ opened_lock = Lock()
 openers = ThreadPoolExecutor(4, thread_name_prefix="shards")
 
 
+def forget_threads() -> None:
+    """Gives a forked process a pool and a lock of its own: the threads of its parent's pool are not there, and would never answer."""
+    global openers, opened_lock
+    openers, opened_lock = ThreadPoolExecutor(4, thread_name_prefix="shards"), Lock()
+    opened.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_threads)
+
+
 def open_ahead(path: str) -> Future[Shard]:
     """The shard, being opened (and fetched) in the background; the ones used longest ago are let go."""
     with opened_lock:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 import tarfile
 
 import fsspec
@@ -270,3 +272,18 @@ def test_copies_of_remote_shards_lie_on_the_disk(monkeypatch, tmp_path):
     assert module.temporary_folder() in ("/var/tmp", None)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     assert module.temporary_folder() is None, "tempfile goes by TMPDIR itself"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_reads_shards(tmp_path):
+    """Its parent's threads are not there, so that a pool begun before the fork would never answer."""
+    write_shard(tmp_path / "a.tar", [("a.wav", b"sound")])
+    recording = f"{tmp_path / 'a'}{module.INSIDE}a.wav"
+    assert module.read_bytes(recording) == b"sound"
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        write_shard(tmp_path / "b.tar", [("a.wav", b"other")])
+        found = module.read_bytes(recording), module.read_bytes(f"{tmp_path / 'b'}{module.INSIDE}a.wav")
+        os._exit(0 if found == (b"sound", b"other") else 1)
+    assert os.waitpid(child, 0)[1] == 0
