@@ -18,7 +18,7 @@ from carnelian.checkpoint import (
 )
 from carnelian.commands.average import average as average_command
 from carnelian.data.alphabet import Alphabet
-from carnelian.errors import CheckpointError, RecipeError
+from carnelian.errors import CarnelianError, CheckpointError, RecipeError
 
 RECIPE = {
     "features": {"name": "log_mel", "features": 8},
@@ -130,7 +130,7 @@ def test_the_average_is_the_mean(tmp_path):
     out = average_command(paths, out=tmp_path / "mean.safetensors")
     assert load_checkpoint(out).step == 7
     load_model(out)
-    with pytest.raises(CheckpointError, match="exists already"):
+    with pytest.raises(CarnelianError, match=r"exists\. Give another --out"):
         average_command(paths, out=out)
     with pytest.raises(CheckpointError, match="1 checkpoints to average"):
         average_command(paths[:1], out=tmp_path / "other.safetensors")

@@ -79,7 +79,7 @@ def served_model(recognizer: Recognizer, options: RecognizerOptions, *, name: st
     """Returns a recognizer in the form that the service takes."""
     alphabet, decoder = recognizer.alphabet, recognizer.decoder
     searches = has_numba() and not is_asg(recognizer.engine.criterion)
-    search: list[Any] = [decoder] if hasattr(decoder, "stream") else []  # a beam search, made when it is first needed
+    search: list[Any] = [decoder] if hasattr(decoder, "weighed") else []  # a beam search, made when it is first needed
 
     def decode(log_probs: np.ndarray, words: tuple[str, ...]):
         if not words:

@@ -157,7 +157,9 @@ def texts_of_channels(path: Path) -> dict[int, str]:
 def channel_number(name: str) -> int:
     """The number from 0 on of a channel that is called 1, 2, ... or A, B, ...; -1 for another name."""
     name = name.strip().upper()
-    return int(name) - 1 if name.isdecimal() else ascii_uppercase.find(name) if len(name) == 1 else -1
+    return (
+        int(name) - 1 if name.isdecimal() and len(name) < 10 else ascii_uppercase.find(name) if len(name) == 1 else -1
+    )
 
 
 def columns_of(table: Table) -> dict[str, str]:
@@ -188,7 +190,9 @@ def read_list(path: Path) -> Iterator[Utterance]:
         offset, duration = segment_of(given, f"{path}:{number}")
         more: dict[str, Any] = {"speaker": given["speaker"]} if given.get("speaker") else {}
         if channel := given.get("channel"):
-            more["channel"] = int(channel) - first if channel.isdecimal() else channel_number(channel)
+            more["channel"] = (
+                int(channel) - first if channel.isdecimal() and len(channel) < 10 else channel_number(channel)
+            )
             if more["channel"] < 0:
                 raise ManifestError(
                     one_line(f'{path}:{number}: channel "{channel}"; expected 1, 2, ... or A, B, .... Fix the line')

@@ -1,11 +1,12 @@
 """An encoder from tables of a recipe: other people's networks, and your own."""
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 from carnelian.models.conv2d import Conv2dLayer
 from carnelian.models.layers import Activation, BlockSpec, ConvolutionalEncoder
 from carnelian.models.norms import Norm
-from carnelian.ranges import PositiveInt
+from carnelian.ranges import PositiveInt, at_least
 from carnelian.recipe import call
 
 
@@ -17,7 +18,7 @@ def convolutional(
     activation: Activation = "relu",
     norm: Norm = "batch",
     mask: bool = True,
-    lookahead: int = -1,
+    lookahead: Annotated[int, at_least(-1)] = -1,
 ) -> ConvolutionalEncoder:
     """Blocks given one by one, each a table with the fields of `BlockSpec`; before them 2-D convolutions, with those of
     `Conv2dLayer`. `lookahead`: steps ahead that each step sees; -1: as many as behind it."""

@@ -1,10 +1,10 @@
 """QuartzNet (Kriman, Beliaev, Ginsburg et al., 2019, arXiv 1910.10261): Jasper with separable convolutions."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from carnelian.errors import RecipeError
 from carnelian.models.layers import BlockSpec, ConvolutionalEncoder
-from carnelian.ranges import Fraction, PositiveFloat, PositiveInt
+from carnelian.ranges import Fraction, PositiveFloat, PositiveInt, at_least
 
 
 def quartznet(
@@ -16,7 +16,7 @@ def quartznet(
     groups: PositiveInt = 1,
     width: PositiveFloat = 1.0,
     stride: Literal[2, 4] = 2,
-    lookahead: int = -1,
+    lookahead: Annotated[int, at_least(-1)] = -1,
 ) -> ConvolutionalEncoder:
     """QuartzNet `blocks` x `repeat` of table 1: (B, F, T) features and (B,) frames -> (B, 1024, O) and (B,) steps.
 
