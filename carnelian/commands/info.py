@@ -21,7 +21,8 @@ from carnelian.models.cost import OPTIMIZER_STATES, Cost, measure_cost
 from carnelian.models.registry import build_model
 from carnelian.models.streaming import why_not_in_pieces
 from carnelian.recipe import Recipe, load_recipe, packaged_recipes
-from carnelian.training.reference import reference_entries
+from carnelian.training.reference import check_tables, reference_entries
+from carnelian.training.settings import check_recipe
 
 
 def info(
@@ -45,10 +46,7 @@ def info(
         raise RecipeError("info: nothing to show. Give a recipe, a checkpoint or a run's folder, or --keys TABLE")
     checkpoint = None
     if path.suffix == ".toml" or (str(path) in packaged_recipes() and not path.exists()):
-        recipe = load_recipe(path, set)
-        if recipe.get("task", "acoustic") != "acoustic" or "alphabet" not in recipe:
-            raise RecipeError(f"{path}: no recipe of an acoustic model: it needs [encoder] and an alphabet")
-        alphabet = make_alphabet(recipe["alphabet"])
+        recipe, alphabet = read_recipe(path, set)
     elif set:
         raise RecipeError(f"{path}: --set changes recipes, and this is a checkpoint. Leave --set out, or give a recipe")
     else:
@@ -83,6 +81,17 @@ def info(
     table(f"{path.name}: layers", ("layer", "what it is", "parameters", "M multiply-adds/s"), rows)
     table("the whole", ("", "value"), [(name.replace("_", " "), in_words(value)) for name, value in figures.items()])
     print(f"alphabet: {len(alphabet)} symbols and the blank: {shown(alphabet)}")
+
+
+def read_recipe(path: Path, changes: list[str]) -> tuple[Recipe, Alphabet]:
+    """The recipe of an acoustic model and its alphabet; RecipeError for what training would refuse too."""
+    recipe = load_recipe(path, changes)
+    if recipe.get("task", "acoustic") != "acoustic" or "alphabet" not in recipe:
+        raise RecipeError(f"{path}: no recipe of an acoustic model: it needs [encoder] and an alphabet")
+    if "optimizer" in recipe:  # a whole recipe, not only the tables of a model
+        check_tables(recipe)
+        check_recipe(recipe)
+    return recipe, make_alphabet(recipe["alphabet"])
 
 
 def summary(model: AcousticModel, cost: Cost, recipe: Recipe, seconds: float) -> dict[str, Any]:

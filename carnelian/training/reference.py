@@ -13,7 +13,7 @@ from carnelian.models.layers import BlockSpec
 from carnelian.models.losses.contrastive import future_predictions, masked_contrast
 from carnelian.models.pretraining.quantizer import gumbel_quantizer
 from carnelian.models.registry import CRITERIA, ENCODERS, FEATURES, MASKS
-from carnelian.recipe import did_you_mean, in_short, settings_of, type_in_words
+from carnelian.recipe import as_table, check_keys, chosen, did_you_mean, in_short, settings_of, type_in_words
 from carnelian.training.initialize import Initialization
 from carnelian.training.optim import OPTIMIZERS, SCHEDULES
 from carnelian.training.settings import PretrainingConfig, TrainingConfig
@@ -75,6 +75,23 @@ def description_of(function: Callable) -> str:
         [each for each in inspect.getmro(function) if each is not object] if inspect.isclass(function) else [function]
     )
     return "\n\n".join(inspect.getdoc(each) or "" for each in reversed(classes))
+
+
+def check_tables(recipe: Mapping[str, Any]) -> None:
+    """Raises RecipeError for a wrong name, key or value in any table of a recipe, before anything is built or read."""
+    for table, (_, named, given) in REFERENCE.items():
+        if table not in recipe or table == "initialize":  # [initialize] is read with its checkpoint
+            continue
+        if not isinstance(named, Mapping):
+            check_keys(named, as_table(recipe[table], where=table), where=table)
+        elif table in ("masks", "augment"):
+            for name, settings in as_table(recipe[table], where=table).items():
+                where = f"{table}.{name}"
+                function, keys = chosen(named, {**as_table(settings, where=where), "name": name}, where=where)
+                check_keys(function, keys, where=where, given=given)
+        else:
+            function, keys = chosen(named, recipe[table], where=table)
+            check_keys(function, keys, where=table, given=given)
 
 
 def default_of(function: Callable, key: str, parameter: inspect.Parameter) -> str:

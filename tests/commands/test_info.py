@@ -1,6 +1,7 @@
 """What `carnelian info` says of recipes and checkpoints, and what a model's cost is computed as."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -113,3 +114,20 @@ def test_kept_bytes_are_what_a_step_keeps():
     cost = measure_cost(model)
     # floats a frame: features 8, convolution 4, activation 4, log-probs 2
     assert cost.activation_bytes == pytest.approx(100 * 4 * (8 + 4 + 4 + 2), rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("optimizer.name=admw", "Did you mean 'adamw'"),
+        ("optimizer.betas=[0.9]", "expected two values"),
+        ("schedule.peek=1", "Did you mean 'peak'"),
+        ("train.clip=-1", "expected a number 0 or more"),
+        ("augment.sped={}", "Did you mean 'speed'"),
+        ("masks.spec_augment.time_masks=-1", "expected a whole number 0 or more"),
+        ("nonsense.key=1", r"\[nonsense\]"),
+    ],
+)
+def test_a_recipe_is_checked_as_train_checks_it(change, says):
+    with pytest.raises(RecipeError, match=says):
+        info(Path("an4/quartznet"), set=[change])
