@@ -117,7 +117,7 @@ def mutated(recording: bytes, generator: random.Random) -> bytes:
 
 
 async def mutations(port: int, process: int, recordings: list[bytes], count: int) -> None:
-    """Sends so many broken recordings, from eight clients; prints what they were answered, and memory on the way."""
+    """Sends `count` broken recordings, from eight clients; prints what they were answered, and memory on the way."""
     generator = random.Random(7)
     statuses: dict[int, int] = {}
     memory: list[int] = []

@@ -49,7 +49,7 @@ class Work:
 
     @property
     def run(self) -> Path:
-        return self.home / "work" / "run"
+        return self.home / "training" / "run"
 
     def report(self, state: str, message: str = "") -> None:
         """Writes status/status.json in the bucket, which `carnelian launch status` reads."""
@@ -60,7 +60,7 @@ class Work:
 
     def fetch(self) -> None:
         """Copies data and the run so far from the bucket."""
-        for prefix, folder in (("data", self.home / "work" / "data"), (f"{self.name}/run", self.run)):
+        for prefix, folder in (("data", self.home / "training" / "data"), (f"{self.name}/run", self.run)):
             count = storage.download_folder(self.bucket, prefix, folder, self.region)
             console.note(f"{count} files of s3://{self.bucket}/{prefix}")
         self.run.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def watch(
 def run_once(work: Work, metadata: Metadata, stopped: Callable[[], int], poll: float, every: float) -> tuple[str, int]:
     """Runs the command once; gives why it was stopped from outside ("" where it ended by itself) and its exit code."""
     with (work.run / "training.log").open("ab") as log:
-        child = subprocess.Popen(work.command, cwd=work.home / "work", stdout=log, stderr=subprocess.STDOUT)
+        child = subprocess.Popen(work.command, cwd=work.home / "training", stdout=log, stderr=subprocess.STDOUT)
         copied, reason = time.monotonic(), ""
         while child.poll() is None:
             if metadata.interruption():
@@ -194,9 +194,9 @@ def command_of(settings: dict[str, Any], home: Path, gpus: int) -> list[str]:
             "--port=8888",
             f"--IdentityProvider.token={settings['token']}",
         ]
-        return [sys.executable, "-m", "jupyterlab", *options, f"--notebook-dir={home / 'work'}"]
+        return [sys.executable, "-m", "jupyterlab", *options, f"--notebook-dir={home / 'training'}"]
     if settings["mode"] == "script":
-        return [sys.executable, str(home / "work" / "run" / settings["script"])]
+        return [sys.executable, str(home / "training" / "run" / settings["script"])]
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}"] if gpus > 1 else []
     changes = [word for change in settings.get("set", []) for word in ("--set", change)]
     return [sys.executable, *several, "-m", "carnelian", "train", str(launch / "recipe.toml"), "--out", "run", *changes]

@@ -12,7 +12,7 @@ def average(
     checkpoints: Annotated[list[Path], "the checkpoints, such as the last few of a run, or a run's folder"],
     *,
     out: Annotated[Path, "the checkpoint to write"],
-    last: Annotated[int, "of a run's folder only so many, the last ones (0: all)"] = 0,
+    last: Annotated[int, "take only this number of the latest checkpoints of a run's folder (0: all)"] = 0,
     overwrite: Annotated[bool, "replace outputs that exist"] = False,
 ) -> Path:
     """Average the weights of checkpoints of one training, often a little better than each of them.

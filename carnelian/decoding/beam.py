@@ -143,7 +143,7 @@ class Stream:
             self.beam = steps.advance(self.beam, part, decoder.symbols, self.language, self.hot_words, decoder.settings)
 
     def _reserve(self, scores: int) -> None:
-        """Gives the language model capacity for so many more scores."""
+        """Gives the language model capacity for this number of further scores."""
         ngram = with_context_capacity_for(self.language.ngram, scores)
         if ngram is not self.language.ngram:
             self.language = self.language._replace(ngram=ngram)

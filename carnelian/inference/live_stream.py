@@ -82,7 +82,7 @@ class RecognizerStream:
         endpoints: EndpointSettings = EndpointSettings(),  # noqa: B008
         prior: Any = None,
     ):
-        """sample_rate: of the chunks, by default the model's. stable_updates: a word is stable once it was the same for so many.
+        """sample_rate: of the chunks, by default the model's. stable_updates: a word that is the same in this many updates is stable.
         update_seconds: of audio between updates. prior: statistics of features (`engine.statistics`) to begin with."""
         if stable_updates < 1 or not update_seconds > 0:
             raise CarnelianError(
@@ -182,7 +182,7 @@ class RecognizerStream:
         return self.endpointer.step(int(row.argmax()) in self.blanks, audio)
 
     def drop(self, samples: int) -> None:
-        """Ends the utterance with so many of its samples."""
+        """Removes the first `samples` samples, which the utterance that ended covers."""
         self.audio, self.taken = self.audio[samples:], max(0, self.taken - samples)
         self.begin += samples // self.step_samples
         if self.source is None:

@@ -136,7 +136,7 @@ def transcribe_long(
 def chunks_of(
     recording: Utterance | str | Path | np.ndarray, sample_rate: int, chunk_seconds: float = CHUNK_SECONDS
 ) -> Iterator[np.ndarray]:
-    """Yields a recording, an utterance's part of one, or a waveform at `sample_rate`, as chunks (S,) of about so many seconds."""
+    """Yields a recording, an utterance's part of one, or a waveform at `sample_rate`, as chunks (S,) of about `chunk_seconds`."""
     if isinstance(recording, np.ndarray):
         size = max(1, round(chunk_seconds * sample_rate))
         yield from (recording[first : first + size] for first in range(0, len(recording), size))

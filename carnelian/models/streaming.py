@@ -118,7 +118,7 @@ class RunningNormalizer:
         return self._start(self.waiting.shape[2])
 
     def _start(self, frames: int) -> Tensor:
-        """The frames that waited, the first so many by their common statistics."""
+        """The frames that waited, the first `frames` of them normalized by their common statistics."""
         assert self.waiting is not None
         features, self.waiting, self.started = self.waiting, None, True
         self.statistics.add(features[:, :, :frames])

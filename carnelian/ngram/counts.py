@@ -35,7 +35,7 @@ class Scratch:
         self.on_disk = False
 
     def plan(self, tokens: int, order: int) -> None:
-        """Decides whether the arrays for a text of so many tokens go to disk."""
+        """Decides whether the arrays for a text of `tokens` tokens go to disk."""
         self.on_disk = tokens * (16 + 20 * order) > self.memory
 
     def array(self, size: int, dtype: type) -> np.ndarray:

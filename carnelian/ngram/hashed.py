@@ -49,7 +49,7 @@ def hashed_tables(middle: np.ndarray, starts: np.ndarray, longest: np.ndarray) -
 
 
 def with_context_capacity(hashed: Hashed, questions: int) -> Hashed:
-    """Returns the tables with capacity for the contexts of so many more scores; the first call makes arrays of its own."""
+    """Returns the tables with capacity for the contexts of `questions` further scores; the first call makes arrays of its own."""
     used = int(hashed.used[0])
     if used + questions < len(hashed.lengths):
         return hashed

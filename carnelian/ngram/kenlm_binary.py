@@ -87,7 +87,7 @@ class _Binary:
         return words
 
     def slots(self, count: int) -> int:
-        """Returns how many slots the hash table of so many n-grams has."""
+        """Returns how many slots the hash table of `count` n-grams has."""
         return max(count + 1, int(np.float32(self.slots_each) * np.float32(count)))
 
     def probing(self) -> NGram:

@@ -103,7 +103,7 @@ def score_words(model, state, words, scores):
 
 
 def with_context_capacity_for(tables: Tables, questions: int) -> Tables:
-    """Returns the tables with capacity for so many more scores in one search, where they need any (KenLM's hash tables)."""
+    """Returns the tables with capacity for `questions` further scores in one search, where they need any (KenLM's hash tables)."""
     hashed = tables.hashed and with_context_capacity(tables.hashed, questions)
     return tables if hashed is tables.hashed else tables._replace(hashed=hashed)
 

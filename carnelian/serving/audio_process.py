@@ -5,7 +5,7 @@ socket, for which a child is forked. The child reads a request, decodes, answers
 exhaust or crash only its own child, whose memory, processor time and files are limited before the first byte is read. The
 server process itself reads nothing that a client sent. This module imports no model: a fork stays small.
 
-Request: the header of `REQUEST`, then the recording. Answer: frames of one letter, a length (`FRAME`) and so many bytes:
+Request: the header of `REQUEST`, then the recording. Answer: frames of one letter, a length (`FRAME`) and that number of bytes:
 S (this child's process id, once it has started), H (seconds the header promises, a float64), A (float32 samples), E (the end),
 X (an error, as text).
 """

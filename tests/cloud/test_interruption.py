@@ -19,36 +19,7 @@ boto3 = pytest.importorskip("boto3")
 pytestmark = [pytest.mark.aws, pytest.mark.slow]
 
 NAME, STEPS = "spot-run", 200
-RECIPE = """
-task = "acoustic"
-alphabet = " ab"
-seed = 3
-[train]
-manifests = ["data/train.jsonl"]
-steps = 200
-batch_size = 4
-workers = 0
-device = "cpu"
-save_every = 20
-[features]
-name = "log_mel"
-features = 16
-[masks.spec_augment]
-frequency_width = 4
-time_width = 5
-[augment.speed]
-low = 0.9
-high = 1.1
-[encoder]
-name = "convolutional"
-blocks = [{ channels = 16, kernel = 5, stride = 2, separable = true }, { channels = 16, kernel = 5, dropout = 0.2 }]
-[optimizer]
-name = "novograd"
-[schedule]
-name = "cosine"
-peak = 0.02
-warmup = 2
-"""
+RECIPE = Path(__file__).with_name("training.toml").read_text()
 
 
 class Metadata(http.server.BaseHTTPRequestHandler):
@@ -108,7 +79,7 @@ class MachineHere:
 
     @property
     def run(self) -> Path:
-        return self.root / "opt/carnelian/work/run"
+        return self.root / "opt/carnelian/training/run"
 
     def boot(self) -> int:
         return subprocess.run(["bash", self.root / "user-data.sh"], env=self.environment, cwd=self.root).returncode

@@ -22,32 +22,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROCESSES = 2
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue")
-RECIPE = """
-task = "acoustic"
-alphabet = " ab"
-seed = 3
-[train]
-manifests = ["data/train.jsonl"]
-steps = 120
-batch_size = 2
-workers = 0
-device = "cpu"
-save_every = 20
-[features]
-name = "log_mel"
-features = 16
-[masks.spec_augment]
-frequency_width = 4
-time_width = 5
-[encoder]
-name = "convolutional"
-blocks = [{ channels = 16, kernel = 5, stride = 2, separable = true }, { channels = 16, kernel = 5, dropout = 0.2 }]
-[optimizer]
-name = "novograd"
-[schedule]
-name = "cosine"
-peak = 0.02
-"""
+RECIPE = Path(__file__).with_name("training.toml").read_text()
 SLURM = """
 ClusterName=here
 SlurmctldHost={host}(127.0.0.1)
@@ -215,8 +190,8 @@ def test_a_killed_process_is_requeued_and_resumes(slurm, write_tones, tmp_path):
     ]
     command += ["train", "carnelian/launch/recipe.toml", "--out", "undisturbed"]
     subprocess.run(command, check=True, cwd=tmp_path, env=environment, capture_output=True)
-    ours, _ = load_tensors(tmp_path / "run" / "step-00000120.safetensors")
-    theirs, _ = load_tensors(undisturbed / "step-00000120.safetensors")
+    ours, _ = load_tensors(tmp_path / "run" / "step-00000200.safetensors")
+    theirs, _ = load_tensors(undisturbed / "step-00000200.safetensors")
     assert ours.keys() == theirs.keys() and all(ours[name].equal(theirs[name]) for name in ours)
 
 
@@ -225,7 +200,7 @@ def test_a_training_saves_before_the_end_of_its_capacity_block(slurm, write_tone
     environment = slurm | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     script = prepare(tmp_path, write_tones, stop_at=time.time() + 2400 + 100)
     recipe = tmp_path / "carnelian" / "launch" / "recipe.toml"
-    recipe.write_text(RECIPE.replace("steps = 120", "steps = 1000000").replace("save_every = 20", "save_every = 0"))
+    recipe.write_text(RECIPE.replace("steps = 200", "steps = 1000000").replace("save_every = 20", "save_every = 0"))
     job = Job(script, environment)
     job.wait(lambda: job.state not in ("PENDING", "RUNNING", "COMPLETING"))
     assert job.state == "COMPLETED" and "saved before the end of the Capacity Block" in job.log

@@ -78,7 +78,7 @@ def test_equal_to_nemo_alone_and_in_a_batch(name):
 
 
 def test_parameters_are_counted_as_nemo_counts_them():
-    """The numbers are those of NeMo 3.0.0's ConformerEncoder and ConvASRDecoder with so many symbols."""
+    """The numbers are those of NeMo 3.0.0's ConformerEncoder and ConvASRDecoder with the same number of symbols."""
     fast = {"kernel": 9, "subsampling": "dw_striding", "stride": 8, "subsampling_channels": 256}
     large = {"channels": 512, "heads": 8}
     for expected, symbols, settings in (

@@ -212,7 +212,7 @@ class TestKeys:
 
 
 def send_chunked(port: int, size: int, piece: int = 1 << 20) -> tuple[int, bytes]:
-    """Sends a chunked form of so many bytes until the service closes or answers: bytes sent, and the answer."""
+    """Sends a chunked form of `size` bytes until the service closes or answers: bytes sent, and the answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
         client.sendall(
             b"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"

@@ -51,7 +51,7 @@ def recombine(beam, index, kept):
 
 @borrowing
 def highest_but(values, count, skipped):
-    """Returns the highest of values[:count] without so many of the highest; reorders them (quickselect, Hoare 1961)."""
+    """Returns the highest of values[:count] after the `skipped` highest ones; reorders the values (quickselect, Hoare 1961)."""
     low, high = 0, count - 1
     while low < high:
         pivot = values[(low + high) // 2]

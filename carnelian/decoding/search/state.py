@@ -150,7 +150,7 @@ class Beam(NamedTuple):
 
 
 def empty_beam(width: int, symbols: int) -> Beam:
-    """Returns an empty beam for an alphabet with so many symbols, with one prefix to spare (see `keep_best`)."""
+    """Returns an empty beam for an alphabet of `symbols` symbols, with one prefix to spare (see `keep_best`)."""
     pool = max(4 * width, width + symbols + 8)
     state_keys = np.zeros(1 << (2 * pool - 1).bit_length(), STATE_KEY)
     history = np.empty(max(1 << 12, 8 * width), PAST)
