@@ -24,7 +24,7 @@ import torch
 from carnelian.checkpoint import Checkpoint
 from carnelian.data.alphabet import ENGLISH, Alphabet
 from carnelian.errors import CarnelianError
-from carnelian.formats.nemo_export import write_nemo
+from carnelian.formats.nemo.export import write_nemo
 from carnelian.inference.export.graph import GraphNode, OnnxModel, array_of, copy_model, identity, onnx
 from carnelian.inference.export.int8 import Quantizer, Scheme
 from carnelian.inference.export.model import onnx_model

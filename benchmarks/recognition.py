@@ -22,7 +22,7 @@ from carnelian.checkpoint import load_model
 from carnelian.data.audio import load_audio
 from carnelian.data.utterance import Manifest, Utterance
 from carnelian.decoding.settings import DecodingConfig
-from carnelian.formats.nemo_export import write_nemo
+from carnelian.formats.nemo.export import write_nemo
 from carnelian.inference.export.calibrate import quantize
 from carnelian.inference.export.model import onnx_model
 from carnelian.inference.processor import processor_facts

@@ -17,7 +17,6 @@ from carnelian.checkpoint import load_model
 from carnelian.console import note, table, track
 from carnelian.data.alphabet import Alphabet, make_alphabet
 from carnelian.data.audio import audio_info, load_audio
-from carnelian.data.parallel import in_parallel
 from carnelian.data.sources import distinct_stems
 from carnelian.data.text.names import NORMALIZE_HELP, likely_normalizations, make_normalizer
 from carnelian.data.text.report import NormalizationReport, Normalizer
@@ -26,6 +25,7 @@ from carnelian.errors import CarnelianError, ManifestError, MissingExtraError
 from carnelian.files import check_outputs, written
 from carnelian.formats.catalog import find_checkpoint
 from carnelian.models.losses.ctc import steps_needed
+from carnelian.parallel import in_parallel
 
 ACTIONS = {
     "not an utterance": "rejected",

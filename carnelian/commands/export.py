@@ -18,7 +18,7 @@ from carnelian.errors import CarnelianError
 from carnelian.files import check_outputs
 from carnelian.formats.catalog import find_checkpoint
 from carnelian.formats.fairseq_export import write_fairseq
-from carnelian.formats.nemo_export import write_nemo
+from carnelian.formats.nemo.export import write_nemo
 
 
 def nemo(

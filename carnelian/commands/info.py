@@ -19,7 +19,7 @@ from carnelian.inference.torch_engine import load_torch_engine
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.cost import OPTIMIZER_STATES, Cost, measure_cost
 from carnelian.models.registry import build_model
-from carnelian.models.streaming import why_not_in_pieces
+from carnelian.models.streaming.acoustic import why_not_in_pieces
 from carnelian.recipe import Recipe, load_recipe, packaged_recipes
 from carnelian.training.reference import check_tables, reference_entries
 from carnelian.training.settings import check_recipe

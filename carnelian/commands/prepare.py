@@ -27,12 +27,12 @@ from carnelian.corpora.mls import mls
 from carnelian.corpora.tedlium import tedlium
 from carnelian.corpora.voxforge import voxforge
 from carnelian.data.audio import AudioInfo, audio_info
-from carnelian.data.parallel import in_parallel
 from carnelian.data.text.names import NORMALIZE_HELP, make_normalizer
 from carnelian.data.text.report import NormalizationReport, Normalizer
 from carnelian.data.utterance import Utterance, write_manifest
 from carnelian.errors import AudioError, ManifestError
 from carnelian.files import written
+from carnelian.parallel import in_parallel
 
 SEGMENT_SLACK = 0.5  # seconds by which a segment may go beyond its recording and is cut to it; more is a fault
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from carnelian.console import bar
 from carnelian.data.audio import resample
-from carnelian.data.parallel import in_parallel
 from carnelian.data.utterance import Utterance, write_manifest
 from carnelian.errors import ManifestError, MissingExtraError
+from carnelian.parallel import in_parallel
 
 TEMPLATES = (
     "turn {switch} the {room} {device}",

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from carnelian.console import note, track
 from carnelian.data.audio import AudioInfo, audio_info
-from carnelian.data.parallel import in_parallel
 from carnelian.data.recording import AUDIO_SUFFIXES, UNREAD_SUFFIXES
 from carnelian.data.utterance import Manifest, Utterance
 from carnelian.errors import AudioError, CarnelianError
 from carnelian.files import one_line
+from carnelian.parallel import in_parallel
 
 MANIFEST_SUFFIXES = (".jsonl", ".json")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from carnelian.errors import CheckpointError
-from carnelian.formats.nemo import foreign_model
-from carnelian.formats.nemo_pair import without_configuration
+from carnelian.formats.nemo.checkpoint import foreign_model
+from carnelian.formats.nemo.pair import without_configuration
 from carnelian.formats.safe_loading import ForeignModel, check_tensors
 
 LOG_GUARD = 1e-20

@@ -12,9 +12,9 @@ from carnelian.data.alphabet import Alphabet
 from carnelian.errors import CheckpointError
 from carnelian.files import reading
 from carnelian.formats.deep_learning_examples import read_deep_learning_examples
-from carnelian.formats.nemo import read_lightning, read_nemo
-from carnelian.formats.nemo_configuration import read_configuration
-from carnelian.formats.nemo_pair import read_pair
+from carnelian.formats.nemo.checkpoint import read_lightning, read_nemo
+from carnelian.formats.nemo.configuration import read_configuration
+from carnelian.formats.nemo.pair import read_pair
 from carnelian.formats.safe_loading import ForeignModel, read_file, read_pickle
 from carnelian.models.registry import build_model
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from carnelian.checkpoint import load_tensors
 from carnelian.data.alphabet import Alphabet, WordPieces
 from carnelian.errors import CheckpointError
-from carnelian.formats.nemo_configuration import Section
-from carnelian.formats.nemo_conformer import conformer_weights
+from carnelian.formats.nemo.configuration import Section
+from carnelian.formats.nemo.conformer import conformer_weights
 from carnelian.formats.safe_loading import ForeignModel, check_tensors, read_file, read_pickle
 from carnelian.formats.wav2vec2 import wav2vec2_table, wav2vec2_weights
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from carnelian.errors import CheckpointError
-from carnelian.formats.nemo_configuration import Section
+from carnelian.formats.nemo.configuration import Section
 from carnelian.models.encoders.wav2vec2 import wav2vec2
 
 #: our names of a layer's parts, with Hugging Face's and fairseq's

@@ -17,7 +17,7 @@ from carnelian.models.acoustic import AcousticModel
 from carnelian.models.device import choose_device
 from carnelian.models.features import NORMALIZATIONS
 from carnelian.models.layers import fold_batch_norm
-from carnelian.models.streaming import (
+from carnelian.models.streaming.acoustic import (
     AcousticStream,
     FeatureNormalizer,
     FeatureStatistics,

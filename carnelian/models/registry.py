@@ -19,12 +19,11 @@ from carnelian.models.encoders.wav2letter import wav2letter
 from carnelian.models.encoders.wav2vec import wav2vec
 from carnelian.models.encoders.wav2vec2 import wav2vec2
 from carnelian.models.encoders.wave2letter import wave2letter
-from carnelian.models.features import log_mel, mfcc, spectrogram
+from carnelian.models.features import log_mel, mfcc, spectrogram, waveform
 from carnelian.models.losses.asg import asg
 from carnelian.models.losses.ctc import ctc
 from carnelian.models.specaugment import Mask, spec_augment, spec_cutout, vocal_tract
 from carnelian.models.time_stretch import TIME_STRETCH_RANGE, in_range
-from carnelian.models.waveform import waveform
 from carnelian.recipe import Recipe, as_table, choose, in_short, matches_type
 
 #: front ends: waveforms -> features, with `.channels`, `.hop` and `.sample_rate`

@@ -15,9 +15,9 @@ from carnelian.checkpoint import load_weights
 from carnelian.data.alphabet import ENGLISH, Alphabet
 from carnelian.errors import CheckpointError
 from carnelian.formats.detect import detect_and_read
-from carnelian.formats.nemo import read_lightning, read_nemo
-from carnelian.formats.nemo_export import write_nemo
-from carnelian.formats.nemo_pair import read_pair
+from carnelian.formats.nemo.checkpoint import read_lightning, read_nemo
+from carnelian.formats.nemo.export import write_nemo
+from carnelian.formats.nemo.pair import read_pair
 from carnelian.formats.safe_loading import read_archive, read_file, read_pickle
 from carnelian.models.registry import build_model
 

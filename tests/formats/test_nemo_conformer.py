@@ -15,7 +15,7 @@ from carnelian.checkpoint import load_weights
 from carnelian.data.alphabet import ENGLISH, Alphabet, GreedyPieces, load_alphabet
 from carnelian.errors import CheckpointError
 from carnelian.formats.detect import detect_and_read
-from carnelian.formats.nemo_export import write_nemo
+from carnelian.formats.nemo.export import write_nemo
 from carnelian.formats.safe_loading import read_archive, read_pickle
 from carnelian.models.registry import build_model
 

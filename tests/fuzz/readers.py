@@ -25,7 +25,7 @@ from carnelian.data.utterance import Manifest, Utterance
 from carnelian.decoding.settings import read_decoding
 from carnelian.errors import CarnelianError
 from carnelian.formats.detect import import_model
-from carnelian.formats.nemo_configuration import configuration_text, read_configuration
+from carnelian.formats.nemo.configuration import configuration_text, read_configuration
 from carnelian.models.registry import build_model
 from carnelian.ngram.binary import save_binary
 from carnelian.ngram.load import load_language_model

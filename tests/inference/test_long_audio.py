@@ -13,8 +13,8 @@ from carnelian.data.utterance import Utterance
 from carnelian.decoding.greedy import Greedy
 from carnelian.inference.long_audio import transcribe_long, window_log_probs
 from carnelian.inference.recognizer import Recognizer
-from carnelian.models.encoders.convolutional_stream import ConvolutionalStream
-from carnelian.models.streaming import FeatureStream
+from carnelian.models.streaming.acoustic import FeatureStream
+from carnelian.models.streaming.convolutional import ConvolutionalStream
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ import torch
 from carnelian.errors import RecipeError
 from carnelian.models.acoustic import AcousticModel, count_parameters
 from carnelian.models.encoders.conformer import conformer
-from carnelian.models.encoders.conformer_stream import ConformerStream
 from carnelian.models.encoders.relative_attention import AttentionPlan, Context, RelativeAttention
 from carnelian.models.features import log_mel
+from carnelian.models.streaming.conformer import ConformerStream
 
 GOLDEN = Path(__file__).parent / "golden" / "conformer.npz"
 MADE = runpy.run_path(str(Path(__file__).parent / "nemo_conformer_golden.py"))

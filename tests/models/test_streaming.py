@@ -8,7 +8,7 @@ from carnelian.errors import RecipeError
 from carnelian.models.features import log_mel
 from carnelian.models.layers import fold_batch_norm
 from carnelian.models.registry import build_model
-from carnelian.models.streaming import AcousticStream, FeatureStatistics, FeatureStream
+from carnelian.models.streaming.acoustic import AcousticStream, FeatureStatistics, FeatureStream
 
 CONVOLUTIONAL = {
     "quartznet": {"name": "quartznet", "blocks": 5, "repeat": 2, "width": 0.05},

@@ -5,7 +5,7 @@ import torch
 
 from carnelian.errors import RecipeError
 from carnelian.models.encoders.wav2vec2 import draw_spans, wav2vec2
-from carnelian.models.waveform import waveform
+from carnelian.models.features import waveform
 
 LARGE = {"channels": 1024, "layers": 24, "heads": 16, "feedforward": 4096}
 SMALL = {

@@ -5,7 +5,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from carnelian.training.mixture import plan_mixture
+from carnelian.training.corpus import plan_mixture
 
 RNG = np.random.default_rng(0)
 DURATIONS = RNG.uniform(1, 10, 330).astype(np.float32)

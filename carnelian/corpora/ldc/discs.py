@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from carnelian.console import note, track
-from carnelian.data.parallel import in_parallel
 from carnelian.data.recording import encode_flac, open_audio
 from carnelian.data.sources import walk_files
 from carnelian.data.sphere import read_header, sphere_shape
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
 from carnelian.files import written
+from carnelian.parallel import in_parallel
 
 SIDES = {"A": 0, "B": 1}
 """The channel of each side of a two-channel telephone recording."""

@@ -13,9 +13,9 @@ from carnelian.corpora.speech.voices import SPEECH_ENGINES
 from carnelian.corpora.synthetic import PART, TRAIN_SPEAKERS, write_wave
 from carnelian.data.audio import resample
 from carnelian.data.augment import Augmentation, at_speed, impulse, noise, reverberate, sometimes, telephone
-from carnelian.data.parallel import in_parallel
 from carnelian.data.utterance import Utterance, write_manifest
 from carnelian.errors import CarnelianError, ManifestError
+from carnelian.parallel import in_parallel
 
 SILENCE_SECONDS = (0.05, 0.3)  # before and after the words
 LOUDNESS = (0.3, 0.9)  # of the loudest sample

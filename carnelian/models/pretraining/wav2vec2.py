@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from carnelian.errors import RecipeError
 from carnelian.models.encoders.wav2vec2 import draw_spans, wav2vec2
+from carnelian.models.features import waveform
 from carnelian.models.losses.contrastive import masked_contrast
 from carnelian.models.pretraining.quantizer import gumbel_quantizer
 from carnelian.models.pretraining.wav2vec import share_that_varies
-from carnelian.models.waveform import waveform
 from carnelian.recipe import Recipe, call, choose
 
 

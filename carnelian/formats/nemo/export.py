@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from carnelian.data.alphabet import Alphabet, GreedyPieces, WordPieces
 from carnelian.errors import CheckpointError
 from carnelian.formats.convolutional import weight_names
-from carnelian.formats.nemo import CONFIGURATION, WEIGHTS
-from carnelian.formats.nemo_configuration import configuration_text
-from carnelian.formats.nemo_conformer import conformer_table, nemo_weights
+from carnelian.formats.nemo.checkpoint import CONFIGURATION, WEIGHTS
+from carnelian.formats.nemo.configuration import configuration_text
+from carnelian.formats.nemo.conformer import conformer_table, nemo_weights
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.encoders.conformer import Conformer
 from carnelian.models.features import log_mel

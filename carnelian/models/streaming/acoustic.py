@@ -10,10 +10,10 @@ from torch import Tensor
 from carnelian.errors import RecipeError
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.encoders.conformer import Conformer
-from carnelian.models.encoders.conformer_stream import ConformerStream, why_not_streaming
-from carnelian.models.encoders.convolutional_stream import ConvolutionalStream, why_not_by_pieces
 from carnelian.models.features import NORMALIZATIONS, SpectralFeatures
 from carnelian.models.layers import ConvolutionalEncoder
+from carnelian.models.streaming.conformer import ConformerStream, why_not_streaming
+from carnelian.models.streaming.convolutional import ConvolutionalStream, why_not_by_pieces
 
 #: from features (B, F, T) that follow each other, not normalized, to normalized ones
 FeatureNormalizer = Callable[[Tensor], Tensor]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from carnelian.checkpoint import check_weights
 from carnelian.errors import CheckpointError, RecipeError
-from carnelian.formats.nemo_configuration import Section
+from carnelian.formats.nemo.configuration import Section
 from carnelian.models.encoders.conformer import conformer
 from carnelian.models.encoders.subsampling import SUBSAMPLINGS
 from carnelian.recipe import check_keys

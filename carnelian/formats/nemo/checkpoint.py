@@ -11,7 +11,7 @@ from torch import Tensor
 from carnelian.data.alphabet import Alphabet, GreedyPieces, WordPieces
 from carnelian.errors import CheckpointError
 from carnelian.formats.convolutional import encoder_weights, head_weights, model_weights, standard_names
-from carnelian.formats.nemo_configuration import (
+from carnelian.formats.nemo.configuration import (
     Section,
     features_table,
     masks_table,
@@ -19,7 +19,7 @@ from carnelian.formats.nemo_configuration import (
     resolved,
     version_of,
 )
-from carnelian.formats.nemo_conformer import conformer_settings, conformer_weights
+from carnelian.formats.nemo.conformer import conformer_settings, conformer_weights
 from carnelian.formats.safe_loading import ForeignModel, check_tensors, plain, read_archive, read_file, read_pickle
 from carnelian.models.layers import BlockSpec
 

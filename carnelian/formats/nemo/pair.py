@@ -10,7 +10,7 @@ from torch import Tensor
 from carnelian.data.alphabet import ENGLISH, Alphabet
 from carnelian.errors import CheckpointError
 from carnelian.formats.convolutional import block_specs, model_weights, standard_names
-from carnelian.formats.nemo import block_tables, foreign_model
+from carnelian.formats.nemo.checkpoint import block_tables, foreign_model
 from carnelian.formats.safe_loading import ForeignModel, check_tensors, read_file, read_pickle
 
 

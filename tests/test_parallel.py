@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from carnelian.data.parallel import in_parallel
+from carnelian.parallel import in_parallel
 
 
 def test_results_come_in_order():

@@ -1,0 +1,1 @@
+"""Checkpoints of NeMo: read, written, and their configurations translated."""

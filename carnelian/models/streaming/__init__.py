@@ -1,0 +1,1 @@
+"""Models that take a recording in pieces, as its audio comes."""
