@@ -1,10 +1,9 @@
 """The acoustic task: what is trained, on what, by which loss."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,14 +13,13 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from carnelian import console
 from carnelian.data.batch import Batch
-from carnelian.errors import AudioError, ManifestError, RecipeError
-from carnelian.models.acoustic import count_parameters
+from carnelian.errors import RecipeError
 from carnelian.models.losses.ctc import disagreement
 from carnelian.models.registry import build_model
-from carnelian.recipe import Recipe, choose
+from carnelian.recipe import Recipe
 from carnelian.training.corpus import Corpus, halves
-from carnelian.training.distributed import init_process_group, is_sharded, padded_alike, shard_model, wrap_in_ddp
-from carnelian.training.fit import StepReport, Training, fit
+from carnelian.training.distributed import padded_alike, shard_model, wrap_in_ddp
+from carnelian.training.fit import StepReport, fit
 from carnelian.training.initialize import (
     Initialization,
     choose_alphabet,
@@ -30,11 +28,10 @@ from carnelian.training.initialize import (
     parameter_groups,
     read_initialization,
 )
-from carnelian.training.optim import OPTIMIZERS, SCHEDULES, Schedule
-from carnelian.training.resume import check_data_of_run, check_recipe_of_run, keep_recipe, locked
+from carnelian.training.optim import Schedule
 from carnelian.training.run import Run, Validate, checkpoint_path
 from carnelian.training.settings import TrainingConfig, check_recipe
-from carnelian.training.signals import catch_signals
+from carnelian.training.tasks.session import open_session
 
 
 def acoustic_loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -71,52 +68,28 @@ def train_acoustic(
     everything and take one step, and keep nothing. Started by torchrun, it is one of several processes. Raises Stopped after SIGINT
     and SIGTERM, when all is saved.
     """
-    folder = Path(folder)
     initialization, pretrained, recipe = read_initialization(recipe)
     config = check_recipe(recipe)
     alphabet = choose_alphabet(recipe, pretrained)
-    with init_process_group(config.device) as world, catch_signals() as stop, ExitStack() as stack:
-        console.stderr.quiet |= world.rank > 0  # the first process reports for all
-        if dry_run:
-            folder = Path(stack.enter_context(TemporaryDirectory()))
-        check_recipe_of_run(folder, recipe, allow_changes=allow_changes)
-        torch.manual_seed(recipe.get("seed", 0))
+    with open_session(recipe, folder, config, allow_changes=allow_changes, dry_run=dry_run) as session:
+        world = session.world
         model = build_model(recipe, alphabet)
         rate = int(model.features.sample_rate)  # type: ignore[arg-type]
         corpus = Corpus(config, recipe, alphabet, rate, world, unknown_characters=config.unknown_characters)
-        steps = config.steps or -(-config.epochs * len(corpus.plan(0)) // config.accumulate)
+        steps = session.steps(corpus)
         taken = load_parts(model, alphabet, pretrained, initialization) if pretrained else []
         if config.sharded:
             shard_model(model, world)
         model = model.to(world.device)
-        groups = parameter_groups(model, initialization)
-        training = Training(model, choose(OPTIMIZERS, recipe["optimizer"], where="optimizer", parameters=groups))
-        schedule = choose(SCHEDULES, recipe["schedule"], where="schedule", steps=steps)
-        stack.enter_context(locked(folder, world))  # only now, so that a faulty recipe leaves no folder behind
-        run = Run(
-            folder,
-            recipe,
-            alphabet,
-            training,
-            config,
-            world,
-            steps=steps,
-            data=corpus.fingerprint(),
-            build=partial(build_model, recipe, alphabet),
-            validate=None if dry_run else validate,
-        )
-        stack.callback(run.close)
-        state = run.resume()
-        check_data_of_run(folder, state, run.data, world, allow_changes=allow_changes)
-        if world.rank == 0:
-            keep_recipe(folder, recipe)
-        describe_run(run, corpus, schedule, state, taken)
+        training, schedule = session.optimization(model, parameter_groups(model, initialization), steps)
+        build = partial(build_model, recipe, alphabet)
+        validate = None if dry_run else validate
+        run, state = session.begin(alphabet, training, corpus, steps, build=build, validate=validate)
+        session.describe(run, corpus, schedule, state)
+        describe_beginning(run, [] if state else taken)
         prepare_encoder(model.encoder, config)
-        if dry_run:
-            run.steps = run.step + 1
-        train_in_stages(run, corpus, initialization, schedule, stop)
-        console.note("one step was taken; the recipe works" if dry_run else run.summary())
-    return checkpoint_path(folder, run.step)
+        session.finish(run, lambda: train_in_stages(run, corpus, initialization, schedule, session.stop))
+    return checkpoint_path(session.folder, run.step)
 
 
 def prepare_encoder(encoder: Any, config: TrainingConfig) -> None:
@@ -127,25 +100,13 @@ def prepare_encoder(encoder: Any, config: TrainingConfig) -> None:
         encoder.compile(dynamic=True)  # for batches of any length
 
 
-def describe_run(run: Run, corpus: Corpus, schedule: Schedule, state: Mapping[str, Any], taken: Sequence[str]) -> None:
-    """Notes what is trained, on what, for how long, and what an earlier model gave; writes the latter to the log too."""
-    config, world, model = run.config, run.world, run.training.model
-    console.note(f"{count_parameters(model):,} parameters; {run.steps} steps on {world.ranks} x {world.device}")
-    corpus.describe()
-    if state:
-        console.note(f"going on from step {run.step} in {run.folder}")
-        before = state.get("steps", run.steps)
-        if before != run.steps:
-            console.note(
-                f"the training now has {run.steps} steps instead of {before}: the schedule ends there, and the learning rate of the "
-                f"next step is {schedule(run.step):.3g}"
-            )
-    else:
-        for line in taken:
-            console.note(line)
-        if taken:
-            run.log.write(0, initialized=list(taken))
-    if config.precision == "bf16" and world.device == "cpu" and not torch.cpu._is_amx_tile_supported():
+def describe_beginning(run: Run, taken: Sequence[str]) -> None:
+    """Notes what an earlier model gave, in the log too, and a precision that this processor is slow in."""
+    for line in taken:
+        console.note(line)
+    if taken:
+        run.log.write(0, initialized=list(taken))
+    if run.config.precision == "bf16" and run.world.device == "cpu" and not torch.cpu._is_amx_tile_supported():
         console.note('this CPU has no AMX, without which bf16 is often slower: try [train] precision = "fp32"')
 
 
@@ -153,18 +114,11 @@ def train_in_stages(
     run: Run, corpus: Corpus, initialization: Initialization, schedule: Schedule, stop: Callable[[], int]
 ) -> None:
     """Trains to the end of the run, or until validations stop improving: until frozen parts are freed, then with all parts."""
-    training = run.training
-    try:
-        end = min(initialization.unfreeze, run.steps) if run.step < initialization.unfreeze else run.steps
-        while run.step < run.steps and not run.has_stopped_improving():
-            freeze(training.model, initialization, run.step)
-            run.train(acoustic_reports(run, corpus, schedule, until=end), stop)
-            end = run.steps
-        run.save()
-    except (AudioError, ManifestError):
-        if run.step and not is_sharded(training.model):  # one process alone cannot save a sharded model
-            run.save()  # what was learnt before a recording could not be read
-        raise
+    end = min(initialization.unfreeze, run.steps) if run.step < initialization.unfreeze else run.steps
+    while run.step < run.steps and not run.has_stopped_improving():
+        freeze(run.training.model, initialization, run.step)
+        run.train(acoustic_reports(run, corpus, schedule, until=end), stop)
+        end = run.steps
 
 
 def acoustic_reports(run: Run, corpus: Corpus, schedule: Schedule, *, until: int) -> Iterator[StepReport]:

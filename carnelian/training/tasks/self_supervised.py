@@ -1,12 +1,10 @@
 """Self-supervised training: what wav2vec and wav2vec 2.0 have in common, from unlabelled manifests to a run in its folder."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,17 +14,14 @@ from torch import Tensor, nn
 from carnelian import console
 from carnelian.data.alphabet import ENGLISH, Alphabet
 from carnelian.data.batch import Batch
-from carnelian.errors import AudioError, ManifestError
-from carnelian.models.acoustic import count_parameters
-from carnelian.recipe import Recipe, choose
+from carnelian.recipe import Recipe
 from carnelian.training.corpus import Corpus, halves
-from carnelian.training.distributed import init_process_group, wrap_in_ddp
-from carnelian.training.fit import StepReport, Training, fit, total_over_processes
-from carnelian.training.optim import OPTIMIZERS, SCHEDULES, Schedule
-from carnelian.training.resume import check_data_of_run, check_recipe_of_run, keep_recipe, locked
+from carnelian.training.distributed import wrap_in_ddp
+from carnelian.training.fit import StepReport, fit, total_over_processes
+from carnelian.training.optim import Schedule
 from carnelian.training.run import Run, Score, Validate, checkpoint_path
 from carnelian.training.settings import PretrainingConfig, check_pretraining_recipe
-from carnelian.training.signals import catch_signals
+from carnelian.training.tasks.session import open_session
 
 COLLAPSED = 0.0005  # share of the features' mean square that is variance, below which they say next to nothing
 VALIDATION_BATCH = 8  # recordings
@@ -119,54 +114,34 @@ def train_self_supervised(
 
     The settings are those of `train_acoustic`. Raises Stopped after SIGINT and SIGTERM, when all is saved.
     """
-    folder, alphabet = Path(folder), Alphabet(ENGLISH)  # a checkpoint has an alphabet; nothing here is spelled
+    alphabet = Alphabet(ENGLISH)  # a checkpoint has an alphabet; nothing here is spelled
     config = check_pretraining_recipe(recipe, objective.tables)
-    with init_process_group(config.device) as world, catch_signals() as stop, ExitStack() as stack:
-        console.stderr.quiet |= world.rank > 0
-        if dry_run:
-            folder = Path(stack.enter_context(TemporaryDirectory()))
-        check_recipe_of_run(folder, recipe, allow_changes=allow_changes)
-        torch.manual_seed(recipe.get("seed", 0))
-        model = objective.build(recipe).to(world.device)
+    with open_session(recipe, folder, config, allow_changes=allow_changes, dry_run=dry_run) as session:
+        model = objective.build(recipe).to(session.world.device)
         rate = int(model.features.sample_rate)  # type: ignore[union-attr,arg-type]
-        corpus = Corpus(config, recipe, alphabet, rate, world, longest=config.max_samples / rate)
-        steps = config.steps or -(-config.epochs * len(corpus.plan(0)) // config.accumulate)
-        parameters = [{"params": list(model.parameters())}]
-        training = Training(model, choose(OPTIMIZERS, recipe["optimizer"], where="optimizer", parameters=parameters))
-        schedule = choose(SCHEDULES, recipe["schedule"], where="schedule", steps=steps)
+        corpus = Corpus(config, recipe, alphabet, rate, session.world, longest=config.max_samples / rate)
+        steps = session.steps(corpus)
+        training, schedule = session.optimization(model, [{"params": list(model.parameters())}], steps)
         held_out = None if dry_run or not config.validation else validation_corpus(corpus, config, recipe)
-        stack.enter_context(locked(folder, world))
         monitor = Monitor()
-        run = Run(
-            folder,
-            recipe,
+        run, state = session.begin(
             alphabet,
             training,
-            config,
-            world,
-            steps=steps,
-            data=corpus.fingerprint(),
+            corpus,
+            steps,
             build=partial(objective.build, recipe),
             validate=contrast_error(held_out, config) if held_out else None,
             metric="contrast error",
             figures=monitor.figures,
         )
-        stack.callback(run.close)
-        state = run.resume()
-        check_data_of_run(folder, state, run.data, world, allow_changes=allow_changes)
-        if world.rank == 0:
-            keep_recipe(folder, recipe)
-        console.note(f"{count_parameters(model):,} parameters; {run.steps} steps on {world.ranks} x {world.device}")
-        corpus.describe()
+        session.describe(run, corpus, schedule, state)
         negatives = int(model.contrast.negatives)  # type: ignore[union-attr,arg-type]
         console.note(f"chance: accuracy {1 / (1 + negatives):.3g} (1 in {1 + negatives})")
-        if state:
-            console.note(f"going on from step {run.step} in {run.folder}")
-        if dry_run:
-            run.steps = run.step + 1
-        train_to_the_end(run, self_supervised_reports(run, corpus, objective, schedule, monitor), stop)
-        console.note("one step was taken; the recipe works" if dry_run else run.summary())
-    return checkpoint_path(folder, run.step)
+        session.finish(
+            run,
+            lambda: run.train(self_supervised_reports(run, corpus, objective, schedule, monitor), session.stop),
+        )
+    return checkpoint_path(session.folder, run.step)
 
 
 def validation_corpus(corpus: Corpus, config: PretrainingConfig, recipe: Recipe) -> Corpus:
@@ -177,17 +152,6 @@ def validation_corpus(corpus: Corpus, config: PretrainingConfig, recipe: Recipe)
     )  # fmt: skip
     plain = {key: value for key, value in recipe.items() if key != "augment"}
     return Corpus(settings, plain, corpus.alphabet, corpus.sample_rate, corpus.world, longest=corpus.longest)
-
-
-def train_to_the_end(run: Run, reports: Iterator[StepReport], stop: Callable[[], int]) -> None:
-    """Takes the steps of a run; saves at its end, and before an error of a recording that cannot be read."""
-    try:
-        run.train(reports, stop)
-        run.save()
-    except (AudioError, ManifestError):
-        if run.step:
-            run.save()
-        raise
 
 
 def self_supervised_reports(
