@@ -9,8 +9,8 @@ import pytest
 
 from carnelian.data.augment import AUGMENTATIONS
 from carnelian.errors import RecipeError
+from carnelian.models.block_spec import BlockSpec
 from carnelian.models.conv2d import Conv2dLayer
-from carnelian.models.layers import BlockSpec
 from carnelian.models.registry import CRITERIA, ENCODERS, FEATURES, MASKS
 from carnelian.ranges import Range
 from carnelian.recipe import check_value, matches_type, settings_of

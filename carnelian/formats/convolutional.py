@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from carnelian.errors import CheckpointError
-from carnelian.models.layers import BlockSpec, ConvolutionalEncoder
+from carnelian.models.block_spec import BlockSpec
+from carnelian.models.layers import ConvolutionalEncoder
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 BLOCK_NAME = re.compile(

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from carnelian.models.acoustic import AcousticModel, count_parameters
+from carnelian.models.block_spec import BlockSpec
 from carnelian.models.conv2d import Conv2dFrontEnd
-from carnelian.models.layers import BlockSpec, Convolution
+from carnelian.models.layers import Convolution
 
 OPTIMIZER_STATES = {"novograd": 1, "sgd": 1, "muon": 1}
 """Numbers that an optimizer keeps for each weight; the others keep 2."""

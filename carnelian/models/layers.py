@@ -1,14 +1,13 @@
 """The masked convolutional block of Wave2Letter+, Jasper, QuartzNet and Citrinet, and how it is made fast on CPU.
 
 Activations are held as (B, D, 1, T) in channels-last memory: the 1x1 convolutions, which are most of a separable network, become
-plain matrix products. The gradients of a depthwise convolution, which are slow in
-this layout, are computed in another way (`depthwise`); `benchmarks/training_step.py` measures the gain.
+plain matrix products. The gradients of a depthwise convolution, which are slow in this layout, are computed in another way
+(`DepthwiseConvolution`); `benchmarks/training_step.py` measures the gain.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +16,77 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from carnelian.errors import RecipeError
+from carnelian.models.block_spec import ACTIVATIONS, GATED, Activation, BlockSpec, Residual, half_of, shifts
 from carnelian.models.conv2d import Conv2dFrontEnd, Conv2dLayer
-from carnelian.models.depthwise import DepthwiseConvolution, deinterleave, interleave
 from carnelian.models.masking import masked, masked_relu
 from carnelian.models.norms import MASKED_NORMS, NORMS, Norm
-from carnelian.ranges import Fraction, NonNegativeInt, PositiveInt
+
+
+def interleave(encoded: Tensor, dilation: int) -> Tensor:
+    """Returns (B, D, 1, T) as (B * dilation, D, 1, T / dilation): each dilation-th frame in a row of its own, T padded with zeros."""
+    batch, channels, _, frames = encoded.shape
+    rows = F.pad(encoded, (0, -frames % dilation)).permute(0, 2, 3, 1)
+    rows = rows.reshape(batch, -1, dilation, channels).transpose(1, 2).reshape(batch * dilation, 1, -1, channels)
+    # the axis of one must come before the frames: behind them, the strides do not count as channels-last
+    return rows.permute(0, 3, 1, 2)
+
+
+def deinterleave(encoded: Tensor, dilation: int, frames: int) -> Tensor:
+    """Returns the input of `interleave` from its output: (B * dilation, D, 1, T / dilation) to (B, D, 1, frames)."""
+    rows, channels, _, length = encoded.shape
+    batch = rows // dilation
+    whole = encoded.permute(0, 2, 3, 1).reshape(batch, dilation, length, channels).transpose(1, 2)
+    return whole.reshape(batch, 1, length * dilation, channels)[:, :, :frames].permute(0, 3, 1, 2)
+
+
+def channels_first(encoded: Tensor) -> Tensor:
+    """Returns (B, D, 1, T) in channels-last memory as a new contiguous (D, B, T), through a matrix transpose, which is
+    the fastest way."""
+    batch, channels, _, frames = encoded.shape
+    rows = encoded.permute(0, 2, 3, 1).reshape(batch * frames, channels)
+    return torch.empty_like(rows).view(channels, -1).copy_(rows.t()).view(channels, batch, frames)
+
+
+def depthwise_weight_gradient(encoded: Tensor, gradient: Tensor, kernel: int) -> Tensor:
+    """Returns the gradient (D, 1, 1, K) of the weight of a "same" depthwise convolution, from its input and its output's gradient.
+
+    A block of gradient frames times the window of input frames that it depends on is a Toeplitz-like matrix product, done for all
+    blocks in one batched product; tap k of the kernel is the sum of the k-th diagonal. This is what makes a training step fast
+    (`benchmarks/training_step.py`): oneDNN computes this gradient many times slower.
+    """
+    batch, channels, _, frames = encoded.shape
+    block = 48 if kernel > 16 else 16  # frames of gradient in a product: wider wastes work, narrower loses speed
+    blocks = -(-frames // block)
+    tail, window = blocks * block - frames, block + kernel - 1
+    gradients = F.pad(channels_first(gradient), (0, tail)).view(channels, batch * blocks, block)
+    padded = F.pad(channels_first(encoded), (kernel // 2, kernel // 2 + tail))
+    windows = padded.unfold(2, window, block).reshape(channels, batch * blocks, window)
+    products = torch.bmm(gradients.transpose(1, 2), windows)
+    diagonals = products.as_strided((channels, block, kernel), (block * window, window + 1, 1))
+    return diagonals.sum(1, dtype=torch.promote_types(diagonals.dtype, torch.float32)).view(channels, 1, 1, kernel)
+
+
+class DepthwiseConvolution(torch.autograd.Function):
+    """A depthwise convolution of odd kernel, stride 1, "same" padding, whose gradients are computed by
+    `depthwise_weight_gradient` and a flipped convolution."""
+
+    @staticmethod
+    def forward(ctx, encoded, weight):
+        ctx.save_for_backward(encoded, weight)
+        with torch.autocast(encoded.device.type, enabled=False):
+            return F.conv2d(encoded, weight.to(encoded.dtype), padding="same", groups=encoded.shape[1])
+
+    @staticmethod
+    def backward(ctx, gradient):
+        encoded, weight = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        to_input = None
+        with torch.autocast(encoded.device.type, enabled=False):
+            if ctx.needs_input_grad[0]:
+                flipped = weight.flip(-1).to(gradient.dtype)
+                to_input = F.conv2d(gradient, flipped, padding="same", groups=gradient.shape[1])
+            to_weight = depthwise_weight_gradient(encoded, gradient, weight.shape[-1])
+        return to_input, to_weight.to(weight.dtype)
 
 
 class Convolution(nn.Module):
@@ -81,55 +146,6 @@ class Convolution(nn.Module):
     def without_padding(self, encoded: Tensor) -> Tensor:
         """The same convolution of frames that were padded before, or follow others."""
         return F.conv2d(encoded, self.weight, self.bias, (1, self.stride), 0, (1, self.dilation), self.groups)
-
-
-def gated_linear_unit(encoded: Tensor) -> Tensor:
-    """The first half of the channels, each let through by one of the second half (Dauphin et al., 2016, arXiv 1612.08083)."""
-    return F.glu(encoded, dim=1)
-
-
-def gated_activation_unit(encoded: Tensor) -> Tensor:
-    """The same with a hyperbolic tangent on the first half (van den Oord et al., 2016, arXiv 1606.05328)."""
-    passed, gate = encoded.chunk(2, dim=1)
-    return passed.tanh() * gate.sigmoid()
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "clipped_relu": lambda encoded: F.hardtanh(encoded, 0, 20),
-    "leaky_relu": F.leaky_relu,
-    "swish": F.silu,
-    "glu": gated_linear_unit,
-    "gau": gated_activation_unit,
-}
-GATED = ("glu", "gau")  # they halve the channels, so the convolution before them gives twice as many
-Residual = Literal["none", "plain", "dense", "densenet", "densernet"]
-Activation = Literal["relu", "clipped_relu", "leaky_relu", "swish", "glu", "gau"]
-
-
-@dataclass(frozen=True)
-class BlockSpec:
-    """A line of a paper's table: `repeat` times convolution, norm, activation, dropout, with a residual around them.
-
-    `residual` is "none", "plain" (from the block's input), "dense" (from the inputs of this and every residual block before it), or
-    "densenet" and "densernet": each convolution sees the input and the outputs of the block's convolutions before it, `growth`
-    channels each, and a pointwise one goes back to `channels`; with the R, a plain residual is added.
-    """
-
-    channels: PositiveInt
-    kernel: PositiveInt
-    repeat: PositiveInt = 1
-    #: taken by the last convolution of the block
-    stride: PositiveInt = 1
-    dilation: PositiveInt = 1
-    dropout: Fraction = 0.0
-    residual: Residual = "none"
-    separable: bool = False
-    #: of the pointwise convolution where separable, of the convolution where not; channels are shuffled after it
-    groups: PositiveInt = 1
-    #: squeeze-and-excitation: by how much its middle is narrower than the channels; 0 is none
-    excitation: NonNegativeInt = 0
-    growth: NonNegativeInt = 0
 
 
 class Excitation(nn.Module):
@@ -257,38 +273,6 @@ class Block(nn.Module):
         for source, residual in zip(inputs[-len(self.residuals) :], self.residuals):
             encoded = encoded + residual(source, lengths)[0]
         return self.activate(encoded, frames), frames
-
-
-def half_of(spec: BlockSpec) -> int:
-    """The frames ahead that each of a block's convolutions sees with "same" padding."""
-    return spec.dilation * (spec.kernel - 1) // 2
-
-
-def shifts(blocks: Sequence[BlockSpec], stride: int, ahead: int, lookahead: int | None) -> list[list[int]]:
-    """The frames by which each convolution of each block is moved into the past, so that an output step sees `lookahead` steps ahead.
-
-    Each convolution keeps the same share of what it sees ahead, rounded so that the sum is right. stride, ahead: of the
-    front end, in frames. Raises RecipeError for less than the front end sees.
-    """
-    if lookahead is None:
-        return [[0] * spec.repeat for spec in blocks]
-    strides = [stride]
-    for spec in blocks:
-        strides.append(strides[-1] * spec.stride)
-    allowed = lookahead * strides[-1] - ahead
-    total = sum(spec.repeat * half_of(spec) * each for spec, each in zip(blocks, strides))
-    if allowed < 0:
-        raise RecipeError(f"[encoder] lookahead = {lookahead}: its conv2d layers alone see {ahead} frames ahead")
-    share, seen, used = min(1.0, allowed / max(1, total)), 0, 0
-    found: list[list[int]] = []
-    for spec, each in zip(blocks, strides):
-        found.append([])
-        for _ in range(spec.repeat):
-            seen += half_of(spec) * each
-            kept = min(half_of(spec), max(0, int(seen * share + 1e-6) - used) // each)
-            used += kept * each
-            found[-1].append(half_of(spec) - kept)
-    return found
 
 
 class ConvolutionalEncoder(nn.Module):

@@ -8,8 +8,8 @@ from typing import Any
 
 from carnelian.data.augment import AUGMENTATIONS
 from carnelian.errors import RecipeError
+from carnelian.models.block_spec import BlockSpec
 from carnelian.models.conv2d import Conv2dLayer
-from carnelian.models.layers import BlockSpec
 from carnelian.models.losses.contrastive import future_predictions, masked_contrast
 from carnelian.models.pretraining.quantizer import gumbel_quantizer
 from carnelian.models.registry import CRITERIA, ENCODERS, FEATURES, MASKS

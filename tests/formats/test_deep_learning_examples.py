@@ -10,7 +10,7 @@ from torch import nn
 from carnelian.checkpoint import load_weights
 from carnelian.errors import CheckpointError
 from carnelian.formats.detect import detect_and_read, read_content
-from carnelian.models.layers import BlockSpec
+from carnelian.models.block_spec import BlockSpec
 from carnelian.models.registry import build_model
 
 JASPER = [

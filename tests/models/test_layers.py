@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from carnelian.errors import RecipeError
-from carnelian.models import depthwise, layers, masking
+from carnelian.models import block_spec, layers, masking
 from carnelian.models.encoders.convolutional import convolutional
 from carnelian.models.norms import MaskedBatchNorm, MaskedLayerNorm
 
@@ -53,8 +53,8 @@ def test_depthwise_against_central_differences(dilation):
 
 def test_interleave_is_undone():
     encoded = random(2, 3, 1, 11)
-    assert depthwise.interleave(encoded, 4).shape == (8, 3, 1, 3)
-    assert torch.equal(depthwise.deinterleave(depthwise.interleave(encoded, 4), 4, 11), encoded)
+    assert layers.interleave(encoded, 4).shape == (8, 3, 1, 3)
+    assert torch.equal(layers.deinterleave(layers.interleave(encoded, 4), 4, 11), encoded)
 
 
 def test_mask_padding():
@@ -136,8 +136,8 @@ def test_weight_norm_separates_length_and_direction():
 def test_gates():
     encoded = random(1, 4, 1, 2)
     passed, gate = encoded[:, :2], encoded[:, 2:]
-    torch.testing.assert_close(layers.gated_linear_unit(encoded), passed * torch.sigmoid(gate))
-    torch.testing.assert_close(layers.gated_activation_unit(encoded), torch.tanh(passed) * torch.sigmoid(gate))
+    torch.testing.assert_close(block_spec.gated_linear_unit(encoded), passed * torch.sigmoid(gate))
+    torch.testing.assert_close(block_spec.gated_activation_unit(encoded), torch.tanh(passed) * torch.sigmoid(gate))
 
 
 @pytest.mark.parametrize(

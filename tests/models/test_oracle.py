@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from carnelian.models.acoustic import AcousticModel
+from carnelian.models.block_spec import BlockSpec
 from carnelian.models.features import log_mel
-from carnelian.models.layers import BlockSpec, ConvolutionalEncoder
+from carnelian.models.layers import ConvolutionalEncoder
 from carnelian.models.losses.ctc import ctc_loss
 from carnelian.training.optim import NovoGrad
 

@@ -21,7 +21,7 @@ from carnelian.formats.nemo.configuration import (
 )
 from carnelian.formats.nemo.conformer import conformer_settings, conformer_weights
 from carnelian.formats.safe_loading import ForeignModel, check_tensors, plain, read_archive, read_file, read_pickle
-from carnelian.models.layers import BlockSpec
+from carnelian.models.block_spec import BlockSpec
 
 LAYERS = 1000  # more specs, and more repeats in one, than any network has
 CONFIGURATION, WEIGHTS = "model_config.yaml", "model_weights.ckpt"

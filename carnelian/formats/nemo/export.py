@@ -18,9 +18,10 @@ from carnelian.formats.nemo.checkpoint import CONFIGURATION, WEIGHTS
 from carnelian.formats.nemo.configuration import configuration_text
 from carnelian.formats.nemo.conformer import conformer_table, nemo_weights
 from carnelian.models.acoustic import AcousticModel
+from carnelian.models.block_spec import ACTIVATIONS, BlockSpec
 from carnelian.models.encoders.conformer import Conformer
 from carnelian.models.features import log_mel
-from carnelian.models.layers import ACTIVATIONS, BlockSpec, ConvolutionalEncoder
+from carnelian.models.layers import ConvolutionalEncoder
 
 #: what NeMo calls the files of a tokenizer: (setting, member of the archive)
 TOKENIZER = {"model_path": "tokenizer.model", "vocab_path": "vocab.txt", "spe_tokenizer_vocab": "tokenizer.vocab"}

@@ -13,7 +13,8 @@ from torch import nn
 
 from carnelian.inference.export.front_end import Rows
 from carnelian.inference.export.graph import FLOAT, Graph
-from carnelian.models.layers import ACTIVATIONS, Convolution, ConvolutionalEncoder, Excitation
+from carnelian.models.block_spec import ACTIVATIONS
+from carnelian.models.layers import Convolution, ConvolutionalEncoder, Excitation
 from carnelian.models.norms import Bias, MaskedLayerNorm
 
 

@@ -1,6 +1,7 @@
 """Citrinet (Majumdar, Balam, Hrinchuk et al., 2021, arXiv 2104.01721): QuartzNet with squeeze-and-excitation, for word pieces."""
 
-from carnelian.models.layers import BlockSpec, ConvolutionalEncoder
+from carnelian.models.block_spec import BlockSpec
+from carnelian.models.layers import ConvolutionalEncoder
 from carnelian.ranges import Fraction, PositiveFloat, PositiveInt
 
 

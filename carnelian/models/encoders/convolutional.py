@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
+from carnelian.models.block_spec import Activation, BlockSpec
 from carnelian.models.conv2d import Conv2dLayer
-from carnelian.models.layers import Activation, BlockSpec, ConvolutionalEncoder
+from carnelian.models.layers import ConvolutionalEncoder
 from carnelian.models.norms import Norm
 from carnelian.ranges import PositiveInt, at_least
 from carnelian.recipe import call

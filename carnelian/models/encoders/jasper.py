@@ -3,7 +3,8 @@
 from typing import Annotated
 
 from carnelian.errors import RecipeError
-from carnelian.models.layers import Activation, BlockSpec, ConvolutionalEncoder, Residual
+from carnelian.models.block_spec import Activation, BlockSpec, Residual
+from carnelian.models.layers import ConvolutionalEncoder
 from carnelian.models.norms import Norm
 from carnelian.ranges import Fraction, PositiveFloat, PositiveInt, between
 

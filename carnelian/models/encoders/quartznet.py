@@ -3,7 +3,8 @@
 from typing import Annotated, Any, Literal
 
 from carnelian.errors import RecipeError
-from carnelian.models.layers import BlockSpec, ConvolutionalEncoder
+from carnelian.models.block_spec import BlockSpec
+from carnelian.models.layers import ConvolutionalEncoder
 from carnelian.ranges import Fraction, PositiveFloat, PositiveInt, at_least
 
 

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Literal
 
-from carnelian.models.layers import BlockSpec, ConvolutionalEncoder
+from carnelian.models.block_spec import BlockSpec
+from carnelian.models.layers import ConvolutionalEncoder
 from carnelian.ranges import PositiveFloat, PositiveInt, between
 
 
