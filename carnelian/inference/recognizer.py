@@ -97,18 +97,13 @@ class Recognizer:
 
         decoding: how to decode (by default greedy). hot_words: expected words with their weights (natural logarithms). device: "cpu"
         or "cuda"; by default a GPU where there is one; an .onnx model runs on the CPU. precision: "fp32", "bf16", or "auto", the
-        fastest on this processor; an .onnx model has its own, and "auto" is the
-        fastest of model.onnx and model.int8.onnx. threads: by default one for each core. Raises CarnelianError kinds.
+        fastest on this processor; an .onnx model has its own, and "auto" is the fastest of model.onnx and model.int8.onnx. threads: by
+        default one for each core. Raises CarnelianError kinds.
         """
         engine = load_engine(path, device=device, precision=precision, threads=threads)
         decoding = decoding or DecodingConfig()
         decoder = decoding.decoder(engine.alphabet, engine.criterion, hot_words=hot_words)
         return cls(engine, decoder, time_stretches=decoding.time_stretches)
-
-    def with_decoding(self, decoding: DecodingConfig) -> "Recognizer":
-        """Returns a recognizer with the same model and other decoding settings."""
-        decoder = decoding.decoder(self.alphabet, self.engine.criterion)
-        return Recognizer(self.engine, decoder, time_stretches=decoding.time_stretches or self.time_stretches)
 
     @overload  # a string is a path, never a list of characters
     def __call__(self, audio: Audio, sample_rate: int | None = None) -> Transcript: ...  # type: ignore[overload-overlap]

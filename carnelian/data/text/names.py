@@ -51,11 +51,6 @@ def make_normalizer(name: str, alphabet: Alphabet | None = None) -> Normalizer:
     return normalizer
 
 
-def normalized_texts(normalizer: Normalizer, texts: Iterable[str]) -> list[str]:
-    """Texts to be compared: normalised, and empty where no word is left."""
-    return [normalizer(text) or "" for text in texts]
-
-
 def likely_normalizations(texts: Iterable[str]) -> list[str]:
     """The names of normalisations that may suit texts, the likeliest first: by the frequent words of their language.
 
