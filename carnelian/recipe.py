@@ -16,6 +16,8 @@ from carnelian.ranges import Range
 Recipe = dict[str, Any]
 #: numbers of a recipe are smaller, so that they fit wherever they go
 LARGEST_NUMBER = 2**53
+#: characters of a key, and of a list of known names in an error
+LONGEST_KEY, LONGEST_LIST = 48, 120
 RECIPES = Path(__file__).parent / "recipes"
 
 #: keys of version 0.1 with their names of today, by table ("" is the top of the file); old recipes and checkpoints load through it
@@ -55,7 +57,19 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: cannot be read ({str(error)[:120]}). A recipe is a TOML file in UTF-8") from None
     for override in overrides:
         set_key(recipe, override)
+    refuse_strange_keys(recipe, path)
     return modernize(recipe)
+
+
+def refuse_strange_keys(table: Mapping[str, Any], path: str | Path) -> None:
+    """Raises RecipeError for a key too long, or not printable, so that an error that names a key is one short line."""
+    for key, value in table.items():
+        if len(key) > LONGEST_KEY or not key.isprintable():
+            raise RecipeError(
+                f"{path}: {in_short(key)} is no key of a recipe. Keys are printable and have at most {LONGEST_KEY} characters"
+            )
+        if isinstance(value, dict):
+            refuse_strange_keys(value, path)
 
 
 def modernize(recipe: Recipe) -> Recipe:
@@ -87,11 +101,18 @@ def set_key(recipe: Recipe, override: str) -> None:
         recipe[key] = value  # as given, with its spaces: an alphabet may begin with one
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns the end of an error about an unknown name: the nearest known one, and all of them."""
+def did_you_mean(name: str, known: Iterable[str], all_by: str = "") -> str:
+    """Returns the end of an error about an unknown name: the nearest known one, and the known ones, cut where they are many.
+
+    all_by: the command that prints all of them.
+    """
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
-    return (f" Did you mean '{near[0]}'?" if near else "") + f" Known: {', '.join(known)}."
+    shown = ", ".join(known)
+    if len(shown) > LONGEST_LIST:
+        shown = shown[:LONGEST_LIST].rpartition(", ")[0]
+        shown += f" and {len(known) - shown.count(', ') - 1} more" + (f" ({all_by})" if all_by else "")
+    return (f" Did you mean '{near[0]}'?" if near else "") + f" Known: {shown}."
 
 
 def choose(functions: Mapping[str, Callable], table: Any, *, where: str, **given: Any) -> Any:
@@ -143,9 +164,8 @@ def check_keys(function: Callable, table: Mapping[str, Any], *, where: str, give
     settings = settings_of(function, given)
     for key, value in table.items():
         if key not in settings:
-            raise RecipeError(
-                f"[{where}] {function.__name__}: no setting is called '{key}'.{did_you_mean(key, settings)}"
-            )
+            known = did_you_mean(key, settings, all_by=f"carnelian info --keys {where.partition('.')[0]}")
+            raise RecipeError(f"[{where}] {function.__name__}: no setting is called '{key}'.{known}")
         check_value(value, settings[key][0], where=where, key=key)
     for key, (_, parameter) in settings.items():
         if parameter.default is parameter.empty and key not in table and parameter.kind != parameter.VAR_KEYWORD:
@@ -159,7 +179,7 @@ def check_value(value: Any, hint: Any, *, where: str, key: str) -> None:
     kind = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
     if typing.get_origin(kind) is typing.Literal and isinstance(value, str):
         raise RecipeError(
-            f'[{where}] {key} = "{value}": no such choice.{did_you_mean(value, map(str, typing.get_args(kind)))}'
+            f"[{where}] {key} = {in_short(value)}: no such choice.{did_you_mean(value, map(str, typing.get_args(kind)))}"
         )
     raise RecipeError(f"[{where}] {key} = {in_short(value)}: expected {type_in_words(hint)}.")
 
@@ -222,6 +242,7 @@ def type_in_words(hint: Any) -> str:
 
 
 def in_short(value: Any) -> str:
-    """Returns a value as TOML would write it, in at most 60 characters."""
+    """Returns a value as TOML would write it, in at most 60 characters, all of them printable."""
     text = json.dumps(value, ensure_ascii=False, default=str)
+    text = "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
     return text if len(text) <= 60 else text[:57] + "..."

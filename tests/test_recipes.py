@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from carnelian.checkpoint import load_checkpoint
+from carnelian.errors import RecipeError
 from carnelian.models.registry import ENCODERS, FEATURES
-from carnelian.recipe import choose, load_recipe
+from carnelian.recipe import call, choose, chosen, load_recipe
 from carnelian.training.optim import SCHEDULES
-from carnelian.training.settings import check_recipe
+from carnelian.training.settings import TrainingConfig, check_recipe
 from carnelian.training.tasks.acoustic import train_acoustic
 
 ROOT = Path(__file__).parent.parent / "carnelian" / "recipes"
@@ -119,3 +120,22 @@ def test_a_recipe_that_adapts_a_model(path, tones, tmp_path):
         name.split(".")[0] for name in before.weights if not torch.equal(before.weights[name], after.weights[name])
     }
     assert differing == {"head"}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[train]\nseed = 1\n",
+        f"[train]\n{'x' * 5000} = 1\n",
+        f"[enc{'x' * 100_000}]\nname = 1\n",
+        '[train]\nprecision = "fp\\ufeff\\u007f8"\n',
+        '[encoder]\nname = "con\\u2028v"\n',
+    ],
+)
+def test_an_error_is_one_short_printable_line_whatever_the_key(tmp_path, written):
+    (tmp_path / "recipe.toml").write_text(written)
+    with pytest.raises(RecipeError) as caught:
+        recipe = load_recipe(tmp_path / "recipe.toml")
+        call(TrainingConfig, {"manifests": ["a.jsonl"]} | recipe.get("train", {}), where="train")
+        chosen(ENCODERS, recipe["encoder"], where="encoder")
+    assert len(str(caught.value).replace(str(tmp_path), "")) <= 300 and str(caught.value).isprintable()
