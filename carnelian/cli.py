@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import typer
 
@@ -51,15 +51,8 @@ def as_typer(function: Callable) -> Callable:
     A keyword-only parameter whose type is a dataclass becomes one option for each of its fields.
     """
     hints = typing.get_type_hints(function, include_extras=True)
-    parameters: list[inspect.Parameter] = []
-    groups: dict[str, type] = {}
-    for parameter in inspect.signature(function).parameters.values():
-        hint = hints[parameter.name]
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            groups[parameter.name] = hint
-            parameters += options_of(hint)
-        else:
-            parameters.append(described(parameter, hint))
+    groups: dict[str, type] = {name: hint for name, hint in hints.items() if is_group(hint)}
+    parameters = [described(parameter, hint) for parameter, hint in command_parameters(function)]
 
     def run(**given):
         for name, kind in groups.items():
@@ -73,6 +66,21 @@ def as_typer(function: Callable) -> Callable:
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     run.__name__, run.__doc__ = function.__name__, function.__doc__
     return run
+
+
+def is_group(hint: typing.Any) -> bool:
+    """Returns whether a parameter of this type stands for several options: the fields of a dataclass."""
+    return isinstance(hint, type) and dataclasses.is_dataclass(hint)
+
+
+def command_parameters(function: Callable) -> Iterator[tuple[inspect.Parameter, typing.Any]]:
+    """Yields each argument and option of a command with its type; of a dataclass each field is an option."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    for parameter in inspect.signature(function).parameters.values():
+        if is_group(hints[parameter.name]):
+            yield from options_of(hints[parameter.name])
+        else:
+            yield parameter, hints[parameter.name]
 
 
 def described(parameter: inspect.Parameter, hint: typing.Any) -> inspect.Parameter:
@@ -89,15 +97,19 @@ def described(parameter: inspect.Parameter, hint: typing.Any) -> inspect.Paramet
     return parameter.replace(annotation=typing.Annotated[kind, info])
 
 
-def options_of(kind: type) -> list[inspect.Parameter]:
-    """Returns one keyword-only parameter for each field of a dataclass, with its default."""
+def options_of(kind: type) -> Iterator[tuple[inspect.Parameter, typing.Any]]:
+    """Yields a keyword-only parameter with its default, and its type, for each field of a dataclass."""
     hints = typing.get_type_hints(kind, include_extras=True)
-    parameters = []
     for field in dataclasses.fields(kind):
         default = field.default_factory() if callable(field.default_factory) else field.default  # type: ignore[misc]
-        parameter = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default)
-        parameters.append(described(parameter, hints[field.name]))
-    return parameters
+        yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default), hints[field.name]
+
+
+def functions_of(verb: str) -> dict[str, Callable]:
+    """Returns the functions of a verb: one named "", or those of its verbs, such as "build" of language-model."""
+    module = VERBS[verb][0]
+    command = importlib.import_module(f"carnelian.commands.{module}")
+    return getattr(command, f"{module.upper()}_VERBS", None) or {"": getattr(command, module)}
 
 
 def add_verb(app: typer.Typer, name: str, function: Callable) -> None:
@@ -130,17 +142,16 @@ def application(asked: str) -> typer.Typer:
             print(f"carnelian {__version__}")
             raise typer.Exit
 
-    for verb, (module, words) in VERBS.items():
+    for verb, (_, words) in VERBS.items():
         if verb != asked:
             app.command(verb, help=words)(lambda: None)
             continue
-        command = importlib.import_module(f"carnelian.commands.{module}")
-        verbs = getattr(command, f"{module.upper()}_VERBS", None)
-        if verbs is None:
-            add_verb(app, verb, getattr(command, module))
+        functions = functions_of(verb)
+        if "" in functions:
+            add_verb(app, verb, functions[""])
             continue
         group = typer.Typer(help=words, no_args_is_help=True, context_settings=HELP)
-        for name, function in verbs.items():
+        for name, function in functions.items():
             add_verb(group, name, function)
         app.add_typer(group, name=verb)
     return app

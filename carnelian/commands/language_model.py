@@ -260,7 +260,7 @@ def filter_model(
 ) -> None:
     """Cut a language model down to a vocabulary; probabilities stay as they are.
 
-    Example: carnelian language-model filter text.arpa words.txt --arpa small.arpa
+    Example: carnelian language-model filter text.arpa --vocabulary words.txt --arpa small.arpa
     """
     _check_targets("filter", arpa, binary, overwrite)
     whole = load_language_model(model, lower_case=lower_case)
@@ -290,7 +290,7 @@ def prepare_text(
 ) -> None:
     """Prepare running text for a language model: one sentence a line, as words are spoken and spelled.
 
-    Example: carnelian language-model prepare book.txt --language en
+    Example: carnelian language-model prepare book.txt --language en --out book-sentences.txt
     """
     check_outputs(out, overwrite=overwrite)
     spelling = TextNormalizer(language=language, alphabet=_alphabet(alphabet), keep_case=keep_case)
