@@ -17,7 +17,7 @@ from carnelian.data.utterance import Manifest
 from carnelian.errors import ManifestError
 from carnelian.recipe import Recipe
 from carnelian.training.distributed import World
-from carnelian.training.settings import RunConfig
+from carnelian.training.settings import SpeechConfig
 
 TEXTS_COUNTED = 100_000  # of which the characters are counted; of more, some
 
@@ -27,7 +27,7 @@ class Corpus:
 
     def __init__(
         self,
-        settings: RunConfig,
+        settings: SpeechConfig,
         recipe: Recipe,
         alphabet: Alphabet,
         sample_rate: int,

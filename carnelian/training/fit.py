@@ -38,7 +38,7 @@ class DataPosition:
                 self.position += 1
                 yield batch
             if before == self.position == 0:
-                raise RecipeError("[train] manifests: not one batch in an epoch. Give a manifest with utterances in it")
+                raise RecipeError("[train]: not one batch in an epoch. Give files with something in them to train on")
             self.epoch, self.position = self.epoch + 1, 0
 
 

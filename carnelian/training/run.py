@@ -30,7 +30,7 @@ from carnelian.training.distributed import (
     share_buffers,
 )
 from carnelian.training.fit import StepReport, Training
-from carnelian.training.log import Log
+from carnelian.training.log import SPEECH, Log, Workload, describe_nonfinite, unusual_events, write_report
 from carnelian.training.settings import RunConfig
 from carnelian.training.signals import Stopped
 from carnelian.training.totals import Meter, Totals
@@ -90,14 +90,17 @@ class Run:
         validate: Validate | None = None,
         metric: str = "WER",
         figures: Callable[[], tuple[dict[str, float], list[str]]] = lambda: ({}, []),
+        workload: Workload = SPEECH,
     ):
         """steps: of the whole training. data: identifies what is trained on. build: makes a model to gather a sharded one in.
 
-        metric: what `validate` measures. figures: gives what else there is to show of a step, and events to note.
+        metric: what `validate` measures. figures: gives what else there is to show of a step, and events to note. workload: what
+        the training gets through, for its speed.
         """
         self.folder, self.recipe, self.alphabet, self.training = folder, recipe, alphabet, training
         self.config, self.world, self.steps, self.data = config, world, steps, data
         self.build, self.validate, self.metric, self.figures = build, validate, metric, figures
+        self.workload = workload
         self.log = Log(folder if world.rank == 0 else None)
         self.saved = time.monotonic()
         self.scores: dict[int, float] = {}
@@ -164,7 +167,7 @@ class Run:
             self.validate_if_due(stop)  # the run may have been stopped while validating
             for report in reports:
                 show(report)
-                self.meter.step(report.seconds, report.waited, audio_seconds(report))
+                self.meter.step(report.seconds, report.waited, SPEECH.amount(report.batches))
                 if not report.finite and self.config.nonfinite == "stop" and not self.training.scaler:
                     found = describe_nonfinite(report)
                     raise RecipeError(f"step {self.step}: {found} The run stops here ([train] nonfinite)")
@@ -308,7 +311,7 @@ class Run:
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[StepReport], None]]:
-        """A bar over the steps: epoch, smoothed loss, rate, seconds of audio a second, best validation. Each step goes to the log."""
+        """A bar over the steps: epoch, smoothed loss, rate, speed, best validation. Each step goes to the log."""
         recent: list[tuple[float, float, float]] = []
         loss_scale = 0.0
         with console.bar("training", self.steps) as advance:
@@ -316,20 +319,23 @@ class Run:
 
             def show(report: StepReport) -> None:
                 nonlocal loss_scale
-                recent.append((report.loss, audio_seconds(report), report.seconds))
+                recent.append((report.loss, self.workload.amount(report.batches), report.seconds))
                 del recent[:-RECENT]
                 losses = [loss for loss, _, _ in recent if math.isfinite(loss)] or [report.loss]
-                speed = sum(audio for _, audio, _ in recent) / sum(seconds for *_, seconds in recent)
+                speed = sum(amount for _, amount, _ in recent) / sum(seconds for *_, seconds in recent)
                 best = f"  best {self.metric} {100 * min(self.scores.values()):.2f} %" if self.scores else ""
                 epoch, loss = self.training.position.epoch + 1, sum(losses) / len(losses)
                 figures, more = self.figures()
                 shown = "".join(f"  {name.replace('_', ' ')} {value:.3g}" for name, value in figures.items())
-                advance(1, f"epoch {epoch}  loss {loss:.3f}{shown}  rate {report.rate:.2g}  {speed:.0f} s/s{best}")
+                advance(
+                    1,
+                    f"epoch {epoch}  loss {loss:.3f}{shown}  rate {report.rate:.2g}  {speed:.0f} {self.workload.unit}/s{best}",
+                )
                 events = unusual_events(report, loss_scale) + more
                 loss_scale = report.loss_scale
                 for event in events:
                     console.note(f"step {report.step}: {event}")
-                write_report(self.log, report, events, figures)
+                write_report(self.log, report, self.workload, events, figures)
 
             yield show
 
@@ -341,56 +347,3 @@ def read_scores(folder: Path) -> dict[int, float]:
         return {int(step): float(score) for step, score in scores.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return {}
-
-
-def audio_seconds(report: StepReport) -> float:
-    """Returns the seconds of speech in a step."""
-    return sum(utterance.duration for batch in report.batches for utterance in batch.utterances)
-
-
-def unusual_events(report: StepReport, scale: float) -> list[str]:
-    """Returns what is out of the ordinary in a step, each in a line; `scale` is the loss scale of the step before, 0 if unknown."""
-    events = []
-    if not report.finite and report.loss_scale != 1.0:
-        events.append(
-            f"the gradient overflows in fp16; the step was left out, the loss scale is now {report.loss_scale:g}"
-        )
-    elif not report.finite:
-        events.append(f"{describe_nonfinite(report)} The step was left out")
-    elif scale and report.loss_scale != scale:
-        events.append(f"the loss scale is now {report.loss_scale:g}")
-    if report.halved:
-        events.append("out of memory; done again with the batch halved. Lower [train] batch_size or batch_seconds")
-    if report.idle:
-        events.append(f"{report.idle} utterances are too short for their transcripts; nothing was learnt from them")
-    return events
-
-
-def describe_nonfinite(report: StepReport) -> str:
-    """Returns which utterances gave a loss or gradient that is not finite: those with NaN in their audio, or else the batch."""
-    batches = [batch for batch in report.batches if hasattr(batch, "audio")]
-    bad = [
-        utterance.audio_filepath
-        for batch in batches
-        for utterance, finite in zip(batch.utterances, batch.audio.isfinite().all(1).tolist())
-        if not finite
-    ]
-    if bad:
-        return f"loss {report.loss}: NaN or infinity in the audio of {', '.join(bad[:3])}."
-    names = [utterance.audio_filepath for batch in report.batches for utterance in batch.utterances]
-    return f"loss {report.loss}, gradient {report.gradient_norm}, in the batch of {', '.join(names[:3])} ({len(names)} utterances)."
-
-
-def write_report(log: Log, report: StepReport, events: list[str], figures: dict[str, float]) -> None:
-    """Writes a step's line to the log."""
-    log.write(
-        report.step,
-        loss=report.loss,
-        rate=report.rate,
-        gradient_norm=report.gradient_norm,
-        audio_seconds_per_second=audio_seconds(report) / report.seconds,
-        waited=report.waited / report.seconds,
-        **figures,
-        **({"loss_scale": report.loss_scale} if report.loss_scale != 1.0 else {}),
-        **({"events": events} if events else {}),
-    )

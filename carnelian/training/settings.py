@@ -32,31 +32,19 @@ TOP_LEVEL: dict[str, Any] = {
 class RunConfig:
     """The keys of [train] that every task has.
 
-    manifests: what to train on; validation: what to validate on. mix: share of each of `manifests` in every batch (of utterances, or
-    of seconds); an epoch is then one pass over the first of them. Give `steps` of the optimizer, or `epochs`. Give `batch_size`
-    (utterances) or `batch_seconds` (of audio, padding included) for each batch of each process; a step takes `accumulate` batches.
-    min_duration, max_duration: seconds; utterances outside are left out. padding: share of a batch that may be padding.
-    precision: fp16 and bf16 are mixed precision. clip: largest norm of the gradient (0: no limit). average: decay of a moving average
-    of the weights, which is what is validated and saved (0: none). nonfinite: what to do with a step whose gradient is not finite.
-    validate_every, save_every: steps (0: at the end only; then also every `save_minutes`). patience: validations in a row without a
-    better result after which the run ends (0: never). keep_last, keep_best: checkpoints that are kept. price_per_hour: of the
-    machine, for the cost in the summary.
+    Give `steps` of the optimizer, or `epochs`; a step takes `accumulate` batches. validation: files to validate on. precision: fp16
+    and bf16 are mixed precision. clip: largest norm of the gradient (0: no limit). average: decay of a moving average of the weights,
+    which is what is validated and saved (0: none). nonfinite: what to do with a step whose gradient is not finite. validate_every,
+    save_every: steps (0: at the end only; then also every `save_minutes`). patience: validations in a row without a better result
+    after which the run ends (0: never). keep_last, keep_best: checkpoints that are kept. price_per_hour: of the machine, for the cost
+    in the summary.
     """
 
-    manifests: list[str]
-    mix: list[Fraction] = field(default_factory=list)
     steps: NonNegativeInt = 0
     epochs: NonNegativeInt = 0
     validation: list[str] = field(default_factory=list)
-    batch_size: NonNegativeInt = 0
-    batch_seconds: NonNegativeFloat = 0.0
-    min_duration: NonNegativeFloat = 0.1
-    max_duration: PositiveFloat = 16.7
-    sorted_first_epoch: bool = False
-    padding: Fraction = 0.05
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: str = ""
-    workers: NonNegativeInt = 2
     accumulate: PositiveInt = 1
     clip: NonNegativeFloat = 0.0
     average: FractionBelowOne = 0.0
@@ -70,10 +58,33 @@ class RunConfig:
     price_per_hour: NonNegativeFloat = 0.0
 
     def __post_init__(self) -> None:
-        if (self.batch_size > 0) == (self.batch_seconds > 0):
-            raise RecipeError("[train] batch_size, batch_seconds: give one of them, above 0")
         if (self.steps > 0) == (self.epochs > 0):
             raise RecipeError("[train] steps, epochs: give one of them, above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechConfig(RunConfig):
+    """The keys of [train] of every task that is trained on recordings.
+
+    manifests: what to train on. mix: share of each of `manifests` in every batch (of utterances, or of seconds); an epoch is then one
+    pass over the first of them. Give `batch_size` (utterances) or `batch_seconds` (of audio, padding included) for each batch of each
+    process. min_duration, max_duration: seconds; utterances outside are left out. padding: share of a batch that may be padding.
+    """
+
+    manifests: list[str]
+    mix: list[Fraction] = field(default_factory=list)
+    batch_size: NonNegativeInt = 0
+    batch_seconds: NonNegativeFloat = 0.0
+    min_duration: NonNegativeFloat = 0.1
+    max_duration: PositiveFloat = 16.7
+    sorted_first_epoch: bool = False
+    padding: Fraction = 0.05
+    workers: NonNegativeInt = 2
+
+    def __post_init__(self) -> None:
+        if (self.batch_size > 0) == (self.batch_seconds > 0):
+            raise RecipeError("[train] batch_size, batch_seconds: give one of them, above 0")
+        super().__post_init__()
         if self.mix and (len(self.mix) != len(self.manifests) or not min(self.mix) > 0):
             raise RecipeError(
                 f"[train] mix = {self.mix}: expected {len(self.manifests)} shares above 0, one for each of the manifests"
@@ -83,8 +94,8 @@ class RunConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig(RunConfig):
-    """The table [train] of an acoustic model: the keys of `RunConfig`, and these.
+class TrainingConfig(SpeechConfig):
+    """The table [train] of an acoustic model: the keys above, and these.
 
     unknown_characters: largest share of the transcripts' characters that may be outside the alphabet. larc: trust of LARC, which
     scales the gradient layer by layer (0: not used). consistency: weight of the difference between two views of each utterance under
@@ -140,8 +151,8 @@ PRETRAINING_TOP_LEVEL: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainingConfig(RunConfig):
-    """The table [train] of self-supervised training: the keys of `RunConfig`, and these.
+class PretrainingConfig(SpeechConfig):
+    """The table [train] of self-supervised training: the keys above, and these.
 
     max_samples: longest crop of a recording; a batch is cropped further, to its shortest recording.
     """

@@ -44,11 +44,12 @@ class Totals:
         found = {
             "wall_minutes": self.seconds / 60,
             "processor_minutes": self.processor_seconds / 60,
-            "audio_hours": self.audio_seconds / 3600,
-            "audio_hours_per_hour": self.audio_seconds / self.seconds if self.seconds else 0.0,
             "share_waiting_for_data": self.waited_seconds / self.seconds if self.seconds else 0.0,
             "peak_memory_gb": self.peak_memory_bytes / 1e9,
         }
+        if self.audio_seconds:
+            found["audio_hours"] = self.audio_seconds / 3600
+            found["audio_hours_per_hour"] = self.audio_seconds / self.seconds if self.seconds else 0.0
         if self.peak_device_memory_bytes:
             found["peak_device_memory_gb"] = self.peak_device_memory_bytes / 1e9
         if self.joules:

@@ -1,11 +1,11 @@
 """What every training has around its model: processes, signals, the run in its locked folder, and its last words."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -15,7 +15,6 @@ from carnelian.data.alphabet import Alphabet
 from carnelian.errors import AudioError, ManifestError
 from carnelian.models.acoustic import count_parameters
 from carnelian.recipe import Recipe, choose
-from carnelian.training.corpus import Corpus
 from carnelian.training.distributed import World, init_process_group, is_sharded
 from carnelian.training.fit import Training
 from carnelian.training.optim import OPTIMIZERS, SCHEDULES, Schedule
@@ -23,6 +22,22 @@ from carnelian.training.resume import check_data_of_run, check_recipe_of_run, ke
 from carnelian.training.run import Run
 from carnelian.training.settings import RunConfig
 from carnelian.training.signals import catch_signals
+
+
+class TrainingData(Protocol):
+    """What is trained on: recordings, or texts."""
+
+    def plan(self, epoch: int) -> Sequence[Any]:
+        """Returns the batches of an epoch."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns numbers that identify the data: a run that goes on compares them."""
+        ...
+
+    def describe(self) -> None:
+        """Notes what is trained on, and what is left out."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,7 @@ class Session:
     allow_changes: bool
     dry_run: bool
 
-    def steps(self, corpus: Corpus) -> int:
+    def steps(self, corpus: TrainingData) -> int:
         """Returns the optimizer steps of the whole training."""
         config = self.config
         return config.steps or -(-config.epochs * len(corpus.plan(0)) // config.accumulate)
@@ -52,7 +67,7 @@ class Session:
         return Training(model, optimizer), choose(SCHEDULES, self.recipe["schedule"], where="schedule", steps=steps)
 
     def begin(
-        self, alphabet: Alphabet, training: Training, corpus: Corpus, steps: int, **settings: Any
+        self, alphabet: Alphabet, training: Training, corpus: TrainingData, steps: int, **settings: Any
     ) -> tuple[Run, Mapping[str, Any]]:
         """Locks the folder and returns the run in it, at its last checkpoint, with the numbers of its state.
 
@@ -70,7 +85,7 @@ class Session:
             keep_recipe(folder, self.recipe)
         return run, state
 
-    def describe(self, run: Run, corpus: Corpus, schedule: Schedule, state: Mapping[str, Any]) -> None:
+    def describe(self, run: Run, corpus: TrainingData, schedule: Schedule, state: Mapping[str, Any]) -> None:
         """Notes what is trained, on what, for how long, and where it goes on."""
         parameters = count_parameters(run.training.model)
         console.note(f"{parameters:,} parameters; {run.steps} steps on {self.world.ranks} x {self.world.device}")
