@@ -21,7 +21,7 @@ from carnelian.decoding.search.lm_fusion import with_word_tree
 from carnelian.errors import LanguageModelError
 from carnelian.files import check_outputs, reading, written
 from carnelian.ngram import combine
-from carnelian.ngram.arpa import packed, write_arpa
+from carnelian.ngram.arpa_writer import packed, write_arpa
 from carnelian.ngram.binary import save_binary
 from carnelian.ngram.combine import n_grams, tune_mixture
 from carnelian.ngram.counts import Scratch

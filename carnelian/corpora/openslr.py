@@ -11,7 +11,7 @@ from carnelian.data.archive import unpack
 from carnelian.data.download import announce, download
 from carnelian.errors import DownloadError
 from carnelian.files import written
-from carnelian.ngram.arpa import packed
+from carnelian.ngram.arpa_writer import packed
 
 HOSTS = ("www.openslr.org", "us.openslr.org", "openslr.elda.org", "openslr.magicdatatech.com")
 

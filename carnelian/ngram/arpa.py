@@ -1,29 +1,22 @@
-"""ARPA files, the text form of n-gram models: read (plain or gzip) and written. Values in them are base-10 logarithms."""
+"""ARPA files, the text form of n-gram models, read (plain or gzip). Values in them are base-10 logarithms."""
 
 import gzip
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from carnelian.errors import LanguageModelError
-from carnelian.files import reading, written
+from carnelian.files import reading
 from carnelian.jit import cached
 from carnelian.ngram.hashed import LN10
-from carnelian.ngram.model import LARGEST_BACKOFF, LARGEST_LOG10, LONGEST, NGram, NGramBlock, NGramBuilder
+from carnelian.ngram.model import LARGEST_BACKOFF, LARGEST_LOG10, LONGEST, NGram, NGramBuilder
 from carnelian.ngram.words import SPECIAL_WORDS, key_of, separates, word_hash, word_slot
 
-LOG10_ZERO = 99.0  # written for a logarithm of nothing
-STRIDE = 16  # bytes copied at once when lines are written (benchmarks/language_model.py)
-NUMBER_ROOM = 64  # bytes that surely hold a number
 MOST_DIGITS = 18  # of a number that are read; the others change nothing
 MOST_EXPANSION = 50  # bytes of text for each byte of a gzip file; ARPA files have about five
 GZIP_SLACK = 1 << 26  # bytes of text allowed however small the gzip file is
-DIGITS = np.array([list(f"{number:04}".encode()) for number in range(10_000)], np.uint8)  # four written at once
 ENDING = b"\n\0\0\0"  # put after a file, so that nothing reads past its end
 NUMBER, WORD, LINE, POSITIVE, BACKOFF, END = range(1, 7)  # what can be wrong with a line
 WRONG = {
@@ -304,94 +297,3 @@ def _decode(reader: _Reader, spans: np.ndarray) -> list[str]:
                 )
                 raise reader.fail(begin, f"{what}, which iconv -f latin1 -t utf-8 turns into UTF-8") from None
         raise
-
-
-@cached
-def _put_number(out, position, value):
-    """Writes a number with up to seven decimals, without zeros at its end; returns the position after it."""
-    if value < 0:
-        out[position] = 45
-        position += 1
-        value = -value
-    scaled = np.int64(value * 10_000_000 + 0.5)
-    whole, rest = scaled // 10_000_000, scaled % 10_000_000 * 10
-    digits, limit = 1, 10
-    while whole >= limit:
-        digits += 1
-        limit *= 10
-    for index in range(digits - 1, -1, -1):
-        out[position + index] = 48 + whole % 10
-        whole //= 10
-    position += digits
-    if rest:
-        out[position] = 46
-        out[position + 1 : position + 5] = DIGITS[rest // 10_000]
-        out[position + 5 : position + 9] = DIGITS[rest % 10_000]
-        position += 8
-        while out[position - 1] == 48:
-            position -= 1
-    return position
-
-
-@cached
-def _put_lines(out, text, begins, block, row, with_backoffs):
-    """Writes n-grams from a row of the block on as lines, until `out` is full; returns the next row and the bytes written.
-
-    begins: where each word begins in the text, which has a gap of `STRIDE` bytes at its end.
-    """
-    words, probabilities, backoffs = block
-    position = 0
-    order = words.shape[1]
-    while row < words.shape[0]:
-        line = position
-        if position + 2 * NUMBER_ROOM > out.shape[0]:
-            break
-        position = _put_number(out, position, probabilities[row])
-        out[position] = 9
-        position += 1
-        for column in range(order):
-            begin = begins[words[row, column]]
-            length = begins[words[row, column] + 1] - begin  # with the newline that ends it
-            if position + length + STRIDE + NUMBER_ROOM > out.shape[0]:
-                return row, line
-            for step in range(0, length, STRIDE):
-                for index in range(STRIDE):  # a fixed length, which becomes one instruction; too much is written over
-                    out[position + step + index] = text[begin + step + index]
-            position += length
-            out[position - 1] = 32 if column < order - 1 else 9
-        if with_backoffs:
-            position = _put_number(out, position, backoffs[row])
-            position += 1
-        out[position - 1] = 10
-        row += 1
-    return row, position
-
-
-def write_arpa(
-    path: str | Path, text: np.ndarray, sizes: Sequence[int], blocks: Callable[[int], Iterable[NGramBlock]]
-) -> None:
-    """Writes an ARPA file (gzip where the name ends in .gz), whole or not at all.
-
-    text: the words as `NGram.text` has them; sizes: how many n-grams there are of each length; blocks(n): those of n words.
-    """
-    text = np.append(text, np.full(1 + STRIDE, 10, np.uint8))
-    begins = np.append(0, np.flatnonzero(text[: len(text) - STRIDE] == 10) + 1)
-    out = np.empty(max(1 << 20, len(sizes) * (2 * STRIDE + int(np.diff(begins).max()))), np.uint8)
-    with written(path, "wb", force=False) as plain, packed(plain, path) as file:
-        header = "".join(f"ngram {order}={size}\n" for order, size in enumerate(sizes, 1))
-        file.write(f"\\data\\\n{header}".encode())
-        for order in range(1, len(sizes) + 1):
-            file.write(f"\n\\{order}-grams:\n".encode())
-            for block in blocks(order):
-                probabilities = np.maximum(block.probabilities / LN10, -LOG10_ZERO)
-                backoffs = np.maximum(block.backoffs / LN10, -LOG10_ZERO)
-                in_log10, row = NGramBlock(block.words, probabilities, backoffs), 0
-                while row < len(block.words):
-                    row, used = _put_lines(out, text, begins, in_log10, row, order < len(sizes))
-                    file.write(out[:used].data)
-        file.write(b"\n\\end\\\n")
-
-
-def packed(file: IO[bytes], path: str | Path) -> AbstractContextManager:
-    """The file itself, or one that packs what is written to it where the path ends in .gz."""
-    return gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6) if str(path).endswith(".gz") else nullcontext(file)

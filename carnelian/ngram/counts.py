@@ -16,9 +16,11 @@ import numpy as np
 
 from carnelian.data.text.text_files import read_chunks, wrong_encoding
 from carnelian.errors import LanguageModelError
-from carnelian.jit import cached
+from carnelian.jit import cached, released
 from carnelian.ngram.words import END, SPECIAL_WORDS, START, WordTable
+from carnelian.parallel import in_parallel
 
+MOST_THREADS = 4  # each reads the whole text
 LIMIT = (1 << 31) - 1  # tokens and n-grams are counted in 32 bits
 
 
@@ -137,7 +139,7 @@ def _followed(word, count, sizes):
     return total
 
 
-@cached
+@released
 def _gather(tokens, previous, low, high, after, follow):
     """What follows the contexts low to high, sorted by context: each word, and the suffix of the n-gram it ends.
 
@@ -152,9 +154,9 @@ def _gather(tokens, previous, low, high, after, follow):
             after[context - low] = slot + 1
 
 
-@cached
+@released
 def _unite(low, high, begins, follow, seen, used, first, word, suffix, count):
-    """Number the different words of each context, written in place of the words. Returns how many n-grams there are now."""
+    """Numbers the different words of each context from `used` on, in place of the words; returns the number after the last."""
     for context in range(low, high):
         first[context] = used
         for index in range(begins[context - low], begins[context - low + 1]):
@@ -171,13 +173,13 @@ def _unite(low, high, begins, follow, seen, used, first, word, suffix, count):
     return used
 
 
-@cached
-def _spread(tokens, previous, low, high, after, follow, current):
-    """Writes the number of the n-gram that ends at each position into `current`."""
+@released
+def _spread(tokens, previous, low, high, after, follow, shift, current):
+    """Writes the number of the n-gram that ends at each position, less `shift`, into `current`."""
     for position in range(1, tokens.shape[0]):
         context = previous[position - 1]
         if low <= context < high and tokens[position] != START:
-            current[position] = follow[after[context - low], 0]
+            current[position] = follow[after[context - low], 0] - shift
             after[context - low] += 1
 
 
@@ -191,6 +193,64 @@ def _windows(sizes: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
         low = high
 
 
+def _windows_at_once(sizes: np.ndarray, total: int, scratch: Scratch) -> Iterator[list[tuple[int, int]]]:
+    """Ranges of contexts that are worked on together: one where arrays are on disk, else one for each of a few threads."""
+    if scratch.on_disk:
+        yield from ([window] for window in _windows(sizes, max(1024, scratch.memory // 16)))
+    else:
+        threads = min(os.cpu_count() or 1, MOST_THREADS)
+        yield list(_windows(sizes, max(1024, -(-total // threads))))
+
+
+@dataclass
+class _Extension:
+    """A level in the making: its arrays (see Level) with room for all that may come, and what they are made from.
+
+    previous: the number of the n-gram one shorter that ends at each position of the text; current: the same for the new level.
+    sizes: words that follow each context; vocabulary: the number of words.
+    """
+
+    tokens: np.ndarray
+    previous: np.ndarray
+    sizes: np.ndarray
+    vocabulary: int
+    first: np.ndarray
+    word: np.ndarray
+    suffix: np.ndarray
+    count: np.ndarray
+    current: np.ndarray
+
+    def add(self, windows: list[tuple[int, int]], used: int, longest: bool) -> int:
+        """Adds the n-grams of ranges of contexts, each range in a thread; returns how many n-grams there are then."""
+        # each thread writes where it may if no word follows a context twice; the gaps that this leaves are closed afterwards
+        room = [int(self.sizes[low:high].sum(dtype=np.int64)) for low, high in windows]
+        at = [used + sum(room[:index]) for index in range(len(room))]
+        done = list(in_parallel(lambda job: self.unite(*job), [(*window, begin) for window, begin in zip(windows, at)]))
+        jobs = []
+        for (low, high), begin, (begins, follow, end) in zip(windows, at, done):
+            jobs.append((low, high, begins, follow, begin - used))
+            for numbers in (self.word, self.suffix, self.count) if begin > used else ():
+                numbers[used : used + end - begin] = numbers[begin:end]
+            self.first[low:high] -= begin - used
+            used += end - begin
+        if not longest:
+            list(in_parallel(lambda job: _spread(self.tokens, self.previous, *job, self.current), jobs))
+        return used
+
+    def unite(self, low: int, high: int, at: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Writes the n-grams of the contexts low to high from `at` on.
+
+        Returns where what follows each context begins in the second array, which holds the numbers, and the number after the last.
+        """
+        begins = np.zeros(high - low + 1, np.int32)
+        np.cumsum(self.sizes[low:high], out=begins[1:])
+        follow = np.empty((begins[-1], 2), np.int32)
+        _gather(self.tokens, self.previous, low, high, begins[:-1].copy(), follow)
+        seen = np.full(self.vocabulary, -1, np.int32)
+        end = _unite(low, high, begins, follow, seen, at, self.first, self.word, self.suffix, self.count)
+        return begins[:-1], follow, end
+
+
 def _extend(
     below: Level, tokens: np.ndarray, previous: np.ndarray, size: int, scratch: Scratch, longest: bool
 ) -> tuple[Level, np.ndarray]:
@@ -198,23 +258,16 @@ def _extend(
 
     previous: the same for `below`; size: of the vocabulary; longest: the numbers are not wanted, and none are set.
     """
-    sizes = scratch.array(len(below), np.int32)  # words that follow each context
+    sizes = scratch.array(len(below), np.int32)
     total = _followed(below.word, below.count, sizes)
     word, suffix, count = (scratch.array(total, np.int32) for _ in range(3))
     first = scratch.array(len(below) + 1, np.int32)
     current = scratch.array(0 if longest else len(tokens), np.int32)
     current[:] = -1
-    seen = np.full(size, -1, np.int32)
+    extension = _Extension(tokens, previous, sizes, size, first, word, suffix, count, current)
     used = 0
-    windows = _windows(sizes, max(1024, scratch.memory // 16)) if scratch.on_disk else [(0, len(sizes))]
-    for low, high in windows:
-        begins = np.zeros(high - low + 1, np.int32)
-        np.cumsum(sizes[low:high], out=begins[1:])
-        follow = np.empty((begins[-1], 2), np.int32)
-        _gather(tokens, previous, low, high, begins[:-1].copy(), follow)
-        used = _unite(low, high, begins, follow, seen, used, first, word, suffix, count)
-        if not longest:
-            _spread(tokens, previous, low, high, begins[:-1].copy(), follow, current)
+    for windows in _windows_at_once(sizes, total, scratch):
+        used = extension.add(windows, used, longest)
     first[len(below)] = used
     start = (int(first[below.start[0]]), int(first[below.start[1]]))
     return Level(first, word[:used], suffix[:used], count[:used], start), current

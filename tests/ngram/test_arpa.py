@@ -6,7 +6,8 @@ import math
 import pytest
 
 from carnelian.errors import LanguageModelError
-from carnelian.ngram.arpa import read_arpa, write_arpa
+from carnelian.ngram.arpa import read_arpa
+from carnelian.ngram.arpa_writer import write_arpa
 from carnelian.ngram.combine import n_grams as blocks
 from carnelian.ngram.model import EMPTY, score_word
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from carnelian.errors import LanguageModelError
-from carnelian.ngram.arpa import read_arpa, write_arpa
+from carnelian.ngram import arpa_writer, counts
+from carnelian.ngram.arpa import read_arpa
+from carnelian.ngram.arpa_writer import write_arpa
 from carnelian.ngram.estimate import closed_form, estimate, thresholds
 from carnelian.ngram.model import EMPTY, score_word
 
@@ -88,6 +90,18 @@ def test_many_windows_change_nothing(tmp_path, made):
     path.write_text(made.text(3000, 5000))
     whole = written(tmp_path, [path], 4).read_bytes()
     assert written(tmp_path, [path], 4, memory=20_000).read_bytes() == whole
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_threads_change_nothing(tmp_path, made, monkeypatch, threads):
+    path = tmp_path / "text.txt"
+    path.write_text(made.text(3000, 5000))
+    monkeypatch.setattr(counts, "MOST_THREADS", 1)
+    whole = written(tmp_path, [path], 4).read_bytes()
+    monkeypatch.setattr(counts, "MOST_THREADS", threads)
+    monkeypatch.setattr("os.cpu_count", lambda: threads)
+    monkeypatch.setattr(arpa_writer, "LINES_AT_ONCE", 1000)
+    assert written(tmp_path, [path], 4).read_bytes() == whole
 
 
 def test_the_model_is_what_the_arpa_file_says(corpus, tmp_path, made):
