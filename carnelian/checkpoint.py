@@ -156,7 +156,7 @@ def check_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str
     if missing or extra:
         what = f"has no {missing[0]}" if missing else f"holds {extra[0]}, which the model has not"
         count = len(missing) + len(extra)
-        raise CheckpointError(f"{where}: {what} ({count} such tensors). Its recipe and its weights are of two models")
+        raise CheckpointError(f"{where}: {what} ({count} such tensors). Its settings and its weights are of two models")
     for name, tensor in own.items():
         if tensor.shape != weights[name].shape:
             found, expected = tuple(weights[name].shape), tuple(tensor.shape)

@@ -26,6 +26,7 @@ DOORS = {
     "onnxruntime": "inference/onnx_engine.py",
     "soxr": "data/audio.py",
     "sentencepiece": "data/alphabet.py",
+    "tokenizers": "data/alphabet.py",
     "fsspec": "data/shards.py",
     "num2words": "data/text/numbers.py",
     "whisper_normalizer": "data/text/whisper.py",

@@ -1,4 +1,4 @@
-"""The symbols a model writes in: characters, or word pieces. The door to sentencepiece."""
+"""The symbols a model writes in: characters, or word pieces. The door to sentencepiece and tokenizers."""
 
 import base64
 import io
@@ -159,6 +159,55 @@ class GreedyPieces(Alphabet):
         return json.dumps({"pieces": self.symbols}, ensure_ascii=False)
 
 
+class BertPieces(Alphabet):
+    """BERT's word pieces (WordPiece) in the order of its vocab.txt; a piece that begins with "##" goes on with a word.
+
+    Text is split as BERT was trained: at white space and around punctuation and Chinese characters, without accents where it has no
+    capitals, and each word into the longest pieces from its beginning on; a word that no pieces spell is [UNK].
+    """
+
+    SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+
+    def __init__(self, symbols: Sequence[str], *, lower_case: bool = True):
+        super().__init__(symbols)
+        self.lower_case = lower_case
+        if missing := [token for token in self.SPECIAL if token not in self.index]:
+            raise CarnelianError(
+                f"a vocabulary of {len(self)} pieces without {missing[0]}. Expected BERT's vocab.txt, with {', '.join(self.SPECIAL)}"
+            )
+        self.pad, self.unknown_piece, self.first, self.last = (self.index[token] for token in self.SPECIAL)
+        try:
+            from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+        except ImportError:
+            raise MissingExtraError("tokenizers", "corrector", "BERT's word pieces") from None
+        self.tokenizer = Tokenizer(models.WordPiece(self.index, unk_token="[UNK]", max_input_chars_per_word=100))
+        self.tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower_case)
+        self.tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+
+    def split(self, texts: Sequence[str]) -> list[list[tuple[int, int, int]]]:
+        """Returns the pieces of each text: (symbol, first, one past the last of its characters in the text)."""
+        found = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [[(piece, *span) for piece, span in zip(each.ids, each.offsets)] for each in found]
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, symbols: Sequence[int]) -> str:
+        """The text that pieces spell, with spaces around punctuation but the apostrophe."""
+        text = " ".join(self.symbols[symbol] for symbol in symbols).replace(" ##", "")
+        return re.sub(r"(?<=\w) ' (?=\w)", "'", text)
+
+    def unknown(self, text: str) -> set[str]:
+        return {
+            character
+            for character in set(text)
+            if not character.isspace() and self.unknown_piece in self.encode(character)
+        }
+
+    def saved(self) -> str:
+        return json.dumps({"bert": self.symbols, "lower_case": self.lower_case}, ensure_ascii=False)
+
+
 def learn_pieces(lines: Iterable[str], size: int, kind: str = "bpe") -> WordPieces:
     """So many word pieces, learnt from lines of text that are taken as they are; kind: "bpe" or "unigram".
 
@@ -197,6 +246,8 @@ def learn_pieces(lines: Iterable[str], size: int, kind: str = "bpe") -> WordPiec
 def load_alphabet(saved: str) -> Alphabet:
     """An alphabet from what `saved()` gave."""
     parts = json.loads(saved)
+    if "bert" in parts:
+        return BertPieces(parts["bert"], lower_case=bool(parts["lower_case"]))
     if "sentencepiece" in parts:
         return WordPieces(base64.b64decode(parts["sentencepiece"]))
     return GreedyPieces(parts["pieces"]) if "pieces" in parts else Alphabet(parts["symbols"])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from carnelian.errors import RecipeError
+from carnelian.models.attention import attend, split_heads
 from carnelian.ranges import Fraction, FractionBelowOne, NonNegativeInt, PositiveInt
 
 
@@ -50,14 +51,9 @@ class TransformerLayer(nn.Module):
 
     def attend(self, encoded: Tensor, mask: Tensor) -> Tensor:
         """Returns multi-head attention of (B, O, D) over the steps where `mask` (B, 1, 1, O) is true."""
-
-        def split(tensor: Tensor) -> Tensor:
-            return tensor.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-        query, key, value = split(self.query(encoded)), split(self.key(encoded)), split(self.value(encoded))
-        share = self.dropout.p if self.training else 0.0
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=share)
-        return self.out(attended.transpose(1, 2).flatten(2))
+        layers = (self.query, self.key, self.value)
+        query, key, value = (split_heads(layer(encoded), self.heads) for layer in layers)
+        return self.out(attend(query, key, value, mask, self.dropout.p if self.training else 0.0))
 
     def feed(self, encoded: Tensor) -> Tensor:
         """Returns the feed-forward network of (B, O, D)."""
