@@ -21,7 +21,7 @@ OURS = """
 import sys
 from carnelian.commands.language_model import build
 from pathlib import Path
-build([Path(sys.argv[1])], order=int(sys.argv[2]), arpa=Path(sys.argv[3]), memory=sys.argv[4])
+build([Path(sys.argv[1])], order=int(sys.argv[2]), arpa=Path(sys.argv[3]), memory=sys.argv[4], overwrite=True)
 """
 
 
@@ -44,7 +44,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", default="4G")
     given = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         plain, arpa = Path(folder) / "text", Path(folder) / "model.arpa"
         raw = given.text.read_bytes()
