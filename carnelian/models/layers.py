@@ -111,6 +111,9 @@ class Convolution(nn.Module):
         half = dilation * (kernel - 1) // 2
         #: zeros before and after each row
         self.padding = (half + later, half - later)
+        # A dilation means nothing to a kernel of 1, but with one torch computes it by oneDNN on one thread too; MKL, which it would
+        # take otherwise, needs twice as long on AMD's processors (benchmarks/inference.py, benchmarks/training_step.py).
+        self.dilations = (1, 2 if kernel == 1 else dilation)
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(channels, inputs // groups, 1, kernel)))
         #: (D',), only once a batch norm is folded into the weight
         self.bias: Tensor | None = None
@@ -121,7 +124,7 @@ class Convolution(nn.Module):
         left, right = self.padding
         if not depthwise or encoded.device.type != "cpu" or self.bias is not None:
             encoded = F.pad(encoded, self.padding) if left != right else encoded
-            settings = (1, self.stride), (0, left if left == right else 0), (1, self.dilation), self.groups
+            settings = (1, self.stride), (0, left if left == right else 0), self.dilations, self.groups
             return F.conv2d(encoded, weight, self.bias, *settings)
         if left != right:  # a convolution with "same" padding of frames that come later
             frames, encoded = encoded.shape[-1], F.pad(encoded, ((left - right) // 2, 0))
@@ -145,7 +148,7 @@ class Convolution(nn.Module):
 
     def without_padding(self, encoded: Tensor) -> Tensor:
         """The same convolution of frames that were padded before, or follow others."""
-        return F.conv2d(encoded, self.weight, self.bias, (1, self.stride), 0, (1, self.dilation), self.groups)
+        return F.conv2d(encoded, self.weight, self.bias, (1, self.stride), 0, self.dilations, self.groups)
 
 
 class Excitation(nn.Module):
