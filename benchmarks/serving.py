@@ -4,7 +4,8 @@
 
 The service runs beside it in a process of its own, on the same cores. Each recording is first sent alone; under load each answer
 must be the same text. The table says how many answers came, how many were lost or wrong, the latencies in milliseconds, the seconds
-of audio recognized in a second, and the service's memory. With --mutations N, recordings with changed bytes are sent after that.
+of audio recognized in a second, and the service's memory. With --mutations N, recordings with changed bytes are sent after that; with
+--live SECONDS, only so much of the recordings is spoken into a live session without a pause, and its processor time is told.
 """
 
 import argparse
@@ -21,7 +22,14 @@ import time
 import uuid
 from pathlib import Path
 
+import numpy as np
+
+from carnelian.commands.options import RecognizerOptions
+from carnelian.commands.serve import served_model
+from carnelian.data.audio import load_audio
 from carnelian.data.utterance import read_manifest
+from carnelian.serving.live import LiveEvent, LiveSession, PartialResult, run_session
+from carnelian.serving.service import Service
 
 COLUMNS = ("clients", "answers", "lost", "wrong", "mean", "p50", "p90", "p95", "p99", "audio s/s", "MB")
 
@@ -136,6 +144,46 @@ async def mutations(port: int, process: int, recordings: list[bytes], count: int
     print(f"{count} mutated recordings in {time.monotonic() - started:.0f} s: {statuses}; MB on the way: {memory}")
 
 
+async def live(model: Path, paths: list[str], seconds: float) -> None:
+    """Speaks recordings, one after the other, into a live session that only a commit ends; a line for each five seconds.
+
+    In this very process, and each block waits for the recognition of the last, as on a machine that keeps up.
+    """
+    options = RecognizerOptions()
+    service = Service(served_model(options.load(model), options, name="m"))
+    await service.start()
+    audio = np.resize(
+        np.concatenate([load_audio(path, service.model.sample_rate) for path in paths]),
+        round(seconds * service.model.sample_rate),
+    )
+    session, block = (
+        LiveSession(service, service.model.sample_rate, silence=None),
+        round(service.config.partial_seconds * service.model.sample_rate),
+    )
+    partials, used = 0, time.process_time()
+
+    async def read() -> None:
+        nonlocal used
+        print("seconds spoken, processor milliseconds for each second of audio, partial results so far")
+        told = 5.0
+        for first in range(0, len(audio), block):
+            await session.feed(audio[first : first + block])
+            await asyncio.sleep(0.001)
+            while service.scheduler.waiting or service.scheduler.running:
+                await asyncio.sleep(0.001)
+            if (first + block) / service.model.sample_rate >= told:
+                now, told = time.process_time(), told + 5
+                print(f"{told - 5:14.0f} {(now - used) / 5 * 1000:12.0f} {partials:10}", flush=True)
+                used = now
+
+    async def show(event: LiveEvent) -> None:
+        nonlocal partials
+        partials += isinstance(event, PartialResult)
+
+    await run_session(session, read, show)
+    await service.close()
+
+
 async def run(arguments: argparse.Namespace, port: int, process: int) -> None:
     utterances = list(read_manifest(arguments.manifest))[: arguments.recordings]
     recordings = [Path(each.audio_filepath).read_bytes() for each in utterances]
@@ -160,7 +208,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--recordings", type=int, default=100)
     parser.add_argument("--mutations", type=int, default=0)
+    parser.add_argument("--live", type=float, default=0.0)
     arguments = parser.parse_args()
+    if arguments.live:
+        paths = [each.audio_filepath for each in read_manifest(arguments.manifest)][: arguments.recordings]
+        return asyncio.run(live(arguments.model, paths, arguments.live))
     command = [sys.executable, "-m", "carnelian", "serve", str(arguments.model), "--port", "0"]
     service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert service.stderr

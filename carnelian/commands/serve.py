@@ -11,6 +11,8 @@ from carnelian.commands.options import RecognizerOptions
 from carnelian.data.transcript import Transcript, transcript
 from carnelian.decoding.settings import is_asg
 from carnelian.errors import CarnelianError
+from carnelian.inference.live_stream import SegmentStream, is_fed
+from carnelian.inference.long_audio import decoding_stream
 from carnelian.inference.recognizer import Recognizer
 from carnelian.jit import has_numba
 from carnelian.serving.config import ServingConfig
@@ -81,14 +83,24 @@ def served_model(recognizer: Recognizer, options: RecognizerOptions, *, name: st
     searches = has_numba() and not is_asg(recognizer.engine.criterion)
     search: list[Any] = [decoder] if hasattr(decoder, "weighed") else []  # a beam search, made when it is first needed
 
-    def decode(log_probs: np.ndarray, words: tuple[str, ...]):
-        if not words:
-            return decoder(log_probs)
+    def weights(words: tuple[str, ...]) -> dict[str, float]:
+        return options.hot_words | dict.fromkeys(words, HOT_WORD_WEIGHT)
+
+    def beam_search() -> Any:
         if not search:
             from carnelian.decoding.beam import BeamSearch
 
             search.append(BeamSearch(alphabet, beta=0.0, beam_width=options.config().beam_width))
-        return search[0](log_probs, options.hot_words | dict.fromkeys(words, HOT_WORD_WEIGHT))
+        return search[0]
+
+    def decode(log_probs: np.ndarray, words: tuple[str, ...]):
+        return beam_search()(log_probs, weights(words)) if words else decoder(log_probs)
+
+    def stream(words: tuple[str, ...]) -> SegmentStream:
+        def decoding() -> Any:
+            return beam_search().stream(weights(words)) if words else decoding_stream(decoder)
+
+        return SegmentStream(recognizer.engine, decoding)
 
     def recognize(audio: Sequence[np.ndarray], hot_words: Sequence[tuple[str, ...]]) -> list[Transcript]:
         return [
@@ -105,6 +117,14 @@ def served_model(recognizer: Recognizer, options: RecognizerOptions, *, name: st
         words = {word for phrase in spelled for word in phrase.split()}
         return tuple(sorted(word for word in words if searches and not alphabet.unknown(word)))
 
+    fed = is_fed(recognizer.engine) and recognizer.time_stretches == (1.0,)
     return ServedModel(
-        name, recognizer.sample_rate, recognize, alphabet.encode, known_words, language, options.batch_seconds
+        name,
+        recognizer.sample_rate,
+        recognize,
+        alphabet.encode,
+        known_words,
+        language,
+        options.batch_seconds,
+        stream if fed else None,
     )

@@ -1,6 +1,6 @@
 """Live recognition: audio in chunks of any size in, results that may still change and final ones out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,52 @@ class FedLogProbs:
         return np.concatenate(pieces)
 
 
+def is_fed(engine: Any) -> bool:
+    """Whether live audio is fed to a model piece by piece, so that nothing is computed twice: it sees little ahead."""
+    return getattr(engine, "seconds_ahead", np.inf) <= LONGEST_WAIT
+
+
+class SegmentStream:
+    """A stream for a model that is fed piece by piece, in segments that somebody else ends: `drop` moves the segment's start.
+
+    The log-probabilities since the start are kept, so that a new segment may begin at any step that was already recognized.
+    """
+
+    def __init__(self, engine: Any, decoding: Callable[[], Any], normalizer: Any = None):
+        """decoding: makes the stream of a decoder, for each segment. normalizer: a running one to go on with."""
+        self.engine, self.decoding = engine, decoding
+        self.step_samples = round(engine.seconds_per_step * engine.sample_rate)
+        self.normalizer = engine.running_normalizer() if normalizer is None else normalizer
+        self.source = FedLogProbs(engine, self.normalizer)
+        self.pieces: list[np.ndarray] = []  # log-probabilities (O, V) since the segment's start
+        self.segment: Any = None  # its decoder; None until the next step
+
+    def step(self, audio: np.ndarray, last: bool = False) -> Transcript:
+        """The segment's transcript as far as it is known with the next samples (S,), S also 0; times from the segment's start.
+
+        Its duration says how much of the audio it covers: with `last` all of it, else that up to some seconds before the end.
+        """
+        self.pieces.append(self.source.step(audio, last))
+        new = self.pieces[-1:]
+        if self.segment is None:
+            self.segment, new = self.decoding(), self.pieces
+        for piece in new:
+            self.segment.accept(piece)
+        steps, seconds = sum(map(len, self.pieces)), self.engine.seconds_per_step
+        if not steps:
+            return Transcript("")
+        return transcript(self.segment.hypotheses(), seconds_per_step=seconds, duration=steps * seconds)
+
+    def drop(self, steps: int) -> None:
+        """Begins the next segment that many steps after the start of this one."""
+        self.pieces = [np.concatenate(self.pieces)[steps:]] if self.pieces else []
+        self.segment = None
+
+    def restarted(self) -> "SegmentStream":
+        """A stream for the audio that follows a last step; it goes on with the statistics of the features."""
+        return SegmentStream(self.engine, self.decoding, self.normalizer)
+
+
 class RecognizerStream:
     """A stream of audio under recognition: `accept` chunks, `finish` at its end; both return the results that are new.
 
@@ -96,9 +142,8 @@ class RecognizerStream:
         self.stable_updates, self.closed = stable_updates, False
         self.endpointer = Endpointer(endpoints, engine.seconds_per_step)
         self.blanks = silent_symbols(engine.alphabet)
-        ahead = engine.seconds_ahead if hasattr(engine, "seconds_ahead") else np.inf
         #: whether the model is fed piece by piece, so that results are those of the whole recording
-        self.exact = bool(ahead <= LONGEST_WAIT)
+        self.exact = is_fed(engine)
         self.source = FedLogProbs(engine, engine.running_normalizer(prior)) if self.exact else None
         self.audio = np.zeros(0, np.float32)  # from the utterance's first sample on
         self.taken = 0  # samples of it that an update has seen

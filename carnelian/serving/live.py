@@ -1,6 +1,8 @@
 """Live recognition: audio comes in blocks, partial results follow while one speaks, a final result after each pause.
 
-The words since the last pause are recognized anew with each partial result, in the queue that all clients share.
+A model with little lookahead is fed with the audio as it comes (`ServedModel.stream`), so that a second of audio costs the same
+however long the segment is. With any other model the segment so far is recognized anew with each partial result. Both wait in the
+queue that all clients share.
 """
 
 import asyncio
@@ -67,6 +69,7 @@ class LiveSession:
         self.given_rate = sample_rate
         self.resampler = Resampler(sample_rate, self.rate)
         self.turn = Turn()
+        self.stream = service.model.stream(hot_words) if service.model.stream is not None else None
         self.audio = np.zeros(0, np.float32)  # since the last final result
         self.first = 0  # its first sample, counted from the session's start
         self.seen = 0  # samples of it that were recognized at least once
@@ -102,6 +105,8 @@ class LiveSession:
         self.first += len(self.audio)
         self.audio, self.seen, self.text, self.speaking = np.zeros(0, np.float32), 0, "", False
         self.commits.clear()
+        if self.stream is not None:
+            self.stream = self.stream.restarted()
         self.progress.set()
 
     async def events(self) -> AsyncGenerator[LiveEvent]:
@@ -120,24 +125,34 @@ class LiveSession:
                 if commit is not None:
                     self.commits.insert(0, commit)
                 size = longest
-            transcript = await self._recognize(size)
+            transcript, known = await self._recognize(size, ended)
             if self.first != start:  # cleared meanwhile
                 continue
-            for event in self._interpret(transcript, size, ended, size == longest):
+            for event in self._interpret(transcript, known, ended, size == longest):
                 yield event
+            if ended and self.stream is not None:
+                self.stream = self.stream.restarted()
             self.progress.set()
             if ended and self.finished and not self.commits and not len(self.audio):
                 return
 
-    async def _recognize(self, size: int) -> Transcript:
-        """The transcript of the segment's first `size` samples, with times since the session's start."""
+    async def _recognize(self, size: int, ended: bool) -> tuple[Transcript, int]:
+        """The transcript of the segment's first `size` samples, with times since the session's start, and how many of them it covers.
+
+        ended: the segment is these samples. Until then a model that is fed with audio knows less than what it has got.
+        """
         if not size:
-            return Transcript("")
-        start = self.first
-        piece = await self.service.scheduler.submit(self.turn, self.audio[:size].copy(), self.hot_words)
+            return Transcript(""), 0
+        start, stream, scheduler = self.first, self.stream, self.service.scheduler
+        if stream is None:
+            piece = await scheduler.submit(self.turn, self.audio[:size].copy(), self.hot_words)
+        else:
+            audio = self.audio[self.seen : size].copy()
+            piece = await scheduler.run(self.turn, audio, lambda: stream.step(audio, ended))
         if self.first == start:  # else it was cleared meanwhile
             self.seen = max(self.seen, size)
-        return shifted(piece, start / self.rate)
+        known = size if stream is None or ended else min(size, round(piece.duration * self.rate))
+        return shifted(piece, start / self.rate), known
 
     def _interpret(self, transcript: Transcript, size: int, ended: bool, full: bool) -> list[LiveEvent]:
         """The events that a recognized segment causes; moves the start of the segment on."""
@@ -151,16 +166,15 @@ class LiveSession:
             assert self.silence is not None
             self._start(events, group)
             pause = (group[-1].end + after[0].start) / 2
-            self._final(events, group, round(pause * self.rate), group[-1].end + self.silence)
+            self._final(events, group, self._cut(pause * self.rate), group[-1].end + self.silence)
         self._start(events, words)
         quiet = now - words[-1].end if words else 0.0
         if ended:
             self._final(events, words, end, now, committed=True)
         elif self.silence is not None and words and quiet >= self.silence:
-            self._final(events, words, round((now - quiet / 2) * self.rate), now)
+            self._final(events, words, self._cut((now - quiet / 2) * self.rate), now)
         elif full and not groups:
-            cut = self.first + quietest(self.audio[:size], size // 2, self.rate)
-            before = tuple(word for word in words if word.start + word.end < 2 * cut / self.rate)
+            before, cut = self._parted(words, self.first + quietest(self.audio[:size], size // 2, self.rate))
             self._final(events, before, cut, cut / self.rate)
         elif words:
             text = " ".join(word.text for word in words)
@@ -168,7 +182,7 @@ class LiveSession:
                 self.text = text
                 events.append(PartialResult(Transcript(text, words, (), now - self.first / self.rate)))
         elif self.silence is not None and size > SILENT_SECONDS * self.rate:
-            self._drop(end - round(KEPT_SECONDS * self.rate))
+            self._drop(self._cut(end - KEPT_SECONDS * self.rate))
         return events
 
     def _groups(self, words: tuple[Word, ...]) -> list[tuple[Word, ...]]:
@@ -196,9 +210,25 @@ class LiveSession:
         self._drop(end)
         self.speaking, self.text = False, ""
 
+    def _parted(self, words: tuple[Word, ...], sample: int) -> tuple[tuple[Word, ...], int]:
+        """The words before the sample of the session, and where the next segment begins: there, or at the edge of a word around it."""
+        at = sample / self.rate
+        before = tuple(word for word in words if word.start + word.end < 2 * at)
+        end = before[-1].end if before else 0.0
+        start = words[len(before)].start if len(before) < len(words) else at
+        edge = self._cut(max(end, min(at, start)) * self.rate)
+        return before, edge if edge > self.first else self._cut(sample)
+
+    def _cut(self, sample: float) -> int:
+        """The sample of the session, near the given one, at which a new segment may begin: where an output step does."""
+        step = 1 if self.stream is None else self.stream.step_samples
+        return self.first + round((sample - self.first) / step) * step
+
     def _drop(self, end: int) -> None:
         """Lets go of the audio before the sample `end` of the session."""
         size = end - self.first
+        if self.stream is not None:
+            self.stream.drop(size // self.stream.step_samples)
         self.audio, self.first, self.seen = self.audio[size:], end, max(0, self.seen - size)
 
     def _append(self, block: np.ndarray) -> None:
@@ -213,8 +243,13 @@ class LiveSession:
 
     @property
     def _decides(self) -> bool:
-        """Whether recognizing before a commit can lead to an event."""
-        return self.partials or self.silence is not None or len(self.audio) > LONGEST_SEGMENT * self.rate
+        """Whether recognizing before a commit can lead to an event, or costs nothing more."""
+        return (
+            self.stream is not None
+            or self.partials
+            or self.silence is not None
+            or len(self.audio) > LONGEST_SEGMENT * self.rate
+        )
 
     @property
     def _unseen(self) -> int:

@@ -33,6 +33,7 @@ class Piece:
     audio: np.ndarray
     hot_words: tuple[str, ...]
     done: "asyncio.Future[Transcript]"
+    work: Callable[[], Transcript] | None = None  # what is done with it, in place of the recognizer
     arrived: float = field(default_factory=time.monotonic)
 
 
@@ -41,7 +42,8 @@ class Scheduler:
 
     The next batch begins with the piece whose request has been served least, so that a short recording does not wait for a long
     one: it waits for the batch that is running. Pieces of similar length join it, as many as `work_seconds` of work
-    allow at the speed measured so far. A piece whose caller has gone is dropped.
+    allow at the speed measured so far. Steps of live streams wait in the same queue, and are run one by one. A piece whose caller
+    has gone is dropped.
     """
 
     def __init__(
@@ -78,7 +80,13 @@ class Scheduler:
 
     async def submit(self, turn: Turn, audio: np.ndarray, hot_words: tuple[str, ...] = ()) -> Transcript:
         """The transcript of a piece of audio (S,), in its turn. Cancelling the call gives the place up."""
-        piece = Piece(turn, audio, hot_words, asyncio.get_running_loop().create_future())
+        return await self._wait(Piece(turn, audio, hot_words, asyncio.get_running_loop().create_future()))
+
+    async def run(self, turn: Turn, audio: np.ndarray, work: Callable[[], Transcript]) -> Transcript:
+        """The result of other work on a piece of audio (S,), in its turn and in the recognizer's thread."""
+        return await self._wait(Piece(turn, audio, (), asyncio.get_running_loop().create_future(), work))
+
+    async def _wait(self, piece: Piece) -> Transcript:
         self.waiting.append(piece)
         self.arrival.set()
         return await piece.done
@@ -109,9 +117,9 @@ class Scheduler:
         budget = min(self.batch_seconds, self.work_seconds * self.speed) * self.sample_rate
         batch: list[Piece] = []
         shortest = longest = max(1, len(ordered[0].audio))
-        for piece in ordered:
+        for piece in ordered[:1] if ordered[0].work else ordered:
             low, high = min(shortest, max(1, len(piece.audio))), max(longest, len(piece.audio))
-            if batch and (high > PADDING * low or high * (len(batch) + 1) > budget):
+            if batch and (piece.work or high > PADDING * low or high * (len(batch) + 1) > budget):
                 continue
             batch.append(piece)
             shortest, longest = low, high
@@ -131,7 +139,8 @@ class Scheduler:
             self.running = []
         seconds = sum(len(piece.audio) for piece in batch) / self.sample_rate
         work = max(time.monotonic() - started, 1e-6)
-        self.speed = seconds / work if not self.speed else self.speed + SMOOTHING * (seconds / work - self.speed)
+        if not batch[0].work:
+            self.speed = seconds / work if not self.speed else self.speed + SMOOTHING * (seconds / work - self.speed)
         self.observe(len(batch), seconds, work, [started - piece.arrived for piece in batch])
         for piece, transcript in zip(batch, transcripts):
             piece.turn.served += len(piece.audio) / self.sample_rate
@@ -143,6 +152,8 @@ class Scheduler:
                 piece.done.set_result(transcript)
 
     async def _call(self, batch: list[Piece]) -> list[Transcript]:
+        if work := batch[0].work:
+            return [await asyncio.get_running_loop().run_in_executor(self.thread, work)]
         audio, hot_words = [piece.audio for piece in batch], [piece.hot_words for piece in batch]
         return await asyncio.get_running_loop().run_in_executor(self.thread, self.recognize, audio, hot_words)
 

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,6 +22,21 @@ QUIET_FRAME = 0.05  # seconds over which loudness is measured where a recording 
 READY_SECONDS = 5.0  # the readiness check waits so long for an answer
 
 
+class LiveStream(Protocol):
+    """A model that is fed live audio piece by piece: `inference.live_stream.SegmentStream`."""
+
+    step_samples: int
+
+    def step(self, audio: np.ndarray, last: bool = False) -> Transcript:
+        """The transcript since the segment's start, of as many seconds as its duration says, with the next samples (S,)."""
+
+    def drop(self, steps: int) -> None:
+        """Begins the next segment that many steps after the start of this one."""
+
+    def restarted(self) -> "LiveStream":
+        """A stream for the audio that follows a last step."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """A recognizer as the service needs it: functions handed in."""
@@ -33,6 +48,8 @@ class ServedModel:
     hot_words: Callable[[list[str]], tuple[str, ...]]  # the words among those given that the model can find
     language: str = "en"
     batch_seconds: float = 60.0  # of audio in a batch, at most
+    #: hot words to a stream of live audio; None for a model that cannot be fed piece by piece, which recognizes segments anew
+    stream: Callable[[tuple[str, ...]], LiveStream] | None = None
 
 
 class Service:
@@ -64,6 +81,9 @@ class Service:
         for seconds in (1, 1, self.config.chunk_seconds):
             noise = np.random.default_rng(0).normal(0, 0.01, round(seconds * self.model.sample_rate))
             await self.scheduler.submit(Turn(), noise.astype(np.float32))
+        if self.model.stream is not None:
+            stream, audio = self.model.stream(()), noise.astype(np.float32)
+            await self.scheduler.run(Turn(), audio, lambda: stream.step(audio, last=True))
         self.warm = True
 
     async def drain(self, seconds: float) -> None:

@@ -8,7 +8,8 @@ from random_engines import LETTERS, engine_of, places, speech_like
 from carnelian.decoding.greedy import Greedy
 from carnelian.errors import AudioError, CarnelianError
 from carnelian.inference.endpointing import Endpointer, EndpointSettings
-from carnelian.inference.live_stream import StableWords
+from carnelian.inference.live_stream import SegmentStream, StableWords, is_fed
+from carnelian.inference.long_audio import log_probs_of
 from carnelian.inference.recognizer import Recognizer
 
 NO_ENDPOINTS = EndpointSettings(rules=())
@@ -105,3 +106,33 @@ def test_hostile_streams():
         recognizer.stream().accept(np.array([0, np.nan], np.float32))
     with pytest.raises(CarnelianError, match="stable_updates 0"):
         recognizer.stream(stable_updates=0)
+
+
+def test_segments_of_a_fed_model_are_those_of_its_log_probabilities():
+    """Every sample goes through the model once; a segment may begin at any step, and after a last step with new audio."""
+    engine, audio = engine_of(LIVE, normalize="none"), speech_like(9)
+    assert is_fed(engine) and not is_fed(engine_of(WIDE))
+    greedy = Greedy(LETTERS)
+    stream, fed = SegmentStream(engine, greedy.stream), []
+    feed = stream.source.stream.step
+    stream.source.stream.step = lambda audio: fed.append(len(audio)) or feed(audio)
+    whole = log_probs_of(engine, audio)
+    early = stream.step(audio[:40_000])
+    assert 0 < early.duration < 2.5
+    assert early.text == greedy(whole[: round(early.duration / engine.seconds_per_step)])[0].text
+    stream.drop(50)
+    stream.drop(10)
+    later = [stream.step(audio[first : first + 4000], first == 140_000) for first in range(40_000, 144_000, 4000)]
+    assert later[-1].text == greedy(whole[60:])[0].text and len(later[-1].words) > 5
+    assert later[-1].duration == pytest.approx(9 - 60 * engine.seconds_per_step)
+    assert sum(fed) == len(audio)
+    after = stream.restarted().step(audio[:50_000], last=True)
+    assert after.text == greedy(log_probs_of(engine, audio[:50_000]))[0].text
+    assert SegmentStream(engine, greedy.stream).step(audio[:0], last=True).text == ""
+
+
+def test_a_stream_goes_on_with_the_statistics_after_a_last_step():
+    stream = SegmentStream(engine_of(LIVE), Greedy(LETTERS).stream)
+    assert stream.step(speech_like(0.9)).duration == 0  # the first second waits for itself
+    assert stream.step(speech_like(2), last=True).duration == pytest.approx(2.9)
+    assert stream.restarted().step(speech_like(0.9)).duration > 0

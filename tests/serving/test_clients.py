@@ -1,4 +1,4 @@
-"""Clients that people already have: OpenAI's own and Wyoming's, each in its environment (`make clients`)."""
+"""Clients that people already have: OpenAI's own, Wyoming's and Vosk's, in an environment of theirs (`make clients`)."""
 
 import subprocess
 from pathlib import Path
@@ -11,6 +11,12 @@ SCALE = "do re mi fa sol la ti"
 @pytest.fixture(scope="module")
 def keyed(start):
     return start(keys=["right"], max_upload_bytes=1 << 20)
+
+
+@pytest.fixture(scope="module", params=[None, 0.4])
+def live(request, start):
+    """A service that recognizes each segment anew, and one whose model is fed with live audio."""
+    return start(keys=["right"], ahead=request.param)
 
 
 def test_every_format_is_read_by_the_client(ask, keyed, singer, encoder):
@@ -59,8 +65,8 @@ def test_an_overload_is_refused_and_the_default_retries_succeed(ask, start, sing
     assert refused and all(each[:2] == ["RateLimitError", 429] and 1 <= int(each[2]) <= 120 for each in refused)
 
 
-def test_a_realtime_session_with_commits(ask, keyed, singer, encoder):
-    events = ask(keyed, "realtime", encoder(singer(SCALE, rate=24_000), 24_000))
+def test_a_realtime_session_with_commits(ask, live, singer, encoder):
+    events = ask(live, "realtime", encoder(singer(SCALE, rate=24_000), 24_000))
     kinds = [event["type"].removeprefix("conversation.item.") for _, event in events]
     assert kinds == [
         "session.created",
@@ -81,8 +87,8 @@ def test_a_realtime_session_with_commits(ask, keyed, singer, encoder):
     assert events[5][1]["item_id"] == events[6][1]["item"]["id"] == completed["item_id"]
 
 
-def test_a_realtime_session_that_finds_utterances(ask, keyed, singer, encoder):
-    events = ask(keyed, "realtime-vad", encoder(singer(". do re mi . fa sol . .", rate=24_000), 24_000))
+def test_a_realtime_session_that_finds_utterances(ask, live, singer, encoder):
+    events = ask(live, "realtime-vad", encoder(singer(". do re mi . fa sol . .", rate=24_000), 24_000))
     kinds = [event["type"].removeprefix("conversation.item.") for _, event in events][5:]
     utterance = [
         "input_audio_buffer.speech_started",
@@ -96,6 +102,29 @@ def test_a_realtime_session_that_finds_utterances(ask, keyed, singer, encoder):
     assert [events[10][1]["transcript"], events[16][1]["transcript"]] == ["do re mi", "fa sol"]
     second = events[13][1]
     assert second["previous_item_id"] == events[7][1]["item_id"]
+
+
+@pytest.mark.parametrize("ahead", [None, 0.4])
+def test_wyomings_client(ask, start, singer, encoder, free_port, ahead):
+    served = start(wyoming=free_port, ahead=ahead)
+    served.port = free_port
+    found = ask(served, "transcribe", encoder(singer("do re mi . fa")), "wyoming_client.py")
+    kinds = ["transcript-start", "transcript-chunk", "transcript", "transcript-stop"]
+    assert found == {
+        "model": "tones",
+        "languages": ["en"],
+        "kinds": kinds,
+        "chunks": ["do re mi fa"],
+        "text": "do re mi fa",
+    }
+
+
+@pytest.mark.parametrize("ahead", [None, 0.4])
+def test_vosks_client(ask, start, singer, encoder, ahead):
+    served = start(ahead=ahead)
+    found = ask(served, "srt", encoder(singer("do re mi . . fa sol . .")), "vosk_client.py")
+    assert [each["text"] for each in found["result"] if each["text"]] == ["do re mi", "fa sol"]
+    assert found["formatted"].startswith("1\n00:00:00,000 --> 00:00:01,3") and "\n2\n00:00:03,4" in found["formatted"]
 
 
 @pytest.mark.slow

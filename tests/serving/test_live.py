@@ -29,9 +29,21 @@ def everything(client) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def open_stream(service):
+def fed(start):
+    """A service whose model is fed with live audio as it comes, and sees 0.4 s ahead."""
+    return start(ahead=0.4)
+
+
+@pytest.fixture(scope="module", params=["service", "fed"])
+def live(request):
+    """A service that recognizes each segment anew, and one whose model is fed."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def open_stream(live):
     def make(path="/v1/stream", **options):
-        return connect(f"ws://127.0.0.1:{service.port}{path}", **options)
+        return connect(f"ws://127.0.0.1:{live.port}{path}", **options)
 
     return make
 
@@ -158,15 +170,15 @@ def test_vosk_clients_get_one_answer_for_each_message(open_stream, singer, path)
     assert any(each.get("partial") for each in answers)
 
 
-def test_a_client_that_leaves_takes_its_session_with_it(open_stream, service, singer):
+def test_a_client_that_leaves_takes_its_session_with_it(open_stream, live, singer):
     with open_stream() as client:
         client.send(pcm(singer("do re mi")))
         client.recv(timeout=10)
-        assert service.metric("carnelian_live_sessions") == 1
+        assert live.metric("carnelian_live_sessions") == 1
         client.socket.close()
     for _ in range(50):
         time.sleep(0.1)
-        if service.metric("carnelian_live_sessions") == 0:
+        if live.metric("carnelian_live_sessions") == 0:
             return
     pytest.fail("the session is still there")
 

@@ -1,6 +1,7 @@
 """A service whose recognizer knows tones: `python tests/serving/tones.py '{"max_requests": 4}'` prints its port and serves.
 
-Seven tones are its words. It is exact, needs no training, and may be told to take its time ("work": seconds per second of audio).
+Seven tones are its words. It is exact, needs no training, and may be told to take its time ("work": seconds per second of audio),
+and to be fed with live audio piece by piece ("ahead": the seconds that it then sees ahead).
 """
 
 import json
@@ -36,16 +37,37 @@ def recognize_one(audio: np.ndarray) -> Transcript:
     return Transcript(" ".join(word.text for word in words), tuple(words), (), len(audio) / RATE)
 
 
+class ToneStream:
+    """The same recognizer, fed with live audio: it knows all but the last `ahead` seconds of what it got."""
+
+    def __init__(self, ahead: float, work: float):
+        self.ahead, self.work, self.step_samples = ahead, work, FRAME
+        self.audio = np.zeros(0, np.float32)  # since the segment's start
+
+    def step(self, audio: np.ndarray, last: bool = False) -> Transcript:
+        time.sleep(self.work * len(audio) / RATE)
+        self.audio = np.concatenate([self.audio, audio])
+        known = len(self.audio) if last else max(0, len(self.audio) - round(self.ahead * RATE))
+        return recognize_one(self.audio[: known // FRAME * FRAME])
+
+    def drop(self, steps: int) -> None:
+        self.audio = self.audio[steps * FRAME :]
+
+    def restarted(self) -> "ToneStream":
+        return ToneStream(self.ahead, self.work)
+
+
 def main() -> None:
     settings = json.loads(sys.argv[1])
     work, grace, wyoming = settings.pop("work", 0.0), settings.pop("grace", 10.0), settings.pop("wyoming", None)
-    keys = tuple(settings.pop("keys", ()))
+    keys, ahead = tuple(settings.pop("keys", ())), settings.pop("ahead", None)
 
     def recognize(audio, hot_words):
         time.sleep(work * sum(map(len, audio)) / RATE)
         return [recognize_one(each) for each in audio]
 
-    model = ServedModel("tones", RATE, recognize, lambda text: [ord(each) for each in text], tuple)
+    stream = None if ahead is None else lambda hot_words: ToneStream(ahead, work)
+    model = ServedModel("tones", RATE, recognize, lambda text: [ord(each) for each in text], tuple, stream=stream)
     service = Service(model, ServingConfig(**settings))
     app = make_app(service, keys=keys)
     run_server(app, service, host="127.0.0.1", port=0, grace=grace, wyoming=wyoming)
