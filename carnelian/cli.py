@@ -33,6 +33,7 @@ VERBS = {
     "transcribe": ("transcribe", "Write down what recordings say."),
     "serve": ("serve", "Serve a recognizer: OpenAI's API, live recognition and a page."),
     "evaluate": ("evaluate", "Measure word and character error rates."),
+    "explore": ("explore", "Write a page to look at a corpus, its outliers and a model's worst utterances first."),
     "score": ("score", "Score transcripts of any origin: text, TRN, STM and CTM, manifests, JSON lines."),
     "compare": ("compare", "Say whether one of two recognizers is really better."),
     "tune": ("tune", "Find the best weights of a language model."),

@@ -90,7 +90,7 @@ def evaluate(
     if out:
         write_lines(out, lines)
     if report:
-        write_page(report, model.stem, evaluated, scoring, options.words(), beside)
+        report_evaluation(report, model.stem, evaluated, scoring, options.words(), beside)
     print_results(reports, audio_seconds, seconds, plots, json_output, len(unread))
     if unread:
         count = sum(map(len, listed.values()))
@@ -174,7 +174,7 @@ def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
         file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def write_page(
+def report_evaluation(
     path: Path,
     model: str,
     evaluated: dict[str, list[EvaluatedUtterance]],

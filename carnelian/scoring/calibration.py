@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from carnelian.scoring.wer import align_words
-
 SLOTS = 10  # of equal width, as in Guo et al., "On Calibration of Modern Neural Networks", 2017
 
 
@@ -25,13 +23,7 @@ class Calibration:
     cross_entropy: float | None
 
 
-def correct_words(reference: str, hypothesis: str) -> list[bool]:
-    """Returns for each word of a hypothesis whether the alignment with the reference calls it a hit."""
-    edits = align_words(reference.split(), hypothesis.split())
-    return [edit.kind == "hit" for edit in edits if edit.hypothesis is not None]
-
-
-def calibrate(confidences: Sequence[float], correct: Sequence[bool]) -> Calibration:
+def calibrate(confidences: Sequence[float] | np.ndarray, correct: Sequence[bool] | np.ndarray) -> Calibration:
     """Returns the calibration of words with these confidences (0 to 1), of which some are correct."""
     chances, hits = np.asarray(confidences, float), np.asarray(correct, bool)
     if not len(chances):

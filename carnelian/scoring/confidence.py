@@ -7,6 +7,8 @@ import numpy as np
 
 from carnelian.scoring.wer import Errors
 
+MANY = 5000  # utterances of which those with equal counts are drawn together
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -30,7 +32,19 @@ def interval(
     Utterances are drawn with replacement; with `groups` (their speakers, say) whole groups are, which is right where
     the errors of a group go together.
     """
-    counts = [(each.total, each.reference_words) for each in errors]
+    counts = np.array([(each.total, each.reference_words) for each in errors], np.int64).reshape(-1, 2)
+    return interval_of_counts(counts, groups=groups, level=level, draws=draws, seed=seed)
+
+
+def interval_of_counts(
+    counts: np.ndarray,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """The same of the errors and words (N, 2) of each utterance."""
     return percentile_interval(drawn_rates(counts, groups, draws, seed), level)
 
 
@@ -49,7 +63,7 @@ def difference(
     zero (ties count half).
     """
     counts = [(a.total - b.total, a.reference_words) for a, b in zip(first, second, strict=True)]
-    rates = drawn_rates(counts, groups, draws, seed)
+    rates = drawn_rates(np.array(counts, np.int64).reshape(-1, 2), groups, draws, seed)
     better = float(np.mean(rates < 0) + np.mean(rates == 0) / 2) if len(rates) else 0.5
     return percentile_interval(rates, level), better
 
@@ -60,18 +74,25 @@ def percentile_interval(rates: np.ndarray, level: float) -> Interval:
     return Interval(float(low), float(high), level)
 
 
-def drawn_rates(
-    counts: Sequence[tuple[int, int]], groups: Sequence[Hashable] | None, draws: int, seed: int
-) -> np.ndarray:
+def drawn_rates(counts: np.ndarray, groups: Sequence[Hashable] | None, draws: int, seed: int) -> np.ndarray:
     """The rate (draws,) of errors to words in each draw, with replacement, of as many utterances or groups as there are.
 
-    Draws without a word are left out, so that there are none at all where no utterance has one.
+    counts: errors and words (N, 2) int64 of each utterance. Draws without a word are left out, so that there are none at all where
+    no utterance has one. Of many utterances (groups) those with equal counts are drawn together, by a multinomial distribution: as
+    if each was drawn, in a time that does not grow with them.
     """
-    numbers: dict[Hashable, int] = {}
-    index = [numbers.setdefault(group, len(numbers)) for group in (range(len(counts)) if groups is None else groups)]
-    sums = np.zeros((len(numbers), 2), dtype=np.int64)
-    np.add.at(sums, index, np.array(counts, dtype=np.int64).reshape(-1, 2))
-    totals = drawn_sums(sums, draws, seed)
+    if groups is not None:
+        numbers: dict[Hashable, int] = {}
+        index = [numbers.setdefault(group, len(numbers)) for group in groups]
+        sums = np.zeros((len(numbers), 2), np.int64)
+        np.add.at(sums, index, counts)
+        counts = sums
+    if len(counts) > MANY:
+        kinds, times = np.unique(counts, axis=0, return_counts=True)
+        drawn = np.random.default_rng(seed).multinomial(len(counts), times / len(counts), size=draws)
+        totals = drawn @ kinds
+    else:
+        totals = drawn_sums(counts, draws, seed)
     totals = totals[totals[:, 1] > 0]
     return totals[:, 0] / totals[:, 1]
 

@@ -1,6 +1,7 @@
 """Word and character errors: the alignment of two texts with the fewest edits, and its counts."""
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from carnelian.jit import compiled
 
 HIT, SUBSTITUTION, DELETION, INSERTION = range(4)
 EDIT_KINDS = ("hit", "substitution", "deletion", "insertion")
+LETTERS = bytes.maketrans(bytes(range(4)), b"hsdi")  # of the kinds, in this order
+KIND_OF_LETTER = dict(zip("hsdi", EDIT_KINDS))
+ANY_STEP, ERROR_STEP = re.compile("."), re.compile("[^h]")
 FEWEST = (1, 1, 1)  # costs of a substitution, a deletion and an insertion
 SCLITE = (4, 3, 3)  # those of NIST's sclite, which prefers a deletion and an insertion to a poor substitution
 
@@ -187,12 +191,36 @@ def align_words(
     reference: Sequence[str], hypothesis: Sequence[str], costs: tuple[int, int, int] = FEWEST
 ) -> list[Edit]:
     """The cheapest edits that turn the reference into the hypothesis, in order."""
-    edits, r, h = [], 0, 0
-    for step in alignment.for_work(len(reference) * len(hypothesis))(numbered(reference, hypothesis), costs):
-        spoken = reference[r] if step != INSERTION else None
-        found = hypothesis[h] if step != DELETION else None
-        edits.append(Edit(EDIT_KINDS[step], spoken, found))
-        r, h = r + (step != INSERTION), h + (step != DELETION)
+    align = alignment.for_work(len(reference) * len(hypothesis))
+    steps = align(numbered(reference, hypothesis), costs).tobytes().translate(LETTERS).decode()
+    return edits_of_steps(steps, reference, hypothesis)
+
+
+def steps_of_texts(
+    references: Sequence[str], hypotheses: Sequence[str], costs: tuple[int, int, int] = FEWEST
+) -> list[str]:
+    """The cheapest alignment of each of many texts as a string of h(it), s(ubstitution), d(eletion) and i(nsertion)."""
+    (units, offsets), (others, other_offsets) = words_of_texts(references, hypotheses)
+    align = alignment.for_work(len(units) * len(others))
+    found = []
+    for n in range(len(references)):
+        one, other = units[offsets[n] : offsets[n + 1]], others[other_offsets[n] : other_offsets[n + 1]]
+        if references[n] == hypotheses[n]:
+            found.append("h" * len(one))
+        else:
+            found.append(align((one, other), costs).tobytes().translate(LETTERS).decode())
+    return found
+
+
+def edits_of_steps(steps: str, reference: Sequence[str], hypothesis: Sequence[str], hits: bool = True) -> list[Edit]:
+    """The edits that such a string stands for; without `hits` only the errors."""
+    edits, inserted, deleted = [], 0, 0
+    for match in (ANY_STEP if hits else ERROR_STEP).finditer(steps):
+        step, at = match[0], match.start()
+        spoken = reference[at - inserted] if step != "i" else None
+        found = hypothesis[at - deleted] if step != "d" else None
+        edits.append(Edit(KIND_OF_LETTER[step], spoken, found))
+        inserted, deleted = inserted + (step == "i"), deleted + (step == "d")
     return edits
 
 

@@ -69,7 +69,7 @@ def test_the_html_report_with_another_system_beside(tiny_model, manifest, carnel
     assert [each["name"] for each in found["systems"]] == [tiny_model.stem, "other"]
     assert found["systems"][0]["counts"] == found["systems"][1]["counts"]
     assert found["comparisons"][0]["words"] == "not distinguishable"
-    clips = json.loads(page.read_text().partition('id="clips">')[2].partition("</script>")[0])
-    assert clips["0"]["audio"].startswith("data:audio/mpeg;base64,") and max(clips["0"]["outline"]) == 1
+    clip = json.loads(page.read_text().partition('id="clip-0">')[2].partition("</script>")[0])
+    assert clip["audio"].startswith("data:audio/mpeg;base64,") and max(clip["outline"]) == 1
     assert carnelian("evaluate", tiny_model, path, "--report", page)[0] == 2, "it exists"
     assert "no effect" in carnelian("evaluate", tiny_model, path, "--beside", page)[2]

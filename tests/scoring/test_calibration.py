@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carnelian.scoring.calibration import calibrate, correct_words
+from carnelian.scoring.calibration import calibrate
 
 
 def test_by_hand():
@@ -39,8 +39,3 @@ def test_calibrated_draws_have_little_error():
     rng = np.random.default_rng(0)
     confidences = rng.random(20_000)
     assert calibrate(list(confidences), list(rng.random(20_000) < confidences)).error < 0.02
-
-
-def test_words_without_a_twin_are_wrong():
-    assert correct_words("a b c", "a x c d") == [True, False, True, False]
-    assert correct_words("", "a") == [False] and correct_words("a", "") == []

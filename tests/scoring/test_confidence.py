@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from carnelian.scoring import confidence
 from carnelian.scoring.confidence import difference, interval
 from carnelian.scoring.wer import Errors
 
@@ -26,6 +27,16 @@ def test_same_seed_same_interval_and_level_widens_it():
     assert interval(errors, seed=3) == interval(errors, seed=3) != interval(errors, seed=4)
     wide, narrow = interval(errors, level=0.99), interval(errors, level=0.5)
     assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_of_many_utterances_those_with_equal_counts_are_drawn_together(monkeypatch):
+    errors = utterances(4000, 0.2)
+    alone = interval(errors, draws=4000)
+    monkeypatch.setattr(confidence, "MANY", 100)
+    together = interval(errors, draws=4000)
+    width = alone.high - alone.low
+    assert together != alone and together.low == pytest.approx(alone.low, abs=0.08 * width)
+    assert together.high == pytest.approx(alone.high, abs=0.08 * width)
 
 
 def test_errors_that_go_together_widen_it():

@@ -19,7 +19,9 @@ from carnelian.scoring.wer import (
     count,
     count_character_errors,
     count_errors,
+    edits_of_steps,
     errors_of_texts,
+    steps_of_texts,
     wer,
 )
 
@@ -104,6 +106,11 @@ def test_many_texts_count_as_one_by_one(pairs, costs):
     assert errors_of_texts(references, hypotheses, costs) == [count_errors(*pair, costs) for pair in pairs]
     characters = sum((count_character_errors(*pair) for pair in pairs), Errors())
     assert character_errors_of_texts(references, hypotheses) == characters
+    for steps, one, other in zip(steps_of_texts(references, hypotheses, costs), references, hypotheses):
+        edits = align_words(one.split(), other.split(), costs)
+        assert steps == "".join(edit.kind[0] for edit in edits)
+        wrong = edits_of_steps(steps, one.split(), other.split(), hits=False)
+        assert wrong == [edit for edit in edits if edit.kind != "hit"]
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=60), st.lists(st.sampled_from("abc"), max_size=60))

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from carnelian.console import table
 from carnelian.scoring.compounds import align_compounds, count_compounds
 from carnelian.scoring.confidence import Interval, interval
-from carnelian.scoring.wer import Edit, Errors, align_words, character_errors_of_texts, errors_of_edits, errors_of_texts
+from carnelian.scoring.wer import (
+    Edit,
+    Errors,
+    character_errors_of_texts,
+    edits_of_steps,
+    errors_of_edits,
+    errors_of_texts,
+    steps_of_texts,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +67,16 @@ def score_texts(
     characters = character_errors_of_texts(references, hypotheses)
     utterances = errors_of_texts(references, hypotheses)
     confusions: Counter[Edit] = Counter()
-    for index, errors in enumerate(utterances):
-        if errors.total:
+    wrong = [index for index, errors in enumerate(utterances) if errors.total]
+    if merge_compounds:
+        for index in wrong:
             one, other = references[index].split(), hypotheses[index].split()
-            edits = align_compounds(one, other) if merge_compounds else align_words(one, other)
-            confusions.update(edit for edit in edits if edit.kind != "hit")
-            if merge_compounds:
-                utterances[index] = count_compounds(one, other)
+            confusions.update(edit for edit in align_compounds(one, other) if edit.kind != "hit")
+            utterances[index] = count_compounds(one, other)
+    else:
+        pairs = [references[index] for index in wrong], [hypotheses[index] for index in wrong]
+        for steps, reference, hypothesis in zip(steps_of_texts(*pairs), *pairs):
+            confusions.update(edits_of_steps(steps, reference.split(), hypothesis.split(), hits=False))
     words = sum(utterances, Errors())
     ranges = interval(utterances, groups=speakers, seed=seed)
     if merge_compounds:
