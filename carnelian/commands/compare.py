@@ -1,6 +1,5 @@
 """Whether one of two recognizers is really better: `carnelian compare FIRST SECOND`."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +7,9 @@ from typing import Annotated
 
 from carnelian.commands.scoring_options import ScoringOptions
 from carnelian.console import note, table
+from carnelian.data.text.pairs import read_results
 from carnelian.errors import ManifestError
-from carnelian.files import check_outputs, one_line, reason_of, refuse_special
+from carnelian.files import check_outputs
 from carnelian.scoring.confidence import difference
 from carnelian.scoring.paired_tests import PairedTest, mcnemar_test, sign_test, signed_rank_test
 from carnelian.scoring.report.tables import print_rates, score_texts
@@ -95,20 +95,3 @@ def paired_tests(lines: list[dict], ours: Sequence[Errors], theirs: Sequence[Err
         sides = [errors_by_group(speakers, each) for each in (ours, theirs)]
         tests += [sign_test(*sides), signed_rank_test(*sides)]
     return tests
-
-
-def read_results(path: Path) -> list[dict]:
-    """The lines of a file of hypotheses."""
-    try:
-        refuse_special(path, ManifestError)
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-        if all(isinstance(line["text"], str) and isinstance(line["hypothesis"], str) for line in lines) and lines:
-            return lines
-        found = "lines without text" if lines else "an empty file"
-    except OSError as error:
-        found = str(error.strerror)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        found = f"{type(error).__name__}: {reason_of(error)}"
-    raise ManifestError(
-        one_line(f'{path}: no hypotheses ({found}). Write them with "carnelian evaluate MODEL MANIFEST --out FILE"')
-    )

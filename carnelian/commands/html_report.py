@@ -4,9 +4,9 @@ other results."""
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from carnelian.commands.compare import read_results
 from carnelian.commands.report_audio import sample_audio
 from carnelian.console import bar, note
+from carnelian.data.text.pairs import read_results
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
 from carnelian.scoring.report.evaluation import SystemResult, write_html_report

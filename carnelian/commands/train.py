@@ -18,6 +18,7 @@ from carnelian.training.fit import total_over_processes
 from carnelian.training.run import Score, Validate
 from carnelian.training.signals import Stopped
 from carnelian.training.tasks.acoustic import train_acoustic
+from carnelian.training.tasks.corrector import train_corrector
 from carnelian.training.tasks.wav2vec import train_wav2vec
 from carnelian.training.tasks.wav2vec2 import train_wav2vec2
 
@@ -74,12 +75,14 @@ def train_recognizer(recipe: Recipe, folder: Path, *, allow_changes: bool, dry_r
 #: what a recipe's `task` may be, and the function that trains it
 TASKS: dict[str, Callable[..., Path]] = {
     "acoustic": train_recognizer,
+    "corrector": train_corrector,
     "wav2vec": train_wav2vec,
     "wav2vec2": train_wav2vec2,
 }
 INITIALIZE = 'Next: in the recipe of a recognizer, [initialize] checkpoint = "{path}" and parts = '
 NEXT = {
     "acoustic": "Try: carnelian evaluate {path} MANIFEST, or carnelian transcribe {path} FILES",
+    "corrector": "Next, on pairs of held-out speakers: carnelian correct threshold {path} PAIRS",
     "wav2vec": INITIALIZE + '["features"]',
     "wav2vec2": INITIALIZE + '["features", "encoder"]',
 }

@@ -1,7 +1,8 @@
 """The results of a recognizer: hypotheses in output steps, transcripts in seconds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from carnelian.data.text.captions import ctm, json_line, srt, vtt
@@ -70,6 +71,31 @@ class Transcript:
             replace(word, start=round(word.start + seconds, 3), end=round(word.end + seconds, 3)) for word in self.words
         )
         return replace(self, words=moved)
+
+    def with_text(self, text: str) -> "Transcript":
+        """Returns the transcript with a corrected text: its words keep their times where they stayed. `hypotheses` are as decoded."""
+        if text == self.text:
+            return self
+        return replace(self, text=text, words=tuple(corrected(self.words, text.split(), self.duration)))
+
+
+def corrected(before: Sequence[Word], texts: Sequence[str], duration: float) -> Iterator[Word]:
+    """Yields the words of a corrected text: those that stayed as they were, others with the times of what they replace.
+
+    Of a replacement the confidence is the mean of the replaced words', of an insertion 0: nothing was recognized there.
+    """
+    matcher = SequenceMatcher(None, [word.text for word in before], texts, autojunk=False)
+    for kind, first, last, start, stop in matcher.get_opcodes():
+        replaced = before[first:last]
+        if kind == "equal":
+            yield from replaced
+            continue
+        begin = replaced[0].start if replaced else before[first - 1].end if first else 0.0
+        end = replaced[-1].end if replaced else before[last].start if last < len(before) else max(begin, duration)
+        confidence = sum(word.confidence for word in replaced) / max(1, len(replaced))
+        share = (end - begin) / max(1, stop - start)
+        for index, text in enumerate(texts[start:stop]):
+            yield Word(text, round(begin + index * share, 3), round(begin + (index + 1) * share, 3), confidence)
 
 
 def merge_segments(segments: Sequence[Transcript]) -> Transcript:

@@ -37,6 +37,10 @@ class Decoder(Protocol):
     def __call__(self, log_probs: np.ndarray) -> list[Hypothesis]: ...
 
 
+#: texts of transcripts -> as many corrected texts, such as a `Corrector`
+Correct = Callable[[Sequence[str]], Sequence[str]]
+
+
 class Engine(Protocol):
     """An acoustic model with its alphabet, ready to run: `TorchEngine` for a checkpoint, `OnnxEngine` for an exported model."""
 
@@ -75,7 +79,16 @@ class Recognizer:
     of choosing by likelihood is that of vocal tract length normalization (Lee and Rose, 1996).
     """
 
-    def __init__(self, engine: Engine, decoder: Decoder | None = None, *, time_stretches: Sequence[float] = ()):
+    def __init__(
+        self,
+        engine: Engine,
+        decoder: Decoder | None = None,
+        *,
+        time_stretches: Sequence[float] = (),
+        correct: Correct | None = None,
+    ):
+        """correct: is given the texts of transcripts, and returns as many that replace them."""
+        self.correct = correct
         self.engine, self.alphabet, self.sample_rate = engine, engine.alphabet, engine.sample_rate
         self.decoder: Decoder = decoder or DecodingConfig().decoder(engine.alphabet, engine.criterion)
         asked = DecodingConfig(time_stretches=tuple(time_stretches)).time_stretches
@@ -91,6 +104,7 @@ class Recognizer:
         device: str = "",
         precision: str = "fp32",
         threads: int = 0,
+        correct: Correct | None = None,
     ) -> "Recognizer":
         """Returns the recognizer of a checkpoint, of the last one in a run's folder, of a pretrained model by its name, or of an
         exported .onnx model.
@@ -98,12 +112,12 @@ class Recognizer:
         decoding: how to decode (by default greedy). hot_words: expected words with their weights (natural logarithms). device: "cpu"
         or "cuda"; by default a GPU where there is one; an .onnx model runs on the CPU. precision: "fp32", "bf16", or "auto", the
         fastest on this processor; an .onnx model has its own, and "auto" is the fastest of model.onnx and model.int8.onnx. threads: by
-        default one for each core. Raises CarnelianError kinds.
+        default one for each core. correct: what corrects the transcripts, such as a `Corrector`. Raises CarnelianError kinds.
         """
         engine = load_engine(path, device=device, precision=precision, threads=threads)
         decoding = decoding or DecodingConfig()
         decoder = decoding.decoder(engine.alphabet, engine.criterion, hot_words=hot_words)
-        return cls(engine, decoder, time_stretches=decoding.time_stretches)
+        return cls(engine, decoder, time_stretches=decoding.time_stretches, correct=correct)
 
     @overload  # a string is a path, never a list of characters
     def __call__(self, audio: Audio, sample_rate: int | None = None) -> Transcript: ...  # type: ignore[overload-overlap]
@@ -128,12 +142,19 @@ class Recognizer:
                 f"audio: {type(audio).__name__} cannot be transcribed. Give a path, an utterance, an array, or a list of these"
             )
         if len(audio) > LONG_RECORDING * self.sample_rate and self.time_stretches == (1.0,):
-            return transcribe_long(self.engine, self.decoder, audio)
+            return self.corrected([transcribe_long(self.engine, self.decoder, audio)])[0]
         [emissions] = self.emissions([audio])
         seconds = len(audio) / self.sample_rate
-        return transcript(
-            self.decoder(emissions.log_probs), seconds_per_step=emissions.seconds_per_step, duration=seconds
-        )
+        step = emissions.seconds_per_step
+        found = transcript(self.decoder(emissions.log_probs), seconds_per_step=step, duration=seconds)
+        return self.corrected([found])[0]
+
+    def corrected(self, transcripts: Sequence[Transcript]) -> list[Transcript]:
+        """Returns transcripts with their texts corrected, where the recognizer has a correction."""
+        if self.correct is None:
+            return list(transcripts)
+        texts = self.correct([each.text for each in transcripts])
+        return [each.with_text(text) for each, text in zip(transcripts, texts, strict=True)]
 
     def stream(self, **settings: Any) -> RecognizerStream:
         """Returns a recognition of audio as it comes: `accept` chunks, `finish` at the end. Settings: those of `RecognizerStream`."""
@@ -188,10 +209,12 @@ class Recognizer:
         batches = self.batches(short, batch_seconds=batch_seconds, workers=workers, unread=short_unread)
         for indices, batch, rows, seconds in batches:
             decoded = self.decode(emissions.log_probs for emissions in rows)
-            for index, utterance, emissions, hypotheses, duration in zip(indices, batch, rows, decoded, seconds):
-                step = emissions.seconds_per_step
-                found = transcript(hypotheses, seconds_per_step=step, duration=duration)
-                yield Recognized(places[index], utterance, found)
+            found = [
+                transcript(hypotheses, seconds_per_step=emissions.seconds_per_step, duration=duration)
+                for emissions, hypotheses, duration in zip(rows, decoded, seconds)
+            ]
+            for index, utterance, each in zip(indices, batch, self.corrected(found)):
+                yield Recognized(places[index], utterance, each)
         yield from self._recognize_long(utterances, long, unread)
 
     def _recognize_long(
@@ -211,7 +234,7 @@ class Recognizer:
                     raise
                 unread(index, error)
             else:
-                yield Recognized(index, utterance, found)
+                yield Recognized(index, utterance, self.corrected([found])[0])
 
     def decode(self, log_probs: Iterable[np.ndarray]) -> list[list[Hypothesis]]:
         """Returns the hypotheses of each utterance; uses all cores where the decoder has `batch`."""
@@ -226,9 +249,12 @@ def load(
     hot_words: Mapping[str, float] | None = None,
     device: str = "",
     precision: str = "fp32",
+    correct: Correct | None = None,
 ) -> Recognizer:
     """Returns the recognizer of a model: `carnelian.load("model")("recording.wav").text`. As `Recognizer.load`."""
-    return Recognizer.load(model, decoding=decoding, hot_words=hot_words, device=device, precision=precision)
+    return Recognizer.load(
+        model, decoding=decoding, hot_words=hot_words, device=device, precision=precision, correct=correct
+    )
 
 
 def is_tensor(audio: object) -> bool:

@@ -18,7 +18,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from carnelian.errors import RecipeError
 from carnelian.models.block_spec import ACTIVATIONS, GATED, Activation, BlockSpec, Residual, half_of, shifts
 from carnelian.models.conv2d import Conv2dFrontEnd, Conv2dLayer
-from carnelian.models.masking import masked, masked_relu
+from carnelian.models.masking import active_share, masked, masked_relu
 from carnelian.models.norms import MASKED_NORMS, NORMS, Norm
 
 
@@ -260,7 +260,7 @@ class Block(nn.Module):
 
     def activate(self, encoded: Tensor, lengths: Tensor) -> Tensor:
         if self.activation is F.relu:
-            return masked_relu(encoded, lengths, self.dropout.p if self.training else 0.0)
+            return masked_relu(encoded, lengths, active_share(self.dropout))
         return self.dropout(masked(self.activation(encoded), lengths))
 
     def forward(self, inputs: Sequence[Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:

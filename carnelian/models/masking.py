@@ -70,6 +70,18 @@ class InPlaceDropout(nn.Dropout):
         return dropout_in_place(encoded, self.p) if self.training and self.p else encoded
 
 
+def active_share(dropout: nn.Dropout) -> float:
+    """Returns the share of a dropout that is on, for those who draw the zeros themselves; 0 where it is off."""
+    return dropout.p if dropout.training else 0.0
+
+
+def keep_dropout(model: nn.Module) -> None:
+    """Turns on the dropout of a model in evaluation mode: its outputs then vary, as the outputs of as many models do."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.train()
+
+
 class _MaskedRelu(torch.autograd.Function):
     """ReLU, padding mask and dropout, in place: the zeros of the result are the mask of all three gradients."""
 

@@ -61,15 +61,17 @@ MASKS: dict[str, Callable[..., Mask]] = {
 }
 
 
+NOT_A_RECOGNIZER = "It writes no text. Train a recognizer upon it, with [initialize] checkpoint"
+
+
 def build_model(recipe: Recipe, alphabet: Sized) -> AcousticModel:
     """Returns an acoustic model with random weights, from a recipe's [features], [encoder], [masks], [criterion] and time_stretches.
 
     Raises RecipeError for a wrong name, key or value.
     """
     if recipe.get("task", "acoustic") != "acoustic":
-        raise RecipeError(
-            f"task = {in_short(recipe['task'])}: no recognizer, it writes no text. Train one upon it, with [initialize] checkpoint"
-        )
+        use = "It corrects transcripts: give it as --correct" if recipe["task"] == "corrector" else NOT_A_RECOGNIZER
+        raise RecipeError(f"task = {in_short(recipe['task'])}: no recognizer. {use}")
     features, encoder, criterion = (
         recipe.get(key, {"name": name})
         for key, name in (("features", "log_mel"), ("encoder", None), ("criterion", "ctc"))

@@ -247,8 +247,8 @@ def in_memory(
 
 
 OUT_OF_MEMORY = (
-    "step {step}: out of memory ({error}). Lower [train] batch_size or batch_seconds and raise accumulate to make up for it, "
-    "or set checkpoint_activations"
+    "step {step}: out of memory ({error}). Lower [train] batch_size, batch_seconds or batch_tokens and raise accumulate to make up "
+    "for it, or set checkpoint_activations"
 )
 
 

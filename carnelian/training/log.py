@@ -110,7 +110,9 @@ def unusual_events(report: StepReport, scale: float) -> list[str]:
     elif scale and report.loss_scale != scale:
         events.append(f"the loss scale is now {report.loss_scale:g}")
     if report.halved:
-        events.append("out of memory; done again with the batch halved. Lower [train] batch_size or batch_seconds")
+        events.append(
+            "out of memory; done again with the batch halved. Lower [train] batch_size, batch_seconds or batch_tokens"
+        )
     if report.idle:
         events.append(f"{report.idle} utterances are too short for their transcripts; nothing was learnt from them")
     return events

@@ -18,12 +18,13 @@ try:
 except ImportError:  # Windows has no such lock
     fcntl = None  # type: ignore[assignment]
 
-#: keys of [train] that change no number of the training; `manifests` are compared by what they hold
+#: keys of [train] that change no number of the training; `manifests` and `pairs` are compared by what they hold
 FREE_KEYS = {
     "device",
     "keep_best",
     "keep_last",
     "manifests",
+    "pairs",
     "patience",
     "price_per_hour",
     "save_every",

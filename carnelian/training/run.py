@@ -6,7 +6,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,16 +91,17 @@ class Run:
         metric: str = "WER",
         figures: Callable[[], tuple[dict[str, float], list[str]]] = lambda: ({}, []),
         workload: Workload = SPEECH,
+        notes: Mapping[str, Any] | None = None,
     ):
         """steps: of the whole training. data: identifies what is trained on. build: makes a model to gather a sharded one in.
 
         metric: what `validate` measures. figures: gives what else there is to show of a step, and events to note. workload: what
-        the training gets through, for its speed.
+        the training gets through, for its speed. notes: what else its checkpoints are to say of themselves.
         """
         self.folder, self.recipe, self.alphabet, self.training = folder, recipe, alphabet, training
         self.config, self.world, self.steps, self.data = config, world, steps, data
         self.build, self.validate, self.metric, self.figures = build, validate, metric, figures
-        self.workload = workload
+        self.workload, self.notes = workload, dict(notes or {})
         self.log = Log(folder if world.rank == 0 else None)
         self.saved = time.monotonic()
         self.scores: dict[int, float] = {}
@@ -210,7 +211,7 @@ class Run:
             "data": self.data,
         }
         score = self.scores.get(self.step)
-        more: dict[str, Any] = {} if score is None else {self.score_key: score}
+        more = self.notes | ({} if score is None else {self.score_key: score})
         more["training"] = self.totals.figures(self.config.price_per_hour) | {"validations": self.totals.validations}
         self.wait()
         checkpoint = Checkpoint(weights, self.alphabet, self.recipe, self.step, more)

@@ -1,6 +1,6 @@
-"""What a recipe may say, for an acoustic model or for self-supervised training, and the check of it before anything is done."""
+"""What a recipe may say, by task, and the check of it before anything is done."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -113,17 +113,23 @@ class TrainingConfig(SpeechConfig):
     sharded: bool = False
 
 
-def check_recipe(recipe: Recipe) -> TrainingConfig:
-    """The table [train] of an acoustic recipe; RecipeError for what no part of the training knows."""
+def check_top_level(recipe: Recipe, known: Mapping[str, Any], required: Sequence[str]) -> None:
+    """Raises RecipeError for what a recipe of a task may not have at its top (`known`: type by name), and for what is missing."""
+    task = f' with task = "{recipe["task"]}"' if isinstance(recipe.get("task"), str) else ""
     for table in recipe:
-        if table not in TOP_LEVEL:
-            raise RecipeError(f"[{table}]: a recipe has no such table.{did_you_mean(table, TOP_LEVEL)}")
-        check_value(recipe[table], TOP_LEVEL[table], where="recipe", key=table)
-    if recipe.get("task", "acoustic") != "acoustic":
-        raise RecipeError(f'task = "{recipe["task"]}": this recipe is not for an acoustic model')
-    for table in ("train", "encoder", "optimizer", "schedule", "alphabet"):
+        if table not in known:
+            raise RecipeError(f"[{table}]: a recipe{task} has no such table.{did_you_mean(table, known)}")
+        check_value(recipe[table], known[table], where="recipe", key=table)
+    for table in required:
         if table not in recipe:
             raise RecipeError(f"[{table}] is missing in the recipe. See recipes/ for whole ones")
+
+
+def check_recipe(recipe: Recipe) -> TrainingConfig:
+    """The table [train] of an acoustic recipe; RecipeError for what no part of the training knows."""
+    check_top_level(recipe, TOP_LEVEL, ("train", "encoder", "optimizer", "schedule", "alphabet"))
+    if recipe.get("task", "acoustic") != "acoustic":
+        raise RecipeError(f'task = "{recipe["task"]}": this recipe is not for an acoustic model')
     settings = call(TrainingConfig, recipe["train"], where="train")
     if recipe.get("criterion", {}).get("name", "ctc") != "ctc":
         if settings.sharded:
@@ -169,13 +175,34 @@ def check_pretraining_recipe(recipe: Recipe, tables: Sequence[str]) -> Pretraini
     known = {key: PRETRAINING_TOP_LEVEL[key] for key in PRETRAINING_TOP_LEVEL}
     for table in {"encoder", "quantizer", "contrast"} - set(tables):
         del known[table]
-    for table in recipe:
-        if table not in known:
-            raise RecipeError(
-                f'[{table}]: a recipe with task = "{recipe["task"]}" has no such table.{did_you_mean(table, known)}'
-            )
-        check_value(recipe[table], known[table], where="recipe", key=table)
-    for table in ("train", "optimizer", "schedule"):
-        if table not in recipe:
-            raise RecipeError(f"[{table}] is missing in the recipe. See recipes/ for whole ones")
+    check_top_level(recipe, known, ("train", "optimizer", "schedule"))
     return call(PretrainingConfig, recipe["train"], where="train")
+
+
+#: what stands at the top of a recipe for a corrector, with its type
+CORRECTOR_TOP_LEVEL: dict[str, Any] = {
+    **{key: TOP_LEVEL[key] for key in ("task", "seed")},
+    **dict.fromkeys(("train", "corrector", "initialize", "optimizer", "schedule"), dict),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectorConfig(RunConfig):
+    """The table [train] of a corrector: the keys above, and these.
+
+    pairs: files of hypotheses with their references. batch_tokens: pieces in a batch of each process, padding included. padding:
+    share of a batch that may be padding. label_smoothing: share of the target that is spread over all pieces. unknown_words: largest
+    share of the references' words that the vocabulary may be unable to spell.
+    """
+
+    pairs: list[str]
+    batch_tokens: PositiveInt = 4096
+    padding: Fraction = 0.05
+    label_smoothing: FractionBelowOne = 0.1
+    unknown_words: Fraction = 0.02
+
+
+def check_corrector_recipe(recipe: Recipe) -> CorrectorConfig:
+    """The table [train] of a recipe for a corrector; RecipeError for what no part of it knows."""
+    check_top_level(recipe, CORRECTOR_TOP_LEVEL, ("train", "initialize", "optimizer", "schedule"))
+    return call(CorrectorConfig, recipe["train"], where="train")

@@ -13,13 +13,13 @@ import torch
 
 from carnelian.checkpoint import Checkpoint, load_model, save_checkpoint
 from carnelian.commands.check import check_audio, read_manifest_lines
-from carnelian.commands.compare import read_results
 from carnelian.commands.info import info
 from carnelian.corpora.folder import folder
 from carnelian.data.alphabet import Alphabet, make_alphabet
 from carnelian.data.audio import load_audio
 from carnelian.data.recording import open_audio
 from carnelian.data.shards import Shard
+from carnelian.data.text.pairs import read_results
 from carnelian.data.text.text_files import read_corpus_lines, read_lines
 from carnelian.data.utterance import Manifest, Utterance
 from carnelian.decoding.settings import read_decoding

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carnelian.errors import RecipeError
+from carnelian.models.masking import active_share
 
 #: added to the scores of keys that a query may not see; finite, so that a query that sees no key at all gives no NaN
 MASKED = -1e4
@@ -101,7 +102,7 @@ class RelativeAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int, *, bias: bool = True, own_biases: bool = True, dropout: float = 0.0):
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout = heads, nn.Dropout(dropout)
         self.linear_q = nn.Linear(channels, channels, bias=bias)
         self.linear_k = nn.Linear(channels, channels, bias=bias)
         self.linear_v = nn.Linear(channels, channels, bias=bias)
@@ -146,7 +147,7 @@ class RelativeAttention(nn.Module):
             key,
             value,
             attn_mask=bias.to(query.dtype),
-            dropout_p=self.dropout if self.training else 0.0,
+            dropout_p=active_share(self.dropout),
         )
         return self.linear_out(attended.transpose(1, 2).flatten(2))
 

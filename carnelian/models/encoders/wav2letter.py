@@ -54,7 +54,7 @@ class GatedConvolutions(nn.Module):
         widths = [features, *(channels // 2 for channels, _, _ in layers)]
         self.channels = widths[-1]
         self.receptive_field = 1 + sum(kernel - 1 for _, kernel, _ in layers)
-        self.dropouts = [dropout for _, _, dropout in layers]
+        self.dropouts = nn.ModuleList(nn.Dropout(dropout) for _, _, dropout in layers)
         self.convolutions = nn.ModuleList()
         for inputs, (channels, kernel, dropout) in zip(widths, layers):
             convolution = nn.Conv1d(inputs, channels // 2 * 2, kernel)
@@ -69,7 +69,7 @@ class GatedConvolutions(nn.Module):
         padded = (left, self.receptive_field - 1 - left)
         encoded = F.pad(masked(features.unsqueeze(2).clone(), frames).squeeze(2), padded)
         for convolution, dropout in zip(self.convolutions, self.dropouts):
-            encoded = F.dropout(F.glu(convolution(encoded), dim=1), dropout, self.training)
+            encoded = dropout(F.glu(convolution(encoded), dim=1))
         return encoded, frames
 
 

@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from carnelian.errors import RecipeError
 from carnelian.models.attention import attend, split_heads
+from carnelian.models.masking import active_share
 from carnelian.ranges import Fraction, FractionBelowOne, NonNegativeInt, PositiveInt
 
 
@@ -53,7 +54,7 @@ class TransformerLayer(nn.Module):
         """Returns multi-head attention of (B, O, D) over the steps where `mask` (B, 1, 1, O) is true."""
         layers = (self.query, self.key, self.value)
         query, key, value = (split_heads(layer(encoded), self.heads) for layer in layers)
-        return self.out(attend(query, key, value, mask, self.dropout.p if self.training else 0.0))
+        return self.out(attend(query, key, value, mask, active_share(self.dropout)))
 
     def feed(self, encoded: Tensor) -> Tensor:
         """Returns the feed-forward network of (B, O, D)."""

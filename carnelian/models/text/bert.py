@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from carnelian.errors import RecipeError
 from carnelian.models.attention import attend, split_heads
+from carnelian.models.masking import active_share
 from carnelian.ranges import Fraction, PositiveFloat, PositiveInt
 
 SPREAD = 0.02  # standard deviation of random weights
@@ -22,10 +23,11 @@ KeyValue = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class BertConfig:
-    """The sizes of a BERT; the defaults are those of bert-base.
+    """The sizes of a BERT, and of a corrector made from it: the table [corrector]. The defaults are those of bert-base.
 
     channels, layers, heads, feedforward (channels inside): of the Transformer. positions: the most pieces of a text, with the two that
     mark its ends. types: of texts (BERT tells the first of two from the second; nothing here has a second). epsilon: of the norms.
+    dropout: of a corrector; BERT itself was trained with 0.1.
     """
 
     channels: PositiveInt = 768
@@ -35,7 +37,7 @@ class BertConfig:
     positions: PositiveInt = 512
     types: PositiveInt = 2
     epsilon: PositiveFloat = 1e-12
-    dropout: Fraction = 0.1
+    dropout: Fraction = 0.25
 
     def __post_init__(self) -> None:
         if self.channels % self.heads:
@@ -73,7 +75,7 @@ class BertAttention(nn.Module):
     def forward(self, hidden: Tensor, memory: KeyValue, mask: Tensor | None) -> Tensor:
         """mask: as in `attend`."""
         query = split_heads(self.query(hidden), self.heads)
-        found = self.out(attend(query, *memory, mask, self.dropout.p if self.training else 0.0))
+        found = self.out(attend(query, *memory, mask, active_share(self.dropout)))
         return self.norm(hidden + self.dropout(found))
 
 

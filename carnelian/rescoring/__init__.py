@@ -1,0 +1,1 @@
+"""Results changed by models of text: transcripts corrected, hypotheses scored again."""

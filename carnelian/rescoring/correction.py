@@ -1,0 +1,191 @@
+"""Transcripts corrected by a BERTx2: the likeliest output of a beam search, where it is likelier enough than the transcript."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from carnelian.checkpoint import Checkpoint, check_weights, load_checkpoint, load_weights
+from carnelian.data.alphabet import Alphabet, BertPieces
+from carnelian.data.batch import padded, plan_batches
+from carnelian.errors import CarnelianError, CheckpointError
+from carnelian.files import reading
+from carnelian.formats.catalog import find_checkpoint
+from carnelian.models.device import choose_device
+from carnelian.models.text.bert import BertConfig
+from carnelian.models.text.bertx2 import BertX2
+from carnelian.recipe import Recipe, call, in_short
+from carnelian.rescoring.beams import best_outputs, output_scores
+from carnelian.rescoring.spelling import spell, split_long
+
+BEAM_WIDTH = 4
+BATCH_PIECES = 2048  # in a batch, padding included
+#: share of an alphabet's letters that a corrector may never have seen
+UNSEEN_LETTERS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """The likeliest correction of a text, and how much likelier it is than the text itself (natural logarithm).
+
+    Where the corrector would change nothing, the text and 0.
+    """
+
+    text: str
+    gain: float = 0.0
+
+
+class Corrector:
+    """Corrects texts of a recognizer: `corrector(["a text", ...])` returns them, those corrected whose gain is above the threshold."""
+
+    def __init__(
+        self,
+        model: BertX2,
+        pieces: BertPieces,
+        *,
+        threshold: float = 0.0,
+        characters: str = "",
+        longest: int = 0,
+        beam_width: int = BEAM_WIDTH,
+    ):
+        """threshold: natural logarithm; infinite: nothing is corrected. characters: those that it was trained on; a text with a letter
+        besides is left as it is ("": any may be). longest: pieces of a text that are read at once (0: as many as the model can).
+        """
+        self.model, self.pieces, self.threshold, self.beam_width = model.eval(), pieces, threshold, beam_width
+        self.letters = {character.lower() for character in characters if character.isalpha()}
+        most = model.config.positions - 2
+        self.longest = min(longest, most) if longest else most
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, threshold: float | None = None, device: str = "", beam_width: int = BEAM_WIDTH
+    ) -> "Corrector":
+        """Returns the corrector of a checkpoint, or of the last one in a run's folder, with the threshold that is stored in it.
+
+        Raises CarnelianError where none is stored and none is given.
+        """
+        checkpoint, pieces = load_corrector_checkpoint(path)
+        more: Mapping[str, Any] = checkpoint.more or {}
+        if threshold is None and "correction" not in more:
+            raise CarnelianError(
+                f"{path}: it is not known which of its corrections to trust. Find that on pairs of held-out speakers: "
+                f"carnelian correct threshold {path} PAIRS"
+            )
+        with reading(path, "a corrector", CheckpointError):
+            with torch.device("meta"):
+                check_weights(build_corrector(checkpoint.recipe, pieces), checkpoint.weights, where=path)
+            model = build_corrector(checkpoint.recipe, pieces)
+            load_weights(model, checkpoint.weights, where=path)
+            if threshold is None:
+                stored = more["correction"]["threshold"]
+                threshold = math.inf if stored is None else float(stored)
+            notes = {"characters": str(more.get("characters", "")), "longest": int(more.get("longest", 0))}
+        return cls(model.to(choose_device(device)), pieces, threshold=threshold, beam_width=beam_width, **notes)  # type: ignore[arg-type]
+
+    def check_alphabet(self, alphabet: Alphabet, where: str | Path) -> None:
+        """Raises CarnelianError for a recognizer whose alphabet has letters that the corrector was not trained on."""
+        spelled = b"".join(alphabet.spelling).decode(errors="ignore").lower()
+        letters = {character for character in spelled if character.isalpha()}
+        unseen = sorted(letters - self.letters)
+        if self.letters and len(unseen) > UNSEEN_LETTERS * len(letters):
+            raise CarnelianError(
+                f"{where}: a corrector for another language: of the recognizer's {len(letters)} letters it has never seen "
+                f"{len(unseen)}, such as {' '.join(unseen[:5])}. Give one that was trained on this recognizer's language"
+            )
+
+    def __call__(self, texts: Sequence[str]) -> list[str]:
+        """Returns the texts, each corrected where the gain is above the threshold; a long one part by part."""
+        if math.isinf(self.threshold):
+            return list(texts)
+        parts = [split_long(self.pieces, text, self.longest) if self.is_known(text) else [] for text in texts]
+        found = iter(self.propose([part for each in parts for part in each], self.threshold))
+        corrected = []
+        for text, own in zip(texts, parts):
+            choices = [next(found) for _ in own]
+            chosen = [choice.text if choice.gain > self.threshold else part for choice, part in zip(choices, own)]
+            corrected.append(text if chosen == own else " ".join(filter(None, chosen)))
+        return corrected
+
+    def is_known(self, text: str) -> bool:
+        """Whether a text has letters, and none that the corrector was not trained on."""
+        letters = {character for character in text.lower() if character.isalpha()}
+        return bool(letters) and (not self.letters or letters <= self.letters)
+
+    @torch.inference_mode()
+    def propose(self, texts: Sequence[str], threshold: float = 0.0) -> list[Correction]:
+        """Returns the likeliest correction of each text, none of them longer than the model reads (those are left as they are).
+
+        Corrections whose gain cannot be above the threshold (0 or more) are not searched for.
+        """
+        split = self.pieces.split(texts)
+        corrections = [Correction(text) for text in texts]
+        usable = [index for index, each in enumerate(split) if 0 < len(each) <= self.model.config.positions - 2]
+        if not usable:
+            return corrections
+        lengths = np.array([len(split[index]) + 2 for index in usable])
+        for batch in plan_batches(lengths, batch_seconds=BATCH_PIECES, shuffle=False):
+            indices = [usable[place] for place in batch]
+            sources = [[piece for piece, *_ in split[index]] for index in indices]
+            for index, (output, gain) in zip(indices, self.search(sources, threshold)):
+                text = spell(self.pieces, output, texts[index], split[index]) if gain > 0 else None
+                if text is not None and text != texts[index]:
+                    corrections[index] = Correction(text, gain)
+        return corrections
+
+    def search(self, sources: Sequence[Sequence[int]], threshold: float) -> list[tuple[list[int], float]]:
+        """Returns the likeliest pieces for each text's, with how much likelier they are than the text's own; its own and 0 if not."""
+        pieces, device = self.pieces, self.model.bias.device
+        marked = [np.array([pieces.first, *source, pieces.last], np.int64) for source in sources]
+        read, lengths = (each.to(device) for each in padded(marked))
+        state = self.model.read(read, lengths)
+        own = output_scores(self.model, state, read, lengths)
+        found = [(list(source), 0.0) for source in sources]
+        # whatever else is written has the rest of the probability at most
+        open_rows = [
+            row for row, score in enumerate(own) if math.log1p(-min(math.exp(score), 1 - 1e-7)) - score > threshold
+        ]
+        if open_rows:
+            state.select(torch.tensor(open_rows, device=device))
+            longest = [self.output_limit(len(sources[row])) for row in open_rows]
+            best = best_outputs(self.model, state, longest, self.forbidden(device), pieces, self.beam_width)
+            for row, (output, score) in zip(open_rows, best):
+                if score > own[row] and output != list(sources[row]):
+                    found[row] = output, score - own[row]
+        return found
+
+    def output_limit(self, length: int) -> int:
+        """Returns how many pieces may be written for a text of so many: a correction is hardly twice as long."""
+        return min(2 * length + 8, self.model.config.positions - 1)
+
+    def forbidden(self, device: torch.device) -> Tensor:
+        """Returns which outputs (V,) are never written: the marks but that of the end, and the rows that fill up the vocabulary."""
+        mask = torch.zeros(len(self.model.bias), dtype=torch.bool, device=device)
+        mask[len(self.pieces) :] = True
+        marks = [
+            index
+            for index, piece in enumerate(self.pieces.symbols)
+            if piece.startswith("[") and piece.endswith("]") and len(piece) > 2
+        ]
+        mask[[mark for mark in marks if mark not in (self.pieces.last, self.pieces.unknown_piece)]] = True
+        return mask
+
+
+def build_corrector(recipe: Recipe, pieces: BertPieces) -> BertX2:
+    """Returns a BERTx2 with random weights, of the sizes in a recipe's [corrector]. Raises RecipeError."""
+    return BertX2(len(pieces), call(BertConfig, recipe.get("corrector", {}), where="corrector"))
+
+
+def load_corrector_checkpoint(path: str | Path) -> tuple[Checkpoint, BertPieces]:
+    """Returns the checkpoint of a corrector, or the last one in a run's folder, and its pieces. Raises CheckpointError."""
+    checkpoint = load_checkpoint(find_checkpoint(path))
+    task = checkpoint.recipe.get("task", "acoustic")
+    if task != "corrector" or not isinstance(checkpoint.alphabet, BertPieces):
+        raise CheckpointError(
+            f'{path}: a model with task = {in_short(task)}, which corrects nothing. Give one that was trained with task = "corrector"'
+        )
+    return checkpoint, checkpoint.alphabet
