@@ -21,7 +21,7 @@ from carnelian.models.text.bert import BertConfig
 from carnelian.models.text.bertx2 import BertX2
 from carnelian.recipe import Recipe, call, in_short
 from carnelian.rescoring.beams import best_outputs, output_scores
-from carnelian.rescoring.spelling import spell, split_long
+from carnelian.rescoring.spelling import spell_correction, split_long
 
 BEAM_WIDTH = 4
 BATCH_PIECES = 2048  # in a batch, padding included
@@ -132,7 +132,7 @@ class Corrector:
             indices = [usable[place] for place in batch]
             sources = [[piece for piece, *_ in split[index]] for index in indices]
             for index, (output, gain) in zip(indices, self.search(sources, threshold)):
-                text = spell(self.pieces, output, texts[index], split[index]) if gain > 0 else None
+                text = spell_correction(self.pieces, output, texts[index], split[index]) if gain > 0 else None
                 if text is not None and text != texts[index]:
                     corrections[index] = Correction(text, gain)
         return corrections

@@ -6,11 +6,11 @@ from difflib import SequenceMatcher
 from carnelian.data.alphabet import BertPieces
 
 #: a piece of a text: (symbol, first, one past the last of its characters)
-Piece = tuple[int, int, int]
-APOSTROPHES = "'’"
+PieceSpan = tuple[int, int, int]
+JOINING = "'’"  # marks inside words
 
 
-def spell(pieces: BertPieces, output: Sequence[int], text: str, split: Sequence[Piece]) -> str | None:
+def spell_correction(pieces: BertPieces, output: Sequence[int], text: str, split: Sequence[PieceSpan]) -> str | None:
     """Returns the text that an output spells; None for one with an unknown piece where the text has none.
 
     text, split: the text that was corrected, and its pieces. Those of them that are in the output too are spelled as in the text, with
@@ -28,7 +28,7 @@ def spell(pieces: BertPieces, output: Sequence[int], text: str, split: Sequence[
         if source is not None and index and copied.get(index - 1, -2) == source - 1:
             gap = text[split[source - 1][2] : split[source][1]]
         else:
-            joined = piece.startswith("##") or written in APOSTROPHES or before in APOSTROPHES
+            joined = piece.startswith("##") or written in JOINING or before in JOINING
             gap = "" if joined or not index else " "
         spelled, before = spelled + gap + written, written
     return spelled

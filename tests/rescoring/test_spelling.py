@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from carnelian.data.alphabet import BertPieces
 from carnelian.data.transcript import Transcript, Word
-from carnelian.rescoring.spelling import spell, split_long
+from carnelian.rescoring.spelling import spell_correction, split_long
 
 pytest.importorskip("tokenizers")
 LETTERS = "abcdehinorst"
@@ -17,7 +17,7 @@ PIECES = BertPieces(
 
 def respelled(text: str, corrected: str) -> str | None:
     """A text after a corrector has written the pieces of another."""
-    return spell(PIECES, PIECES.encode(corrected), text, PIECES.split([text])[0])
+    return spell_correction(PIECES, PIECES.encode(corrected), text, PIECES.split([text])[0])
 
 
 @given(st.text(alphabet="abcdeTHÉ' -\t中z", max_size=40))
