@@ -94,13 +94,13 @@ def score(
 
     Example: carnelian score reference.stm hypothesis.ctm --glm english.glm --deletable --fragments
     """
-    hypothesis = hypothesis or reference
     check_outputs(out, overwrite=overwrite)
     for given in (reference_format, hypothesis_format):
         if given and given not in TRANSCRIPT_FORMATS:
             raise ScoringError(f'format "{given}": not known. Take one of {", ".join(TRANSCRIPT_FORMATS)}')
-    if hypothesis == reference and format_of(reference, encoding) != "json":
+    if hypothesis is None and format_of(reference, encoding) != "json":
         raise ScoringError(f"{reference}: no hypotheses. Give their file; only JSON lines may hold both")
+    hypothesis = hypothesis or reference
     kinds = (
         reference_format or format_of(reference, encoding),
         hypothesis_format or format_of(hypothesis, encoding),

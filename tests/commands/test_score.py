@@ -171,3 +171,9 @@ def test_files_that_cannot_be_scored(tmp_path, first, second, told):
         score(tmp_path / "a", tmp_path / "none")
     with pytest.raises(ScoringError, match='format "xls": not known'):
         score(tmp_path / "a", tmp_path / "b", reference_format="xls")
+
+
+def test_a_file_may_be_scored_against_itself(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("she said\nwhat\n")
+    score(tmp_path / "a.txt", tmp_path / "a.txt", json_output=True)
+    assert json.loads(capsys.readouterr().out)["wer"] == 0
