@@ -2,21 +2,23 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
+from carnelian.commands.sclite_options import ScliteOptions
 from carnelian.commands.scoring_options import ScoringOptions
 from carnelian.console import note
 from carnelian.errors import ScoringError
 from carnelian.files import check_outputs, written
 from carnelian.scoring.report.tables import ScoreReport, print_confusions, print_groups, print_rates, report_of_edits
-from carnelian.scoring.sclite.alignment import ScliteRules
 from carnelian.scoring.sclite.ctm import read_ctm
 from carnelian.scoring.sclite.ctm_pairs import score_ctm
-from carnelian.scoring.sclite.glm import GlobalMap, map_ctm, map_stm, read_glm
+from carnelian.scoring.sclite.diff import score_stm_text
+from carnelian.scoring.sclite.glm import map_ctm, map_stm
 from carnelian.scoring.sclite.scorer import ScoredSegment, per_label, per_speaker, score_stm, score_trn
-from carnelian.scoring.sclite.stm import read_stm
+from carnelian.scoring.sclite.stm import read_stm, read_text
+from carnelian.scoring.sclite.weights import WeightedErrors
 from carnelian.scoring.transcript_files import (
     TRANSCRIPT_FORMATS,
     first_readings,
@@ -27,52 +29,7 @@ from carnelian.scoring.transcript_files import (
 )
 from carnelian.scoring.wer import errors_by_group
 
-Case = Literal["fold", "ascii", "keep"]
 TIMED = {("stm", "ctm"), ("ctm", "ctm")}
-
-
-@dataclass(frozen=True)
-class ScliteOptions:
-    """NIST's rules; what sclite calls them stands in parentheses."""
-
-    sclite: Annotated[
-        bool, "sclite's alignment, alternates { a / b / @ } in all formats; always for TRN, STM and CTM"
-    ] = False
-    glm: Annotated[Path | None, "rewrite both sides by this GLM file (csrfilt)"] = None
-    split_hyphens: Annotated[bool, "with --glm: words with a hyphen are several words (csrfilt -dh)"] = False
-    deletable: Annotated[bool, "words in parentheses may be missing (-D)"] = False
-    fragments: Annotated[bool, "a cut word- equals what begins as it does (-F)"] = False
-    characters: Annotated[
-        str, "score characters: all (-c), or non-ascii, which keeps ASCII words whole (-c NOASCII)"
-    ] = ""
-    drop_hyphens: Annotated[bool, "with --characters: hyphens are no characters (-c DH)"] = False
-    case: Annotated[str, "fold capitals, fold only ascii ones, or keep them apart (-s)"] = "fold"
-    time_mediated: Annotated[bool, "align by word times, two CTM files only (-T)"] = False
-    intersection: Annotated[str, "ref, hyp or both: leave out what lies outside the other side in time (-m)"] = ""
-    speakers: Annotated[str, "how names tell speakers: spu_id (before - or _) or wsj (3 characters) (-i)"] = "spu_id"
-
-    def rules(self) -> ScliteRules:
-        """The rules of these options. ScoringError for a value that there is not."""
-        for option, value, known in (
-            ("characters", self.characters, ("", "all", "non-ascii")),
-            ("case", self.case, get_args(Case)),
-            ("intersection", self.intersection, ("", "ref", "hyp", "both")),
-            ("speakers", self.speakers, ("spu_id", "wsj")),
-        ):
-            if value not in known:
-                raise ScoringError(f"--{option} {value}: not known. Take one of {', '.join(filter(None, known))}")
-        return ScliteRules(
-            deletable=self.deletable,
-            fragments=self.fragments,
-            characters=self.characters,  # type: ignore[arg-type]
-            drop_hyphens=self.drop_hyphens,
-            case=self.case,  # type: ignore[arg-type]
-            time_mediated=self.time_mediated,
-        )
-
-    def map(self, *kinds: str) -> GlobalMap:
-        """The GLM rules for a kind of input; without a file, none."""
-        return read_glm(self.glm, kinds) if self.glm else GlobalMap([])
 
 
 def score(
@@ -85,7 +42,7 @@ def score(
     hypothesis_format: Annotated[str, "likewise"] = "",
     encoding: Annotated[str, "of both files"] = "utf-8",
     scoring: ScoringOptions = ScoringOptions(),  # noqa: B008
-    options: ScliteOptions = ScliteOptions(),
+    options: ScliteOptions = ScliteOptions(),  # noqa: B008
     out: Annotated[Path | None, "write each utterance's counts and alignment to this JSON-lines file"] = None,
     overwrite: Annotated[bool, "replace the file of --out if it exists"] = False,
     json_output: Annotated[bool, "print one JSON object instead of tables"] = False,
@@ -101,6 +58,7 @@ def score(
     if hypothesis is None and format_of(reference, encoding) != "json":
         raise ScoringError(f"{reference}: no hypotheses. Give their file; only JSON lines may hold both")
     hypothesis = hypothesis or reference
+    weighted = WeightedErrors()
     kinds = (
         reference_format or format_of(reference, encoding),
         hypothesis_format or format_of(hypothesis, encoding),
@@ -114,13 +72,14 @@ def score(
         groups = {"speakers": per_speaker(segments), "subsets": per_label(segments)}
         groups["subsets"] = {titles.get(label, label): errors for label, errors in groups["subsets"].items()}
         lines = [segment_line(each) for each in segments]
+        weighted = sum((each.weighted for each in segments if each.weighted), WeightedErrors())
     else:
         names_kept = reference_format == hypothesis_format == "text"
         report, groups, lines = plain_report(reference, hypothesis, kinds, encoding, scoring, names_kept)
     if out:
         with written(out) as file:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    print_score(str(hypothesis), report, groups, json_output)
+    print_score(str(hypothesis), report, groups, weighted, json_output)
 
 
 def plain_report(
@@ -159,7 +118,14 @@ def sclite_segments(
     reference: Path, hypothesis: Path, kinds: tuple[str, str], encoding: str, options: ScliteOptions
 ) -> tuple[list[ScoredSegment], dict[str, str]]:
     """Returns the scored segments of two files, and the titles of their labels."""
-    rules, split = options.rules(), options.split_hyphens
+    rules, split = options.rules(encoding), options.split_hyphens
+    if kinds == ("stm", "text"):
+        if replace(options, sclite=False, case="fold") != ScliteOptions():
+            raise ScoringError(
+                "text is aligned with STM by GNU diff, which knows no such rules. Give --sclite and --case only"
+            )
+        truth = read_stm(reference, encoding)
+        return score_stm_text(truth, read_text(hypothesis, encoding), rules), truth.labels
     if kinds in TIMED:
         words = read_ctm(hypothesis, encoding)
         if options.glm:
@@ -200,6 +166,8 @@ def sclite_report(segments: Sequence[ScoredSegment], options: ScliteOptions) -> 
     parts = ["sclite"]
     parts += [flag for flag, given in (("-D", options.deletable), ("-F", options.fragments)) if given]
     parts += [f"characters {options.characters}"] if options.characters else []
+    parts += [f"lexicon {options.lexicon}"] if options.lexicon else []
+    parts += [f"weights {options.word_weights}"] if options.word_weights else []
     parts += [f"GLM {options.map('ref').name}"] if options.glm else []
     return report_of_edits(
         [each.edits for each in segments], speakers=[each.speaker for each in segments], normalization=" ".join(parts)
@@ -219,8 +187,8 @@ def segment_line(segment: ScoredSegment) -> dict:
     }
 
 
-def print_score(name: str, report: ScoreReport, groups: dict, json_output: bool) -> None:
-    """Prints the report and the groups of more than one member."""
+def print_score(name: str, report: ScoreReport, groups: dict, weighted: WeightedErrors, json_output: bool) -> None:
+    """Prints the report, the groups of more than one member, and the rate by weights where words have some."""
     if json_output:
         rates = {
             kind: {
@@ -229,13 +197,16 @@ def print_score(name: str, report: ScoreReport, groups: dict, json_output: bool)
             }
             for kind, each in groups.items()
         }
-        print(json.dumps(report.as_dict() | rates, indent=2, ensure_ascii=False))
+        figures = report.as_dict() | rates | ({"weighted_wer": weighted.rate} if weighted != WeightedErrors() else {})
+        print(json.dumps(figures, indent=2, ensure_ascii=False))
         return
     print_rates({name: report})
     print_confusions(report)
     for kind, each in groups.items():
         if len(each) > 1:
             print_groups(f"By {kind.removesuffix('s')}", each)
+    if weighted != WeightedErrors():
+        print(f"by the words' weights: WER {100 * weighted.rate:.2f} %")
     wrong = sum(errors.total > 0 for errors in report.utterances)
     share = 100 * wrong / len(report.utterances) if report.utterances else 0.0
     print(f"{wrong} of {len(report.utterances)} utterances have errors ({share:.1f} %)")

@@ -1,10 +1,12 @@
 """`carnelian score` on files of every origin."""
 
 import json
+import shutil
 
 import pytest
 
-from carnelian.commands.score import ScliteOptions, score
+from carnelian.commands.sclite_options import ScliteOptions
+from carnelian.commands.score import score
 from carnelian.commands.scoring_options import ScoringOptions
 from carnelian.errors import CarnelianError, ScoringError
 
@@ -139,6 +141,64 @@ def test_rules_of_sclite(tmp_path, capsys):
         score(*files, options=options, scoring=ScoringOptions(normalize="en"))
     with pytest.raises(ScoringError, match=r"--case maybe: not known\. Take one of fold, ascii, keep"):
         score(*files, options=ScliteOptions(case="maybe"))
+
+
+def test_characters_are_joined_by_a_list(tmp_path, capsys):
+    (tmp_path / "a.trn").write_text("日本 語 (s1-1)\n")
+    (tmp_path / "b.trn").write_text("日 本語 (s1-1)\n")
+    (tmp_path / "words").write_text("日本\n")
+    files = tmp_path / "a.trn", tmp_path / "b.trn"
+    assert scored(capsys, *files)["wer"] == 1
+    found = scored(capsys, *files, options=ScliteOptions(lexicon=tmp_path / "words"))
+    assert found["wer"] == 0 and "lexicon" in found["normalization"]
+    (tmp_path / "words").write_text("\n")
+    with pytest.raises(ScoringError, match="no words"):
+        score(*files, options=ScliteOptions(lexicon=tmp_path / "words"))
+    with pytest.raises(ScoringError, match="--segment middle: not known"):
+        score(*files, options=ScliteOptions(segment="middle"))
+
+
+ARPA = (
+    "\\data\\\nngram 1=4\nngram 2=1\n\n\\1-grams:\n-1 <unk>\n-0.30103 a -0.1\n-0.60206 b\n-9 </s>\n\n"
+    "\\2-grams:\n-0.90309 a b\n\n\\end\\\n"
+)
+
+
+def test_words_may_be_weighted(tmp_path, capsys):
+    (tmp_path / "a.trn").write_text("a b (s1-1)\n")
+    (tmp_path / "b.trn").write_text("a (s1-1)\n")
+    (tmp_path / "list").write_text(";; Default missing weight '7'\na 3\n")
+    files = tmp_path / "a.trn", tmp_path / "b.trn"
+    assert scored(capsys, *files, options=ScliteOptions(word_weights=tmp_path / "list"))["weighted_wer"] == 0.7
+    (tmp_path / "model.arpa").write_text(ARPA)  # a has 1 bit, b after a has 3
+    options = ScliteOptions(word_weights=tmp_path / "model.arpa")
+    assert scored(capsys, *files, options=options)["weighted_wer"] == pytest.approx(3 / 4, abs=1e-6)
+    score(*files, options=options)
+    assert "by the words' weights: WER 75.00 %" in capsys.readouterr().out
+    (tmp_path / "b.trn").write_text("a b zebra (s1-1)\n")
+    assert scored(capsys, *files, options=options)["weighted_wer"] == pytest.approx(20 / 4, abs=1e-6)
+    (tmp_path / "list").write_text("a much\n")
+    with pytest.raises(ScoringError, match=r':1: "a much" gives no weight'):
+        score(*files, options=ScliteOptions(word_weights=tmp_path / "list"))
+    with pytest.raises(ScoringError, match="--word-weights does not go with"):
+        score(*files, options=ScliteOptions(word_weights=tmp_path / "list", characters="all"))
+    with pytest.raises(ScoringError, match="no such file"):
+        score(*files, options=ScliteOptions(word_weights=tmp_path / "none"))
+
+
+@pytest.mark.skipif(not shutil.which("diff"), reason="GNU diff is not installed")
+def test_text_beside_segments(tmp_path, capsys, monkeypatch):
+    (tmp_path / "a.stm").write_text("r 1 s1 0 1 <o> the { cat / dog } sat\nr 1 s2 1 2 <o> on a mat\n")
+    (tmp_path / "b.txt").write_text("well the cat sat\nat a mat please\n")
+    files = tmp_path / "a.stm", tmp_path / "b.txt"
+    found = scored(capsys, *files, options=ScliteOptions(sclite=True))
+    assert (found["words"], found["substitutions"], found["insertions"]) == (6, 1, 2)
+    assert {name: each["errors"] for name, each in found["speakers"].items()} == {"s1": 1, "s2": 2}
+    with pytest.raises(ScoringError, match="aligned with STM by GNU diff, which knows no such rules"):
+        score(*files, options=ScliteOptions(sclite=True, fragments=True))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ScoringError, match="GNU diff, which is not installed"):
+        score(*files, options=ScliteOptions(sclite=True))
 
 
 def test_segments_and_subsets(shared, tmp_path, capsys):

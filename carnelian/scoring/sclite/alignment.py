@@ -3,16 +3,20 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from carnelian.jit import compiled
 from carnelian.scoring.sclite.network import NULL, NetworkItem, NetworkWord, network
+from carnelian.scoring.sclite.segmentation import Lexicon, join_characters
+from carnelian.scoring.sclite.weights import WeightedErrors, WordWeights
 from carnelian.scoring.wer import DELETION, EDIT_KINDS, HIT, INSERTION, SCLITE, SUBSTITUTION, Edit, align_words
 
 NULL_COST, DELETABLE_COST, NULLS_COST = 0.001, 2.0, 1.0
 """Costs of passing a null word, of leaving out or adding a deletable word, of two null words in the place of each other."""
+NOTHING = NetworkWord("")
+"""What stands beside a deletable word that is missing or added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,9 @@ class ScliteRules:
     drop_hyphens: hyphens are no characters [-c DH].
     case: "fold" capitals of every script, only those of "ascii" (sclite's way with UTF-8), or "keep" them apart [-s].
     time_mediated: align by word times instead of spelling [-T].
+    lexicon: words of one side are parted into characters, and joined again as this list and the other side say [-S];
+        characters "all" parts ASCII words too [-S ... ASCIITOO]. segment: that side ["hypothesis" algo1, "reference" algo2].
+    weights: what words weigh in the alignment [-w, -L].
     """
 
     deletable: bool = False
@@ -33,6 +40,9 @@ class ScliteRules:
     drop_hyphens: bool = False
     case: Literal["fold", "ascii", "keep"] = "fold"
     time_mediated: bool = False
+    lexicon: Lexicon | None = None
+    segment: Literal["hypothesis", "reference"] = "hypothesis"
+    weights: WordWeights | None = None
 
     def folded(self, text: str) -> str:
         """The text in small letters, as far as `case` says."""
@@ -49,7 +59,7 @@ class ScliteRules:
 
     def _marked(self, word: NetworkWord) -> NetworkWord:
         text, fragment = word.text, word.text.startswith("-") or word.text.endswith("-")
-        if self.deletable and len(text) > 2 and text[0] == "(" and text[-1] == ")":
+        if self.deletable and len(text) > 1 and text[0] == "(" and text[-1] == ")":
             text, fragment = text[1:-1], text.endswith("-)")
             word = replace(word, text=text, deletable=True)
         return replace(word, fragment=True) if self.fragments and fragment and len(text) > 1 else word
@@ -72,16 +82,23 @@ PLAIN_RULES = ScliteRules()
 """Every word as it stands, capitals folded: what sclite does without options."""
 
 
-def align_items(reference: Sequence[NetworkItem], hypothesis: Sequence[NetworkItem], rules: ScliteRules) -> list[Edit]:
+class Aligned(NamedTuple):
+    """The edits between two transcripts and, where words are weighted, the sums of the weights."""
+
+    edits: tuple[Edit, ...]
+    weighted: WeightedErrors | None = None
+
+
+def align_items(reference: Sequence[NetworkItem], hypothesis: Sequence[NetworkItem], rules: ScliteRules) -> Aligned:
     """The edits between two parsed transcripts, as sclite chooses them among equally cheap ones.
 
     A deletable word that is missing, or is added, counts as a hit, as in sclite; its counterpart is "".
     """
     reference, hypothesis = rules.marked(reference), rules.marked(hypothesis)
-    if not rules.time_mediated:
+    if not (rules.time_mediated or rules.lexicon or rules.weights):
         words = plain_words(reference, rules), plain_words(hypothesis, rules)
         if words[0] is not None and words[1] is not None:
-            return align_words(words[0], words[1], SCLITE)
+            return Aligned(tuple(align_words(words[0], words[1], SCLITE)))
     return align_networks(reference, hypothesis, rules)
 
 
@@ -97,47 +114,62 @@ def plain_words(items: Sequence[NetworkItem], rules: ScliteRules) -> list[str] |
     return [word.text for word in words]
 
 
-def align_networks(
-    reference: Sequence[NetworkItem], hypothesis: Sequence[NetworkItem], rules: ScliteRules
-) -> list[Edit]:
-    """The edits between two transcripts that have alternates, deletable words or fragments, or by their times."""
+def align_networks(reference: Sequence[NetworkItem], hypothesis: Sequence[NetworkItem], rules: ScliteRules) -> Aligned:
+    """The edits between two transcripts that are not plain words, or by the words' times, weights or a lexicon."""
     networks = network(reference), network(hypothesis)
-    if rules.characters:
+    if rules.lexicon:
+        side = networks[rules.segment == "hypothesis"]
+        side.expand(replace(rules, characters=rules.characters or "non-ascii").pieces)
+        join_characters(side, rules.lexicon)
+    elif rules.characters:
         for each in networks:
             each.expand(rules.pieces)
+    if rules.weights:
+        for each in networks:
+            each.weigh(rules.weights.weigh, rules.weights.order)
     (words_r, before_r, offsets_r, last_r), (words_h, before_h, offsets_h, last_h) = (
         each.arrays() for each in networks
     )
     same = equal_words(words_r, words_h)
-    substitution = (timed_costs if rules.time_mediated else spelling_costs)(words_r, words_h, same)
-    deletion, insertion = (gap_costs(words, rules.time_mediated) for words in (words_r, words_h))
+    costs = weighted_costs if rules.weights else timed_costs if rules.time_mediated else spelling_costs
+    deletion, insertion = (gap_costs(words, rules) for words in (words_r, words_h))
     path = network_path.for_work(len(words_r) * len(words_h))(
-        (before_r, offsets_r, last_r), (before_h, offsets_h, last_h), deletion, insertion, substitution
+        (before_r, offsets_r, last_r), (before_h, offsets_h, last_h), deletion, insertion, costs(words_r, words_h, same)
     )
-    edits = []
-    for r, h, kind in path:
-        one, other = words_r[r], words_h[h]
-        if (kind == INSERTION or one.text == NULL) and (kind == DELETION or other.text == NULL):
-            continue  # nothing beside nothing
-        if kind == SUBSTITUTION:
-            edits.append(Edit(EDIT_KINDS[HIT if same[r, h] else SUBSTITUTION], written_word(one), written_word(other)))
-        elif kind == DELETION:
-            edits.append(
-                Edit(EDIT_KINDS[HIT], written_word(one), "")
-                if one.deletable
-                else Edit(EDIT_KINDS[kind], written_word(one), None)
-            )
-        else:
-            edits.append(
-                Edit(EDIT_KINDS[HIT], "", written_word(other))
-                if other.deletable
-                else Edit(EDIT_KINDS[kind], None, written_word(other))
-            )
-    return edits
+    steps = [step for r, h, kind in path if (step := network_step(words_r[r], words_h[h], kind, same[r, h]))]
+    weighted = sum((weights_of_step(*step) for step in steps), WeightedErrors()) if rules.weights else None
+    edits = (Edit(kind, written_word(one), written_word(other)) for kind, one, other in steps)
+    return Aligned(tuple(edits), weighted)
 
 
-def written_word(word: NetworkWord) -> str:
-    """A word as it is written in transcripts."""
+Step = tuple[str, NetworkWord | None, NetworkWord | None]
+
+
+def network_step(one: NetworkWord, other: NetworkWord, kind: int, same: bool) -> Step | None:
+    """The kind and the words of a step through two networks; None where it is nothing beside nothing."""
+    if (kind == INSERTION or one.text == NULL) and (kind == DELETION or other.text == NULL):
+        return None
+    if kind == SUBSTITUTION:
+        return EDIT_KINDS[HIT if same else SUBSTITUTION], one, other
+    if kind == DELETION:
+        return (EDIT_KINDS[HIT], one, NOTHING) if one.deletable else (EDIT_KINDS[DELETION], one, None)
+    return (EDIT_KINDS[HIT], NOTHING, other) if other.deletable else (EDIT_KINDS[INSERTION], None, other)
+
+
+def weights_of_step(kind: str, one: NetworkWord | None, other: NetworkWord | None) -> WeightedErrors:
+    """What a step adds to the sums of weights."""
+    reference, hypothesis = (word.weight if word else 0.0 for word in (one, other))
+    if kind == EDIT_KINDS[HIT]:
+        return WeightedErrors(reference, hits=hypothesis)
+    if kind == EDIT_KINDS[SUBSTITUTION]:
+        return WeightedErrors(reference, substitutions=reference + hypothesis)
+    return WeightedErrors(reference, deletions=reference, insertions=hypothesis)
+
+
+def written_word(word: NetworkWord | None) -> str | None:
+    """A word as it is written in transcripts; None for none."""
+    if word is None:
+        return None
     return f"({word.text})" if word.deletable else word.text
 
 
@@ -177,10 +209,18 @@ def timed_costs(reference: Sequence[NetworkWord], hypothesis: Sequence[NetworkWo
     return (apart + np.where(same, 0.0, NULL_COST)).astype(np.float32)
 
 
-def gap_costs(words: Sequence[NetworkWord], time_mediated: bool) -> np.ndarray:
+def weighted_costs(reference: Sequence[NetworkWord], hypothesis: Sequence[NetworkWord], same: np.ndarray) -> np.ndarray:
+    """The cost (A, B) float32: the weights of two words that differ, together."""
+    weights = [np.array([word.weight for word in words], dtype=np.float64) for words in (reference, hypothesis)]
+    return np.where(same, 0.0, np.add.outer(*weights)).astype(np.float32)
+
+
+def gap_costs(words: Sequence[NetworkWord], rules: ScliteRules) -> np.ndarray:
     """The cost (A,) float32 of each word that has no counterpart."""
-    if time_mediated:
+    if rules.time_mediated:
         costs = [word.end - word.start for word in words]
+    elif rules.weights:
+        costs = [word.weight for word in words]
     else:
         costs = [DELETABLE_COST if word.deletable else SCLITE[1] for word in words]
     array = np.array(costs, dtype=np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 from carnelian.errors import ScoringError
 from carnelian.files import written
 from carnelian.scoring.sclite.network import NULL, NetworkItem, NetworkWord, plain_word
-from carnelian.scoring.sclite.stm import numbered_lines
+from carnelian.scoring.sclite.stm import finite_seconds, numbered_lines
 
 ALTERNATES = re.compile(r"<ALT(_BEGIN|_END)?>", re.I)
 
@@ -38,7 +38,8 @@ class CtmWord:
 
 def read_ctm(path: str | Path, encoding: str = "utf-8") -> list[CtmWord]:
     """The words of a CTM file: `recording channel start duration word [confidence]`; `;;` begins a comment."""
-    words = []
+    words: list[CtmWord] = []
+    inside = False
     for number, line in numbered_lines(path, encoding):
         if line.startswith(";"):
             continue
@@ -46,7 +47,7 @@ def read_ctm(path: str | Path, encoding: str = "utf-8") -> list[CtmWord]:
         try:
             recording, channel, start, duration, word = fields[:5]
             mark = ALTERNATES.fullmatch(word) is not None  # which has no times: `* *`
-            times = (0.0, 0.0) if mark else (float(start.removeprefix("&&")), float(duration))
+            times = (0.0, 0.0) if mark else (finite_seconds(start.removeprefix("&&")), finite_seconds(duration))
             known = len(fields) > 5 and not mark and fields[5].upper() != "NA"
             confidence = float(fields[5]) if known else None
         except ValueError:
@@ -55,6 +56,12 @@ def read_ctm(path: str | Path, encoding: str = "utf-8") -> list[CtmWord]:
                 "[confidence]"
             ) from None
         words.append(CtmWord(recording, channel, *times, word, confidence))
+        if mark:
+            if inside != (words[-1].mark != "begin"):
+                raise ScoringError(f"{path}:{number}: {word} out of turn. Write <ALT_BEGIN> .. <ALT> .. <ALT_END>")
+            inside = words[-1].mark != "end"
+    if inside:
+        raise ScoringError(f"{path}: the last <ALT_BEGIN> has no <ALT_END>. Write <ALT_BEGIN> .. <ALT> .. <ALT_END>")
     return words
 
 

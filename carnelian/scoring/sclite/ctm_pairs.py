@@ -21,7 +21,7 @@ def score_ctm(
         speaker = "-".join(key)
         for number, pair in enumerate(common_pieces(expected[key], recognized.get(key, []))):
             one, other = (ctm_items(ctm_groups(each), rules.folded) for each in pair)
-            scored.append(ScoredSegment(f"{speaker}-{number:04d}", speaker, tuple(align_items(one, other, rules))))
+            scored.append(ScoredSegment(f"{speaker}-{number:04d}", speaker, *align_items(one, other, rules)))
     return scored
 
 
@@ -38,11 +38,12 @@ def common_pieces(
 
 
 class CommonPause:
-    """Looks for a pause that reference and recognized words share; never inside alternates of the reference."""
+    """Looks for a pause that reference and recognized words share; never inside alternates."""
 
     def __init__(self, reference: Sequence[CtmWord], words: Sequence[CtmWord]):
         self.reference, self.words = reference, words
         self.alternate = [group[0].mark != "" for group in ctm_groups(reference) for _ in group]
+        self.begins = [place == 0 for group in ctm_groups(words) for place in range(len(group))]
 
     def within(self, most: int) -> tuple[int, int] | None:
         """How many words of each come before the last common pause in about `most` words; None where there is none."""
@@ -54,9 +55,16 @@ class CommonPause:
         r, h = self._synchronized(r, h)
         while r > 0 and h > 0:
             if overlap(pause_after(self.reference, r), pause_after(self.words, h)) >= 0:
-                return r + 1, h + 1
+                return r + 1, self._after_group(h)
             r, h = self._earlier(r, h)
-        return (r + 1, h + 1) if r > 0 or h > 0 else None
+        return (r + 1, self._after_group(h)) if r > 0 or h > 0 else None
+
+    def _after_group(self, h: int) -> int:
+        """The first place behind a recognized word that is not inside alternates; sclite, which cuts there, misreads them."""
+        h += 1
+        while h < len(self.words) and not self.begins[h]:
+            h += 1
+        return h
 
     def _synchronized(self, r: int, h: int) -> tuple[int, int]:
         """The later of two words moved back to where it overlaps the other."""

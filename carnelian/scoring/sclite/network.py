@@ -7,7 +7,7 @@ follow each other as written, and words that are split into characters go behind
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -26,6 +26,7 @@ class NetworkWord:
     """A word as scored, with its times in seconds where they are known.
 
     deletable: it may be left out, or be added, without an error. fragment: it is cut, its hyphen stands for the rest.
+    weight: what it counts, where words are weighted.
     """
 
     text: str
@@ -33,6 +34,7 @@ class NetworkWord:
     end: float = 0.0
     deletable: bool = False
     fragment: bool = False
+    weight: float = 0.0
 
 
 NetworkItem: TypeAlias = "NetworkWord | list[list[NetworkItem]]"
@@ -86,6 +88,19 @@ class WordNetwork:
                     node.outgoing.remove(arc)
                     arc.target.incoming.remove(arc)
                     connect(node, arc.target, row)
+
+    def weigh(self, weigh: Callable[[tuple[str, ...]], float], order: int) -> None:
+        """Sets the weight of every word: the mean of `weigh` over its contexts of up to `order` - 1 words."""
+        for arc in self._topological():
+            contexts = [] if arc.word.deletable else self._contexts(arc.source, order - 1)
+            weights = [weigh((*context, arc.word.text)) for context in contexts]
+            arc.word = replace(arc.word, weight=sum(weights) / len(weights) if weights else 0.0)
+
+    def _contexts(self, node: Node, words: int) -> list[tuple[str, ...]]:
+        """Every row of up to so many words that ends at a node."""
+        if node is self.start or not words:
+            return [()]
+        return [(*before, arc.word.text) for arc in node.incoming for before in self._contexts(arc.source, words - 1)]
 
     def _depth_first(self) -> list[Node]:
         """The nodes in the order in which sclite visits them to change their arcs."""

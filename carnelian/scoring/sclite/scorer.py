@@ -2,25 +2,32 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import numpy as np
+
 from carnelian.errors import ScoringError
-from carnelian.scoring.sclite.alignment import PLAIN_RULES, ScliteRules, align_items
+from carnelian.scoring.sclite.alignment import PLAIN_RULES, Aligned, ScliteRules, align_items
 from carnelian.scoring.sclite.ctm import CtmWord, ctm_groups, ctm_items
 from carnelian.scoring.sclite.network import parse_transcript
 from carnelian.scoring.sclite.stm import StmFile, StmSegment
 from carnelian.scoring.sclite.trn import speaker_of
+from carnelian.scoring.sclite.weights import WeightedErrors
 from carnelian.scoring.wer import Edit, Errors, errors_by_group, errors_of_edits
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredSegment:
-    """The edits of an utterance or segment, its speaker and the labels of the subsets that it belongs to."""
+    """The edits of an utterance or segment, its speaker and the labels of the subsets that it belongs to.
+
+    weighted: the sums of weights, where words are weighted.
+    """
 
     name: str
     speaker: str
     edits: tuple[Edit, ...]
+    weighted: WeightedErrors | None = None
     labels: tuple[str, ...] = ()
 
     @property
@@ -46,15 +53,15 @@ def score_trn(
             f'{len(extra)} hypotheses have no reference, the first is "{extra[0]}". Give the references of all of them'
         )
     return [
-        ScoredSegment(name, speaker_of(name, speakers), edits_of(reference, hypotheses.get(name, ""), rules))
+        ScoredSegment(name, speaker_of(name, speakers), *align_texts(reference, hypotheses.get(name, ""), rules))
         for name, reference in references.items()
     ]
 
 
-def edits_of(reference: str, hypothesis: str, rules: ScliteRules) -> tuple[Edit, ...]:
+def align_texts(reference: str, hypothesis: str, rules: ScliteRules) -> Aligned:
     """The edits between two transcripts as text."""
     one, other = (parse_transcript(rules.folded(text)) for text in (reference, hypothesis))
-    return tuple(align_items(one, other, rules))
+    return align_items(one, other, rules)
 
 
 def score_stm(
@@ -68,7 +75,8 @@ def score_stm(
     """Scores timed words segment by segment; each word belongs to the segment in which its middle lies.
 
     Words before a segment count to it, those behind the last one to the last. A channel without words is all deleted.
-    reduce_reference: leave out segments that lie outside the recognized words [sclite -m ref].
+    reduce_reference: leave out segments that lie outside the recognized words, and the words behind the last segment
+        where it is left out [sclite -m ref].
     reduce_hypothesis: leave out words that lie outside the segments [sclite -m hyp].
     """
     recognized = by_channel(words)
@@ -76,21 +84,26 @@ def score_stm(
     counts: Counter[str] = Counter()
     scored = []
     for key, segments in by_channel(reference.segments).items():
-        segments = sorted(segments, key=lambda segment: segment.start)
-        found = in_time_order(recognized.get(key, []))
+        segments = sorted(map(single_times, segments), key=lambda segment: segment.start)
+        found, last = in_time_order(recognized.get(key, [])), segments[-1]
         if reduce_reference and found:
             segments = inside_words(segments, found)
         if reduce_hypothesis:
             found = inside_segments(segments, found)
-        for segment, inside in zip(segments, cut(segments, ctm_groups(found))):
+        for segment, inside in zip(segments, cut(segments, ctm_groups(found), last)):
             if segment.ignored:
                 continue
             speaker = segment.speaker if rules.case == "keep" else segment.speaker.lower()
             name = f"{speaker}-{counts[speaker]:03d}"
             counts[speaker] += 1
             items = parse_transcript(rules.folded(segment.text)), ctm_items(inside, rules.folded)
-            scored.append(ScoredSegment(name, speaker, tuple(align_items(*items, rules)), segment.labels))
+            scored.append(ScoredSegment(name, speaker, *align_items(*items, rules), segment.labels))
     return scored
+
+
+def single_times(segment: StmSegment) -> StmSegment:
+    """The segment with its times rounded to single precision, as sclite reads them; it decides about words at their edges."""
+    return replace(segment, start=float(np.float32(segment.start)), end=float(np.float32(segment.end)))
 
 
 def refuse_unexpected(recognized: Iterable[tuple[str, str]], expected: Iterable[tuple[str, str]], what: str) -> None:
@@ -124,12 +137,14 @@ def in_time_order(words: Sequence[CtmWord]) -> list[CtmWord]:
     return [word for group in groups for word in group]
 
 
-def cut(segments: Sequence[StmSegment], groups: Sequence[Sequence[CtmWord]]) -> Iterator[Sequence[Sequence[CtmWord]]]:
-    """The words (or alternates) of each segment, in order."""
+def cut(
+    segments: Sequence[StmSegment], groups: Sequence[Sequence[CtmWord]], last: StmSegment
+) -> Iterator[Sequence[Sequence[CtmWord]]]:
+    """The words (or alternates) of each segment, in order; `last` takes all that are left."""
     begin = 0
-    for number, segment in enumerate(segments):
+    for segment in segments:
         end = begin
-        while end < len(groups) and (number == len(segments) - 1 or latest(groups[end]) < segment.end):
+        while end < len(groups) and (segment is last or latest(groups[end]) < segment.end):
             end += 1
         yield groups[begin:end]
         begin = end

@@ -1,5 +1,6 @@
 """STM, NIST's segment time marks: the reference of a recording, segment by segment, with its speakers and subsets."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def read_stm(path: str | Path, encoding: str = "utf-8") -> StmFile:
         fields = line.split(None, 5)
         try:
             recording, channel, speaker, start, end = fields[:5]
-            times = float(start), float(end)
+            times = finite_seconds(start), finite_seconds(end)
         except ValueError:
             raise ScoringError(
                 f'{path}:{number}: "{line.strip()[:60]}" is no STM line. Give: recording channel speaker start end '
@@ -63,6 +64,14 @@ def read_stm(path: str | Path, encoding: str = "utf-8") -> StmFile:
             names = tuple(name.lower() for name in re.split("[<,>]", first) if name)
         segments.append(StmSegment(recording, channel, speaker, *times, text.strip(), names))
     return StmFile(tuple(segments), labels)
+
+
+def finite_seconds(text: str) -> float:
+    """A time. ValueError for what is none, or not finite."""
+    time = float(text)
+    if not math.isfinite(time):
+        raise ValueError(f"{text} is no time")
+    return time
 
 
 def write_stm(path: str | Path, segments: Iterable[StmSegment]) -> None:

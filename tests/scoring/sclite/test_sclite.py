@@ -1,9 +1,7 @@
-"""Counts beside the outputs of NIST's sclite: those that come with SCTK, and those of the program where it is installed."""
+"""sclite's rules by hand, by exhaustive search and by laws."""
 
 import random
 import re
-import shutil
-import subprocess
 
 import pytest
 from hypothesis import given, settings
@@ -11,112 +9,15 @@ from hypothesis import strategies as st
 
 from carnelian.errors import ScoringError
 from carnelian.scoring.sclite.alignment import ScliteRules, align_items
-from carnelian.scoring.sclite.ctm import read_ctm
+from carnelian.scoring.sclite.ctm import CtmWord, read_ctm
 from carnelian.scoring.sclite.ctm_pairs import score_ctm
 from carnelian.scoring.sclite.network import NetworkWord, parse_transcript
-from carnelian.scoring.sclite.scorer import edits_of, per_label, per_speaker, score_stm, score_trn
+from carnelian.scoring.sclite.scorer import align_texts, per_label, per_speaker, score_stm
+from carnelian.scoring.sclite.segmentation import Lexicon
 from carnelian.scoring.sclite.stm import StmFile, read_stm
-from carnelian.scoring.sclite.trn import read_trn
+from carnelian.scoring.sclite.weights import WordWeights
 
-SCORES = re.compile(r"^id: \((.*)\)\n(?:(?:Labels|File|Channel).*\n)*Scores: \(#C #S #D #I\) ([\d ]+)$", re.MULTILINE)
 FREE = ScliteRules(deletable=True, fragments=True)
-TRANSCRIPTS = {
-    "test1": ("csrnab", "wsj", ScliteRules()),
-    "test8": ("csrnab1", "wsj", ScliteRules(characters="all")),
-    "test7": ("tests", "spu_id", FREE),
-    "test7_noD": ("tests", "spu_id", ScliteRules(fragments=True)),
-    "test7_5": ("tests", "spu_id", ScliteRules(characters="all", drop_hyphens=True)),
-    "test15_c": ("test.turkish", "spu_id", ScliteRules()),
-    "test15_d": ("test.ukranian", "spu_id", ScliteRules()),
-    "test7-utf8-2bytes": ("tests .utf8-2bytes", "spu_id", ScliteRules(deletable=True, fragments=True, case="ascii")),
-    "test7-utf8-3bytes": ("tests .utf8-3bytes", "spu_id", FREE),
-    "test7-utf8-4bytes": ("tests .utf8-4bytes", "spu_id", FREE),
-}
-BOTH = {"reduce_reference": True, "reduce_hypothesis": True}
-MISSING = ["missall", "missfile1", "missfile1chanA", "missfile1chanb", "missfile2", "missfile2chanA", "missfile2chanB"]
-TIMED = {
-    "test3": ("lvc_ref", "lvc_hyp", {}),
-    "test3a": ("lvc_refe", "lvc_hyp", {}),
-    "test14_a": ("lvc_refr", "lvc_hypr", BOTH),
-    "test14_b": ("lvc_ref", "lvc_hypr", BOTH),
-    "test14_c": ("lvc_refr", "lvc_hyp", BOTH),
-    "test14_d": ("lvc_refr", "lvc_hypr", {"reduce_hypothesis": True}),
-    "test14_e": ("lvc_refr", "lvc_hypr", {"reduce_reference": True}),
-    "test15_a": ("test.cantonese", "test.cantonese", {}),
-    **{
-        f"test16_{number}": ("stm2ctm_missing.ref", f"stm2ctm_missing.hyp-{name}", {})
-        for number, name in enumerate(MISSING, 2)
-    },
-    "test16_9": ("stm2ctm_missing.ref", "stm2ctm_missing.hyp", {}),
-}
-
-
-def counts(segments):
-    """Hits, substitutions, deletions and insertions by utterance."""
-    errors = {each.name: each.errors for each in segments}
-    return {name: (e.hits, e.substitutions, e.deletions, e.insertions) for name, e in errors.items()}
-
-
-def expected(path):
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return {name: tuple(map(int, figures.split())) for name, figures in SCORES.findall(text)}
-
-
-@pytest.fixture(scope="session")
-def sctk(shared):
-    return shared("scoring/sctk") / "sclite_testdata"
-
-
-@pytest.mark.parametrize("name", TRANSCRIPTS)
-def test_transcripts(sctk, name):
-    files, speakers, rules = TRANSCRIPTS[name]
-    stem, _, ending = files.partition(" ")
-    references, hypotheses = (read_trn(sctk / f"{stem}.{side}{ending}") for side in ("ref", "hyp"))
-    references = {key: text for key, text in references.items() if key in hypotheses}
-    found = score_trn(references, hypotheses, rules, speakers=speakers)
-    assert counts(found) == expected(sctk / "base" / f"{name}.pra")
-
-
-def test_both_sides_may_have_alternates(sctk):
-    hypotheses, references = (read_trn(sctk / f"tests.{side}") for side in ("ref", "hyp"))
-    references = {key: text for key, text in references.items() if key in hypotheses}
-    hypotheses = {key: text for key, text in hypotheses.items() if key in references}
-    assert counts(score_trn(references, hypotheses, FREE)) == expected(sctk / "base" / "test7_r.pra")
-
-
-@pytest.mark.parametrize("name", TIMED)
-def test_timed_words_in_segments(sctk, name):
-    reference, words, settings = TIMED[name]
-    found = score_stm(read_stm(sctk / f"{reference}.stm"), read_ctm(sctk / f"{words}.ctm"), **settings)
-    assert counts(found) == expected(sctk / "base" / f"{name}.pra")
-
-
-@pytest.mark.parametrize(
-    "name, rules",
-    {
-        "test9": ScliteRules(characters="all"),
-        "test9_1": ScliteRules(characters="all", drop_hyphens=True),
-        "test10": ScliteRules(characters="non-ascii"),
-        "test10_1": ScliteRules(characters="non-ascii", drop_hyphens=True),
-    }.items(),
-)
-def test_characters_of_mandarin(sctk, name, rules):
-    reference, words = read_stm(sctk / "mand_ref.stm", "gb18030"), read_ctm(sctk / "mand_hyp.ctm", "gb18030")
-    assert counts(score_stm(reference, words, rules)) == expected(sctk / "base" / f"{name}.pra")
-
-
-@pytest.mark.parametrize(
-    "name, rules",
-    {
-        "test13": ScliteRules(),
-        "test13_D": ScliteRules(deletable=True),
-        "test13_a": ScliteRules(time_mediated=True),
-        "test13_aD": ScliteRules(time_mediated=True, deletable=True),
-    }.items(),
-)
-def test_timed_words_beside_timed_words(sctk, name, rules):
-    found = score_ctm(read_ctm(sctk / "tima_ref.ctm"), read_ctm(sctk / "tima_hyp.ctm"), rules)
-    assert counts(found) == expected(sctk / "base" / f"{name}.pra")
 
 
 def test_the_order_of_lines_does_not_matter(sctk):
@@ -150,63 +51,6 @@ def test_subsets_and_speakers(sctk):
     assert {name: str(errors.reference_words) for name, errors in per_speaker(found).items()} == raw
 
 
-VOCABULARY = ["a", "b", "cc", "dd-", "-ee", "(f)", "(gg-)", "hh", "u-v", "ab", "-b", "(ab)", "ccx"]
-
-
-def drawn_transcript(rng, depth=0):
-    """Words, with alternates up to three deep."""
-    return " ".join(
-        drawn_alternates(rng, depth) if depth < 3 and rng.random() < 0.15 else rng.choice(VOCABULARY)
-        for _ in range(rng.randint(int(depth > 0), 9 if depth == 0 else 3))
-    )
-
-
-def drawn_alternates(rng, depth):
-    count = rng.randint(1, 3)
-    return (
-        "{ " + " / ".join("@" if rng.random() < 0.2 else drawn_transcript(rng, depth + 1) for _ in range(count)) + " }"
-    )
-
-
-@pytest.mark.skipif(not shutil.which("sctk"), reason="NIST's sclite is not installed (Debian: apt-get install sctk)")
-@pytest.mark.parametrize(
-    "options, rules",
-    [
-        ([], ScliteRules()),
-        (["-D", "-F"], FREE),
-        (["-c"], ScliteRules(characters="all")),
-        (["-c", "NOASCII", "DH"], ScliteRules(characters="non-ascii", drop_hyphens=True)),
-    ],
-)
-def test_the_program_itself_on_drawn_transcripts(tmp_path, options, rules):
-    rng = random.Random(5)
-    names = [f"s{number % 3}-{number}" for number in range(400)]
-    for side, depths in (("ref", [0]), ("hyp", [0, 3])):
-        lines = (f"{drawn_transcript(rng, rng.choice(depths))} ({name})\n" for name in names)
-        (tmp_path / side).write_text("".join(lines))
-    command = [
-        "sctk",
-        "sclite",
-        "-r",
-        "ref",
-        "trn",
-        "-h",
-        "hyp",
-        "trn",
-        "-i",
-        "spu_id",
-        "-o",
-        "pra",
-        "-O",
-        ".",
-        "-n",
-        "x",
-    ]
-    subprocess.run([*command, *options], cwd=tmp_path, check=True, capture_output=True)
-    found = score_trn(read_trn(tmp_path / "ref"), read_trn(tmp_path / "hyp"), rules)
-    assert counts(found) == expected(tmp_path / "x.pra")
-
-
 WORDS = st.lists(st.sampled_from("abcd"), max_size=4)
 TREES = st.lists(
     st.one_of(
@@ -237,16 +81,16 @@ def test_alternates_cost_what_their_best_reading_costs(reference, hypothesis):
 
     rules = ScliteRules()
     best = min(
-        cost(align_items(network_items(one), network_items(other), rules))
+        cost(align_items(network_items(one), network_items(other), rules).edits)
         for one in readings(reference)
         for other in readings(hypothesis)
     )
-    assert cost(align_items(network_items(reference), network_items(hypothesis), rules)) == best
+    assert cost(align_items(network_items(reference), network_items(hypothesis), rules).edits) == best
 
 
 def test_special_words_by_hand():
     def kinds(reference, hypothesis, rules=FREE):
-        return "".join(edit.kind[0] for edit in edits_of(reference, hypothesis, rules))
+        return "".join(edit.kind[0] for edit in align_texts(reference, hypothesis, rules).edits)
 
     assert kinds("a (uh) b", "a b") == "hhh"  # a deletable word that is missing is a hit
     assert kinds("a (uh) b", "a b", ScliteRules()) == "hdh"
@@ -257,6 +101,67 @@ def test_special_words_by_hand():
     assert kinds("word;noun b*", "word b") == "hh"
     assert kinds("A É", "a é") == "hh"
     assert kinds("A", "a", ScliteRules(case="keep")) == "s"
+    assert kinds("() a", "a") == "hh"
+
+
+def test_characters_are_joined_as_the_other_side_has_them():
+    def edits(reference, hypothesis, **rules):
+        found = align_texts(
+            reference, hypothesis, ScliteRules(lexicon=Lexicon(frozenset(["日本", "本日", "ab"])), **rules)
+        )
+        return [tuple(edit)[1:] for edit in found.edits]
+
+    assert edits("日本 日", "日本日") == [("日本", "日本"), ("日", "日")]
+    assert edits("日 本日", "日本日") == [("日", "日"), ("本日", "本日")]
+    assert edits("日本日", "日 本日", segment="reference") == [("日", "日"), ("本日", "本日")]
+    assert edits("ab a", "aba", characters="all") == [("ab", "ab"), ("a", "a")]
+    assert edits("ab a", "aba") == [("ab", None), ("a", "aba")]  # words in ASCII stay whole
+
+
+def test_weights_by_hand():
+    def aligned(reference, hypothesis, **rules):
+        weights = WordWeights(lambda words: float(len(words[-1])), 1, "letters")
+        return align_texts(reference, hypothesis, ScliteRules(weights=weights, **rules))
+
+    edits, sums = aligned("a bbb eeee (d)", "a ccccc eeee ff", deletable=True)
+    assert sum(edit.kind == "hit" for edit in edits) >= 2
+    assert (sums.reference, sums.hits, sums.substitutions + sums.deletions + sums.insertions) == (8, 5, 10)
+    assert sums.rate == 10 / 8 and (sums + sums).rate == sums.rate
+    assert aligned("a", "a").weighted.rate == 0 and aligned("", "a").weighted.rate == float("inf")
+
+
+def test_words_with_several_contexts_weigh_their_mean():
+    bits = {("a", "b"): 2.0, ("c", "b"): 4.0, ("a",): 1.0, ("c",): 3.0}
+    weights = WordWeights(lambda words: bits[words], 2, "bits")
+    found = align_texts("{ a / c } b", "", ScliteRules(weights=weights))
+    assert found.weighted.reference == 1 + 3
+
+
+TIMED_WORDS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "<ALT_BEGIN> a <ALT_END>", "<ALT_BEGIN> a b <ALT> <ALT> c <ALT_END>"]),
+        st.integers(0, 9),
+    ),
+    max_size=150,
+)
+
+
+@given(TIMED_WORDS, TIMED_WORDS, st.booleans())
+@settings(deadline=None, max_examples=50)
+def test_pieces_never_part_alternates(reference, words, time_mediated):
+    def timed(parts):
+        time, found = 0.0, []
+        for text, pause in parts:
+            for token in text.split():
+                marked = token.startswith("<")
+                found.append(CtmWord("r", "1", 0.0 if marked else time, 0.0 if marked else 0.4, token))
+                time += 0.0 if marked else 0.4
+            time += pause / 10
+        return found
+
+    scored = score_ctm(timed([("a", 0), *reference]), timed(words), ScliteRules(time_mediated=time_mediated))
+    most = sum(len(text.split()) for text, _ in words)
+    assert sum(edit.hypothesis is not None for each in scored for edit in each.edits) <= most
 
 
 @pytest.mark.parametrize("text", ["{ a / b", "a { b", "{ { a } "])
@@ -270,7 +175,7 @@ def test_braces_that_are_not_closed_are_refused(text):
 def test_no_text_breaks_it(reference, hypothesis):
     for rules in (FREE, ScliteRules(characters="all", drop_hyphens=True)):
         try:
-            edits = edits_of(reference, hypothesis, rules)
+            edits = align_texts(reference, hypothesis, rules).edits
         except ScoringError:
             continue
         assert all(edit.kind in ("hit", "substitution", "deletion", "insertion") for edit in edits)
