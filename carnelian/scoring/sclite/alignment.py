@@ -82,14 +82,16 @@ PLAIN_RULES = ScliteRules()
 """Every word as it stands, capitals folded: what sclite does without options."""
 
 
-class Aligned(NamedTuple):
+class AlignedItems(NamedTuple):
     """The edits between two transcripts and, where words are weighted, the sums of the weights."""
 
     edits: tuple[Edit, ...]
     weighted: WeightedErrors | None = None
 
 
-def align_items(reference: Sequence[NetworkItem], hypothesis: Sequence[NetworkItem], rules: ScliteRules) -> Aligned:
+def align_items(
+    reference: Sequence[NetworkItem], hypothesis: Sequence[NetworkItem], rules: ScliteRules
+) -> AlignedItems:
     """The edits between two parsed transcripts, as sclite chooses them among equally cheap ones.
 
     A deletable word that is missing, or is added, counts as a hit, as in sclite; its counterpart is "".
@@ -98,7 +100,7 @@ def align_items(reference: Sequence[NetworkItem], hypothesis: Sequence[NetworkIt
     if not (rules.time_mediated or rules.lexicon or rules.weights):
         words = plain_words(reference, rules), plain_words(hypothesis, rules)
         if words[0] is not None and words[1] is not None:
-            return Aligned(tuple(align_words(words[0], words[1], SCLITE)))
+            return AlignedItems(tuple(align_words(words[0], words[1], SCLITE)))
     return align_networks(reference, hypothesis, rules)
 
 
@@ -114,7 +116,9 @@ def plain_words(items: Sequence[NetworkItem], rules: ScliteRules) -> list[str] |
     return [word.text for word in words]
 
 
-def align_networks(reference: Sequence[NetworkItem], hypothesis: Sequence[NetworkItem], rules: ScliteRules) -> Aligned:
+def align_networks(
+    reference: Sequence[NetworkItem], hypothesis: Sequence[NetworkItem], rules: ScliteRules
+) -> AlignedItems:
     """The edits between two transcripts that are not plain words, or by the words' times, weights or a lexicon."""
     networks = network(reference), network(hypothesis)
     if rules.lexicon:
@@ -139,7 +143,7 @@ def align_networks(reference: Sequence[NetworkItem], hypothesis: Sequence[Networ
     steps = [step for r, h, kind in path if (step := network_step(words_r[r], words_h[h], kind, same[r, h]))]
     weighted = sum((weights_of_step(*step) for step in steps), WeightedErrors()) if rules.weights else None
     edits = (Edit(kind, written_word(one), written_word(other)) for kind, one, other in steps)
-    return Aligned(tuple(edits), weighted)
+    return AlignedItems(tuple(edits), weighted)
 
 
 Step = tuple[str, NetworkWord | None, NetworkWord | None]

@@ -16,7 +16,7 @@ from carnelian.scoring.sclite.scorer import ScoredSegment
 from carnelian.scoring.sclite.stm import StmFile
 from carnelian.scoring.wer import Edit
 
-FORMAT = ["--text", "--unchanged-line-format= %L", "--old-line-format=-%L", "--new-line-format=+%L"]
+LINE_FORMATS = ["--text", "--unchanged-line-format= %L", "--old-line-format=-%L", "--new-line-format=+%L"]
 """Prints the common lines too, as `diff -y` does, which sclite runs."""
 
 
@@ -106,7 +106,7 @@ def diff_lines(reference: Sequence[str], hypothesis: Sequence[str]) -> Iterator[
         paths = [Path(folder) / name for name in ("reference", "hypothesis")]
         for path, words in zip(paths, (reference, hypothesis)):
             path.write_text("".join(f"{word}\n" for word in words), encoding="utf-8", newline="")
-        done = subprocess.run([program, *FORMAT, *paths], capture_output=True, encoding="utf-8", errors="replace")
+        done = subprocess.run([program, *LINE_FORMATS, *paths], capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode > 1:
         raise ScoringError(f"{program}: {done.stderr.strip()[:150]}. It must be GNU diff")
     return ((line[0], line[1:]) for line in done.stdout.split("\n") if line)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from carnelian.errors import ScoringError
-from carnelian.scoring.sclite.alignment import PLAIN_RULES, Aligned, ScliteRules, align_items
+from carnelian.scoring.sclite.alignment import PLAIN_RULES, AlignedItems, ScliteRules, align_items
 from carnelian.scoring.sclite.ctm import CtmWord, ctm_groups, ctm_items
 from carnelian.scoring.sclite.network import parse_transcript
 from carnelian.scoring.sclite.stm import StmFile, StmSegment
@@ -58,7 +58,7 @@ def score_trn(
     ]
 
 
-def align_texts(reference: str, hypothesis: str, rules: ScliteRules) -> Aligned:
+def align_texts(reference: str, hypothesis: str, rules: ScliteRules) -> AlignedItems:
     """The edits between two transcripts as text."""
     one, other = (parse_transcript(rules.folded(text)) for text in (reference, hypothesis))
     return align_items(one, other, rules)

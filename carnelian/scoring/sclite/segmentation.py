@@ -42,7 +42,7 @@ def join_from(first: Arc, node: Node, word: NetworkWord, lexicon: Lexicon, left:
     if left <= 0:
         return
     for arc in node.outgoing:
-        joined = joined_words(word, arc.word)
+        joined = words_together(word, arc.word)
         if joined.text in lexicon.words:
             added = Arc(joined, first.source, arc.target)
             added.source.outgoing.append(added)
@@ -51,7 +51,7 @@ def join_from(first: Arc, node: Node, word: NetworkWord, lexicon: Lexicon, left:
             join_from(first, arc.target, joined, lexicon, left - 1)
 
 
-def joined_words(word: NetworkWord, other: NetworkWord) -> NetworkWord:
+def words_together(word: NetworkWord, other: NetworkWord) -> NetworkWord:
     """Two words as one."""
     texts = [each.text for each in (word, other) if each.text != NULL]
     return replace(
