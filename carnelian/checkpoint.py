@@ -62,11 +62,9 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a file written by `save_tensors`; CheckpointError for any other, cut or missing file."""
-    with reading(path, "a checkpoint (.safetensors)", CheckpointError):
+    with reading(path, "a checkpoint of this package (.safetensors)", CheckpointError):
         if not Path(path).exists():
             raise CheckpointError(f"{path}: no such checkpoint. Give the path of a .safetensors file")
-        if kind := kind_of(Path(path)):
-            raise CheckpointError(f"{path}: {kind}, not a checkpoint. {HINTS[kind]}")
         try:
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
@@ -75,33 +73,6 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 f"{path}: not a whole checkpoint ({one_line(str(error), 100)}). Give a .safetensors file; "
                 'for another toolkit\'s use "carnelian import"'
             ) from None
-
-
-HINTS = {
-    "a language model": "Give it as --language-model FILE",
-    "an archive or pickle of another toolkit": 'Use "carnelian import FILE" first',
-    "a manifest": "Give the checkpoint before it",
-    "a recipe": 'Train it: "carnelian train RECIPE --out RUN"',
-}
-
-
-def kind_of(path: Path) -> str:
-    """What else a file is that people give as a checkpoint, by its first bytes; empty for what may be one."""
-    if not path.is_file():
-        return ""
-    with open(path, "rb") as file:
-        opening = file.read(512)
-    if opening.startswith((b"\\data\\", b"mmap lm", b"carnelian n-gram")) or b"\\data\\" in opening:
-        return "a language model"
-    if (
-        opening.startswith((b"PK\3\4", b"\x80\2", b"\x1f\x8b"))
-        or opening[257:262] == b"ustar"
-        or path.suffix == ".nemo"
-    ):
-        return "an archive or pickle of another toolkit"
-    if opening.startswith(b"{") and (path.suffix in (".json", ".jsonl") or b'"audio_filepath"' in opening):
-        return "a manifest"
-    return "a recipe" if path.suffix == ".toml" else ""
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -133,6 +104,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         path = steps[max(steps)]
     weights, metadata = load_tensors(path)
     if metadata.get("format") != FORMAT:
+        if "state" in metadata:
+            raise CheckpointError(f"{path}: a training state, not a checkpoint. Give the step-N.safetensors beside it")
         found = metadata.get("format") or "no format"
         raise CheckpointError(f'{path}: not a checkpoint of this package ({found}, expected "{FORMAT}")')
     with reading(path, "a checkpoint: its metadata do not make sense", CheckpointError):

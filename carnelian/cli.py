@@ -5,6 +5,7 @@ import importlib
 import inspect
 import io
 import os
+import shutil
 import sys
 import typing
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from carnelian.errors import EXTRA_OF, CarnelianError, MissingExtraError
 from carnelian.files import one_line
 
 HELP = {"help_option_names": ["-h", "--help"]}
+NARROW = 70  # columns below which the help is plain lines: boxes would cut the options' names
 #: verb: (module in carnelian/commands, what it does in a line)
 VERBS = {
     "quickstart": (
@@ -115,9 +117,13 @@ def functions_of(verb: str) -> dict[str, Callable]:
 
 def add_verb(app: typer.Typer, name: str, function: Callable) -> None:
     """Adds a function as a verb. Its help is the docstring; a last paragraph "Example: ..." is shown below the options."""
-    words, _, example = inspect.getdoc(function).partition("\n\nExample: ")  # type: ignore[union-attr]
-    epilog = f"Example: {' '.join(example.split())}" if example else None
-    app.command(name, help=words, epilog=epilog, context_settings=HELP)(as_typer(function))
+    words = inspect.getdoc(function).partition("\n\nExample: ")[0]  # type: ignore[union-attr]
+    app.command(name, help=words, epilog=example_of(function), context_settings=HELP)(as_typer(function))
+
+
+def example_of(function: Callable) -> str:
+    """Returns the last paragraph of a docstring, "Example: ...", as one line."""
+    return f"Example: {' '.join(inspect.getdoc(function).partition('Example: ')[2].split())}"  # type: ignore[union-attr]
 
 
 def asked_verb() -> str:
@@ -129,12 +135,16 @@ def asked_verb() -> str:
 
 def application(asked: str) -> typer.Typer:
     """The command line with all verbs; only the one asked for is imported, so that help and completion come at once."""
+    columns = shutil.get_terminal_size().columns
+    narrow = columns < NARROW
     app = typer.Typer(
         name="carnelian",
         help="Speech recognition with CTC, from recordings to a measured recognizer.",
+        epilog="Example: carnelian quickstart",
         no_args_is_help=True,
-        context_settings=HELP,
+        context_settings={**HELP, "terminal_width": columns} if narrow else HELP,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None if narrow else "rich",
     )
 
     @app.callback(invoke_without_command=True)
@@ -151,7 +161,8 @@ def application(asked: str) -> typer.Typer:
         if "" in functions:
             add_verb(app, verb, functions[""])
             continue
-        group = typer.Typer(help=words, no_args_is_help=True, context_settings=HELP)
+        epilog = example_of(next(iter(functions.values())))
+        group = typer.Typer(help=words, epilog=epilog, no_args_is_help=True, context_settings=HELP)
         for name, function in functions.items():
             add_verb(group, name, function)
         app.add_typer(group, name=verb)

@@ -1,10 +1,12 @@
 """What people see while they wait: progress bars, tables, one-line notes, all on standard error. The door to rich."""
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -21,6 +23,8 @@ class Output(Console):
 
 
 stderr = Console(stderr=True)
+NUMBER = re.compile(r"[-+–]?[\d.,–-]*( |$)")  # and an empty cell; a unit or a remark may follow
+LONGEST_WORD = 16  # characters of a table's cell that are kept together
 SECONDS_BETWEEN_LINES = 60.0  # in a log, where no bar can be drawn
 
 
@@ -78,12 +82,50 @@ def track(values: Iterable[Item], description: str, total: float | None = None) 
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output; columns of numbers are aligned to the right."""
+    """A table on standard output; columns of numbers are aligned to the right.
+
+    Where it does not fit the terminal without cutting words and numbers, each row becomes lines of a column's name and value.
+    """
     cells = [[printable(str(cell)) for cell in row] for row in rows]
+    output = Output()
+    if narrowest(columns, cells) > output.width:
+        print_rows(title, columns, cells)
+        return
     drawn = Table(title=Text(printable(title)), title_justify="left")
     for index, column in enumerate(columns):
-        numeric = bool(cells) and all(row[index][:1].isdigit() or row[index][:1] in "-" for row in cells)
+        numeric = bool(cells) and all(NUMBER.match(row[index]) for row in cells)
         drawn.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in cells:
         drawn.add_row(*map(Text, row))
-    Output().print(drawn)
+    output.print(drawn)
+
+
+def narrowest(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """The characters that a table needs so that no word is cut; of long words only LONGEST_WORD count, since they are to be cut."""
+    widths = [
+        max((min(cell_len(word), LONGEST_WORD) for text in texts for word in text.split()), default=0)
+        for texts in zip(columns, *cells)
+    ]
+    return sum(width + 3 for width in widths) + 1
+
+
+def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table for a narrow terminal: of each row the first cell, then the further ones that are not empty, a line for each."""
+    output, width = Output(), max(map(cell_len, columns))
+    output.print(Text(printable(title)))
+    for row in ([printable(str(cell)) for cell in row] for row in rows):
+        output.print(Text(f"{columns[0]} {row[0]}".strip()))
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=1)
+        grid.add_column(width=min(width, output.width // 2))
+        grid.add_column(overflow="fold")
+        for column, cell in zip(columns[1:], row[1:]):
+            if cell:
+                grid.add_row("", Text(column), Text(cell))
+        output.print(grid)
+
+
+def duration_text(seconds: float) -> str:
+    """Returns a duration for people: below an hour in minutes, such as "0.05 min" and "36.9 min", and "1.25 h", "960 h" above."""
+    amount, unit = (seconds / 60, "min") if abs(seconds) < 3600 else (seconds / 3600, "h")
+    return f"{amount:,.{2 if abs(amount) < 9.995 else 1 if abs(amount) < 99.95 else 0}f} {unit}"

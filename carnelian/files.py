@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from carnelian.errors import CarnelianError
+from carnelian.file_kinds import misplaced
 
 LONGEST_LINE = 300  # characters of an error
 
@@ -29,14 +30,17 @@ def one_line(text: str, limit: int = LONGEST_LINE) -> str:
 def reading(path: str | Path, what: str, error: type[CarnelianError] = CarnelianError) -> Iterator[None]:
     """While the body reads a file, any exception becomes an `error` of one line that names the file.
 
-    what: what the file should be, as in "a language model". A CarnelianError of the body stays what it is, made one line.
-    Memory that runs out counts as a fault of the file, which claims more than it holds. FIFOs, sockets and devices are
-    refused, since reading one may never end. KeyboardInterrupt and its like pass through.
+    what: what the file should be, as in "a language model". Where it is of another kind, that is the error. Otherwise a
+    CarnelianError of the body stays what it is, made one line. Memory that runs out counts as a fault of the file, which
+    claims more than it holds. FIFOs, sockets and devices are refused, since reading one may never end. KeyboardInterrupt and
+    its like pass through.
     """
     try:
         refuse_special(path, error)
         yield
     except CarnelianError as fault:
+        if other := misplaced(path, what):
+            raise error(one_line(other)) from None
         fault.args = (one_line(str(fault)),)
         raise
     except FileNotFoundError as fault:
@@ -45,6 +49,8 @@ def reading(path: str | Path, what: str, error: type[CarnelianError] = Carnelian
     except IsADirectoryError:
         raise error(one_line(f"{path}: this is a folder. Give {what}")) from None
     except Exception as fault:  # a damaged or hostile file can make a reader fail in any way
+        if other := misplaced(path, what):
+            raise error(one_line(other)) from None
         raise error(one_line(f"{path}: cannot be read as {what} ({reason_of(fault)}). Is the file whole?")) from None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from carnelian.errors import RecipeError
+from carnelian.file_kinds import misplaced
 from carnelian.ranges import Range
 
 Recipe = dict[str, Any]
@@ -40,20 +41,24 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     under their names of today. Raises RecipeError.
     """
     path = packaged_recipes().get(str(path), path) if not Path(path).exists() else path
+    if other := misplaced(path, "a recipe"):
+        raise RecipeError(other)
     try:
         recipe = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(
             f'{path}: no such recipe. Give a .toml file, or a name that "carnelian recipes" lists, such as an4/quartznet'
         ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: not TOML ({str(error)[:120]}). Fix that line") from None
+    except IsADirectoryError:
+        raise RecipeError(f"{path}: this is a folder. Give a recipe, a .toml file") from None
     except (
         OSError,
         ValueError,
         RecursionError,
         AttributeError,
     ) as error:  # digits and dates beyond Python's limits among them
+        if isinstance(error, tomllib.TOMLDecodeError):
+            raise RecipeError(f"{path}: not TOML ({str(error)[:120]}). Fix that line") from None
         raise RecipeError(f"{path}: cannot be read ({str(error)[:120]}). A recipe is a TOML file in UTF-8") from None
     for override in overrides:
         set_key(recipe, override)

@@ -66,6 +66,25 @@ def test_the_version_names_the_program():
     assert run("--version").stdout == f"carnelian {carnelian.__version__}\n"
 
 
+@pytest.mark.parametrize("words", [[], ["recipes"], ["language-model"], ["launch"], ["export"]])
+def test_groups_and_the_program_have_an_example(words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["carnelian", *words, "-h"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    example = capsys.readouterr().out.partition("Example: ")[2].split()
+    assert example[0] == "carnelian" and example[1 : 1 + len(words)] == words and len(example) > 1 + len(words)
+
+
+def test_help_in_a_narrow_terminal_shows_whole_options(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys, "argv", ["carnelian", "prepare", "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    shown = capsys.readouterr().out
+    assert "--speaker-pattern <str>" in shown and "--hold-out-share <float>" in shown and "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 40
+
+
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_every_verb_has_an_example(verb, monkeypatch, capsys):
     """And its options exist."""

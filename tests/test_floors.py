@@ -15,7 +15,7 @@ FLOORS = {
     **dict.fromkeys(["ngram", "checkpoint"], 3),
     **dict.fromkeys(["models", "data", "scoring"], 2),
     **dict.fromkeys(["recipe", "console", "files", "jit", "parallel"], 1),
-    **dict.fromkeys(["errors", "ranges"], 0),
+    **dict.fromkeys(["errors", "ranges", "file_kinds"], 0),
 }
 DOORS = {
     "typer": "cli.py",

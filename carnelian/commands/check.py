@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 
 from carnelian.checkpoint import load_model
-from carnelian.console import note, table, track
+from carnelian.console import duration_text, note, table, track
 from carnelian.data.alphabet import Alphabet, make_alphabet
 from carnelian.data.audio import audio_info, load_audio
 from carnelian.data.sources import distinct_stems
@@ -22,7 +22,8 @@ from carnelian.data.text.names import NORMALIZE_HELP, likely_normalizations, mak
 from carnelian.data.text.report import NormalizationReport, Normalizer
 from carnelian.data.utterance import BOM, Utterance, manifest_line, open_manifest, parse_line, write_manifest
 from carnelian.errors import CarnelianError, ManifestError, MissingExtraError
-from carnelian.files import check_outputs, written
+from carnelian.file_kinds import misplaced
+from carnelian.files import check_outputs, one_line, written
 from carnelian.formats.catalog import find_checkpoint
 from carnelian.models.losses.ctc import steps_needed
 from carnelian.parallel import in_parallel
@@ -72,9 +73,9 @@ class Checked:
         return all(ACTIONS[kind] != "rejected" for kind, _ in self.findings)
 
     @property
-    def hours(self) -> float:
-        """Its duration in hours."""
-        return self.utterance.duration / 3600 if self.utterance else 0.0
+    def duration(self) -> float:
+        """Its seconds; 0 where it is no utterance."""
+        return self.utterance.duration if self.utterance else 0.0
 
 
 def check(
@@ -133,7 +134,9 @@ def check(
 
 
 def read_manifest_lines(manifest: Path) -> Iterator[Checked]:
-    """Each line of a manifest; a bad one is a finding, not an error."""
+    """Each line of a manifest; a bad one is a finding, not an error. ManifestError for a file of another kind."""
+    if other := misplaced(manifest, "a manifest"):
+        raise ManifestError(one_line(other))
     with open_manifest(manifest) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
@@ -264,20 +267,20 @@ def write_results(checked: list[Checked], clean: Path, rejects: Path) -> None:
 
 
 def print_findings(manifest: Path, checked: list[Checked]) -> None:
-    """A table of what was found, how often and in how many hours, and the first of each kind."""
+    """A table of what was found, how often and in how much speech, and the first of each kind."""
     found: dict[str, list[tuple[Checked, str]]] = defaultdict(list)
     for each in checked:
         for kind, reason in each.findings:
             found[kind].append((each, reason))
     rows = [
-        (kind, action, len(found[kind]), f"{sum(each.hours for each, _ in found[kind]):.2f}")
+        (kind, action, len(found[kind]), duration_text(sum(each.duration for each, _ in found[kind])))
         for kind, action in ACTIONS.items()
         if kind in found
     ]
     clean = [each for each in checked if each.clean]
-    rows.append(("clean", "", len(clean), f"{sum(each.hours for each in clean):.2f}"))
-    rows.append(("all", "", len(checked), f"{sum(each.hours for each in checked):.2f}"))
-    table(str(manifest), ("finding", "action", "utterances", "hours"), rows)
+    rows.append(("clean", "", len(clean), duration_text(sum(each.duration for each in clean))))
+    rows.append(("all", "", len(checked), duration_text(sum(each.duration for each in checked))))
+    table(str(manifest), ("finding", "action", "utterances", "duration"), rows)
     for kind in ACTIONS:
         for each, reason in found.get(kind, [])[:1]:
             print(f"{each.place}: {kind}: {reason}")

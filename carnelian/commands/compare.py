@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from carnelian.commands.scoring_options import ScoringOptions
-from carnelian.console import note, table
+from carnelian.console import duration_text, note, table
 from carnelian.data.text.pairs import read_results
 from carnelian.errors import ManifestError
 from carnelian.files import check_outputs
@@ -52,8 +52,9 @@ def compare_runs(folders: Sequence[Path], out: Path, overwrite: bool) -> None:
     for run in runs:
         last = run.points["loss"][-1] if run.points["loss"] else (0, 0.0, 0.0, math.nan)
         best = f"{100 * run.best:.2f}" if run.best is not None else "–"
-        rows.append((run.name, int(last[0]), f"{60 * last[1]:.1f}", f"{last[2]:.1f}", f"{last[3]:.3f}", best))
-    table("Runs", ("run", "steps", "minutes", "hours of audio", "loss", "best WER %"), rows)
+        durations = [duration_text(3600 * hours) for hours in last[1:3]]
+        rows.append((run.name, int(last[0]), *durations, f"{last[3]:.3f}", best))
+    table("Runs", ("run", "steps", "time", "audio", "loss", "best WER %"), rows)
     settings = differing_settings(runs)
     if settings:
         table("Settings that differ", ("setting", *(run.name for run in runs)), settings)

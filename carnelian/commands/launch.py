@@ -53,14 +53,14 @@ def plan_training(
     demand = measure_demand(load_recipe(recipe, set), hours_of_audio)
     rows = plan_rows(demand, catalogue, speed=speed)
     batch = f"{demand.gib:.1f} GiB at its batch of {demand.batch_seconds:.0f} s"
-    title = f"{recipe.name}: {demand.audio_hours:,.0f} hours of audio in all; {batch}"
+    title = f"{recipe.name}: {console.duration_text(3600 * demand.audio_hours)} of audio in all; {batch}"
     columns = (
         "machine",
         "GPUs",
         "EFA",
         "GiB of one GPU",
-        "hours",
-        "hours are",
+        "time",
+        "time is",
         "$ on demand",
         "$ spot",
         "$ Capacity Block",
@@ -86,7 +86,7 @@ def plan_cells(row: "Row") -> tuple[str, ...]:
         f"{row.gpus} {row.machine.gpu}",
         str(row.machine.efa or "-"),
         fits if row.fits else f"{fits}: does not fit",
-        f"{row.hours:,.1f}",
+        console.duration_text(3600 * row.hours),
         row.source,
         dollars(row.on_demand),
         dollars(row.spot),
@@ -103,9 +103,8 @@ def advice(row: "Row | None", budget: float) -> str:
     """A recommendation in a sentence or two."""
     if not row:
         return f"none fits{f' within ${budget:g}' if budget else ''}. Take fewer epochs, a smaller network, or a larger --budget"
-    words = [
-        f"{row.count} x {row.machine.type} ({row.gpus} x {row.machine.gpu}), about {duration(row.hours)}, {price_words(row)}."
-    ]
+    time = console.duration_text(3600 * row.hours)
+    words = [f"{row.count} x {row.machine.type} ({row.gpus} x {row.machine.gpu}), about {time}, {price_words(row)}."]
     if row.accumulate > 1:
         words.append(
             f"The batch does not fit at once: --set train.batch_size=(a {row.accumulate}th) --set train.accumulate={row.accumulate}."
@@ -117,13 +116,6 @@ def advice(row: "Row | None", budget: float) -> str:
     if row.machine.family == "P":
         words.append("P types are hardly free on demand: reserve a Capacity Block.")
     return " ".join(words)
-
-
-def duration(hours: float) -> str:
-    """Hours for people: in minutes where they are few, with days where they are many."""
-    if hours < 3:
-        return f"{60 * hours:.0f} minutes"
-    return f"{hours:,.0f} hours" + (f" ({hours / 24:.1f} days)" if hours > 48 else "")
 
 
 def price_words(row: "Row") -> str:

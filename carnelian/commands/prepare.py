@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-
-from carnelian.console import note, table, track
+from carnelian.console import duration_text, note, table, track
 from carnelian.corpora.an4 import an4
 from carnelian.corpora.common_voice import common_voice
 from carnelian.corpora.folder import folder
+from carnelian.corpora.hold_out import hold_out_recordings, hold_out_speakers
 from carnelian.corpora.hugging_face import datasets_folder
 from carnelian.corpora.kaldi import kaldi
 from carnelian.corpora.ldc.discs import convert_compressed
@@ -81,6 +80,12 @@ def prepare(
         bool, "write recordings compressed with shorten as FLAC into OUT/audio, which a training reads faster"
     ] = False,
     hold_out: Annotated[int, "number of speakers of `train` (or `all`) to move to `dev`, to choose settings by"] = 0,
+    hold_out_share: Annotated[
+        float, "or a share of its recordings at random, such as 0.1, where speakers are not known"
+    ] = 0.0,
+    speaker_pattern: Annotated[
+        str, "folder: a regular expression whose first group in a recording's path is its speaker, such as '^([^/_]+)_'"
+    ] = "",
 ) -> None:
     """Write a manifest for each subset of a corpus; the audio stays where it is.
 
@@ -88,10 +93,15 @@ def prepare(
     """
     if corpus not in CORPORA:
         raise ManifestError(f'corpus "{corpus}": not known. Take one of {", ".join(CORPORA)}')
+    if hold_out and hold_out_share:
+        raise ManifestError("--hold-out and --hold-out-share: give one of them, speakers or recordings")
     options = {"download": download, "mirror": mirror, "allow_pipes": allow_pipes, "channel": channel}
+    options["speaker_pattern"] = speaker_pattern
     normalizer = make_normalizer(normalize) if normalize else None
     readers = read_corpus(corpus, source, out, options)
-    existing = [out / f"{subset}.jsonl" for subset in readers if (out / f"{subset}.jsonl").exists()]
+    divided = subset_to_divide(corpus, list(readers)) if hold_out or hold_out_share else ""
+    names = [name for name in readers if name != divided] + (["train", "dev"] if divided else [])
+    existing = [out / f"{name}.jsonl" for name in names if (out / f"{name}.jsonl").exists()]
     if existing and not overwrite:
         raise ManifestError(f"{existing[0]}: exists. Give another folder, or --overwrite")
     subsets, left_out = {}, {}
@@ -105,17 +115,21 @@ def prepare(
         note_count(subset, len(kept), CORPORA[corpus].counts.get(subset, ()))
         spoken = normalize_texts(kept, normalizer, subset) if normalizer else kept
         subsets[subset], left_out[subset] = spoken, len(unreadable) + len(kept) - len(spoken)
-    if hold_out:
-        whole = "train" if "train" in subsets else "all"
-        if whole not in subsets or "dev" in subsets:
-            raise ManifestError(
-                f"--hold-out makes a `dev` of a part of `train`; {corpus} has {', '.join(subsets)} here"
-            )
-        left_out["train"] = left_out.pop(whole)
-        subsets["train"], subsets["dev"] = without_speakers(subsets.pop(whole), hold_out)
+    if divided:
+        whole, left_out["train"] = subsets.pop(divided), left_out.pop(divided)
+        parts = hold_out_speakers(whole, hold_out) if hold_out else hold_out_recordings(whole, hold_out_share)
+        subsets = {"train": parts[0], "dev": parts[1], **subsets}
     if convert:
         subsets = convert_compressed(subsets, out / "audio")
     write_manifests(corpus, source, out, subsets, left_out)
+
+
+def subset_to_divide(corpus: str, subsets: Sequence[str]) -> str:
+    """The subset of which a part is held out: `train`, `all`, or the only one. ManifestError where none is, or a `dev`."""
+    whole = next((name for name in ("train", "all", *subsets[:1]) if name in subsets), "")
+    if "dev" in subsets or (whole not in ("train", "all") and len(subsets) > 1):
+        raise ManifestError(f"--hold-out makes a `dev` of a part of `train`; {corpus} has {', '.join(subsets)} here")
+    return whole
 
 
 def write_manifests(
@@ -125,14 +139,14 @@ def write_manifests(
     rows = []
     for subset, kept in subsets.items():
         write_manifest(out / f"{subset}.jsonl", kept)
-        hours = sum(utterance.duration for utterance in kept) / 3600
-        rows.append((f"{subset}.jsonl", len(kept), f"{hours:.2f}", left_out.get(subset, 0)))
+        duration = duration_text(sum(utterance.duration for utterance in kept))
+        rows.append((f"{subset}.jsonl", len(kept), duration, left_out.get(subset, 0)))
     if references := CORPORA[corpus].references:
         for name, text in references(source).items():
             with written(out / name) as file:
                 file.write(text)
             note(f"{out / name}: for scoring")
-    table(f"{corpus} in {out}", ("manifest", "utterances", "hours", "left out"), rows)
+    table(f"{corpus} in {out}", ("manifest", "utterances", "duration", "left out"), rows)
 
 
 def read_corpus(corpus: str, source: Path, out: Path, options: dict[str, Any]) -> dict[str, Iterator[Utterance]]:
@@ -171,19 +185,6 @@ def normalize_texts(utterances: list[Utterance], normalizer: Normalizer, subset:
     if not kept:
         raise ManifestError(f"{subset}: no text is left of {len(utterances)}. Give another --normalize")
     return kept
-
-
-def without_speakers(utterances: list[Utterance], count: int) -> tuple[list[Utterance], list[Utterance]]:
-    """The utterances of all speakers but `count`, and of those; always the same ones are drawn."""
-    speakers = sorted({str(utterance.more.get("speaker", "")) for utterance in utterances})
-    if speakers == [""] or not 0 < count < len(speakers):
-        known = "no speakers are known" if speakers == [""] else f"there are {len(speakers)} speakers"
-        raise ManifestError(f"--hold-out {count}: {known}. Give a number between 1 and one less than there are")
-    held = set(np.random.default_rng(0).choice(speakers, count, replace=False).tolist())
-    parted: tuple[list[Utterance], list[Utterance]] = ([], [])
-    for utterance in utterances:
-        parted[str(utterance.more.get("speaker", "")) in held].append(utterance)
-    return parted
 
 
 def measure_durations(utterances: list[Utterance], subset: str) -> tuple[list[Utterance], list[AudioError]]:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Sequence
 from typing import Annotated
 
 from carnelian import console
@@ -42,10 +44,26 @@ def pretrained_models(
             )
         )
         return
-    width = max(len(model.name) for model in listed)  # lines, not a table: names must not be folded
-    print(f"{'name':{width}}  lang  million  licence     WER as published, greedy ({date})")
-    for model in listed:
-        size = f"{model.parameters:7g}" if model.parameters else " " * 7
-        kept = " [here]" if model_path(model).exists() else ""
-        print(f"{model.name:{width}}  {model.language:4}  {size}  {model.licence:10}  {model.wer}{kept}".rstrip())
+    columns = ("name", "lang", "million", "licence", f"WER as published, greedy ({date})")
+    rows = [
+        (
+            model.name,
+            model.language,
+            f"{model.parameters:g}" if model.parameters else "",
+            model.licence,
+            model.wer + " [here]" * model_path(model).exists(),
+        )
+        for model in listed
+    ]
+    print_models(columns, rows)
     console.note("try: carnelian transcribe NAME FILES")
+
+
+def print_models(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a line for each model, so that names are whole and lines can be searched; below one another where they do not fit."""
+    name = max(len(row[0]) for row in rows)
+    lines = [f"{row[0]:{name}}  {row[1]:4}  {row[2]:>7}  {row[3]:10}  {row[4]}".rstrip() for row in (columns, *rows)]
+    if shutil.get_terminal_size((10_000, 24)).columns < max(map(len, lines)):
+        console.print_rows("Pretrained models", columns, rows)
+        return
+    print("\n".join(lines))

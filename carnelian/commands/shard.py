@@ -10,7 +10,7 @@ from typing import Annotated
 
 import numpy as np
 
-from carnelian.console import table, track
+from carnelian.console import duration_text, table, track
 from carnelian.data.audio import audio_info, load_audio
 from carnelian.data.recording import encode_flac
 from carnelian.data.shards import Shard, write_shard
@@ -33,7 +33,7 @@ def shard(
 ) -> None:
     """Pack a corpus into tar shards (WebDataset's layout and NeMo's at once), for fast reading in long runs.
 
-    Example: carnelian shard data/an4/train.jsonl data/an4/shards
+    Example: carnelian shard data/an4/train.jsonl --out data/an4/shards
     """
     listed = out / "manifest.jsonl"
     check_outputs(listed, overwrite=overwrite)
@@ -45,8 +45,8 @@ def shard(
     else:
         write_manifest(listed, write_shards(Manifest(*source), out, shards, seed))
     packed = Manifest(listed)
-    hours = f"{packed.durations.sum(dtype=float) / 3600:.2f}"
-    table(str(listed), ("utterances", "hours", "shards"), [(len(packed), hours, len(np.unique(packed.shards)))])
+    duration = duration_text(packed.durations.sum(dtype=float))
+    table(str(listed), ("utterances", "duration", "shards"), [(len(packed), duration, len(np.unique(packed.shards)))])
 
 
 def write_shards(manifest: Manifest, out: Path, shards: int, seed: int) -> Iterator[Utterance]:

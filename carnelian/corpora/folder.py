@@ -10,12 +10,14 @@ from string import ascii_uppercase
 from typing import Any
 
 from carnelian.console import note
+from carnelian.corpora.hold_out import with_speakers
 from carnelian.data.recording import AUDIO_SUFFIXES, UNREAD_SUFFIXES
 from carnelian.data.sources import channel_choice, distinct_stems, walk_files, walk_recordings
 from carnelian.data.text.tables import PATHS, Table, read_listing
 from carnelian.data.text.text_files import read_corpus_lines
 from carnelian.data.utterance import LONGEST_DURATION, Utterance
 from carnelian.errors import ManifestError
+from carnelian.file_kinds import misplaced
 from carnelian.files import is_file, one_line
 
 LISTS = {".csv", ".tsv"}
@@ -39,7 +41,7 @@ TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence")
 COLUMNS = {
     "audio": PATHS,
     "text": TEXT_COLUMNS,
-    "speaker": ("speaker", "speaker_id", "client_id"),
+    "speaker": ("speaker", "speaker_id", "client_id", "speaker_name", "spk", "spk_id", "reader", "user_id"),
     "channel": ("channel",),
     "offset": ("offset", "start", "start_time", "begin"),
     "duration": ("duration",),
@@ -49,7 +51,7 @@ TURN = re.compile(r"(?P<side>[A-Z]|\d{1,2})\s*:\s*(?P<words>.*)")  # "A: hello",
 BESIDE = ("", "clips", "wavs", "wav", "audio")  # where the recordings lie, seen from their list
 
 
-def folder(source: Path, *, channel: str = "") -> dict[str, Iterator[Utterance]]:
+def folder(source: Path, *, channel: str = "", speaker_pattern: str = "") -> dict[str, Iterator[Utterance]]:
     """The subsets of one's own recordings.
 
     A CSV or TSV is a subset with its file's name; a tree's subsets are its folders train, dev, test, or else it is the
@@ -57,9 +59,14 @@ def folder(source: Path, *, channel: str = "") -> dict[str, Iterator[Utterance]]
 
     channel: of every recording take "1", "2", ... or the average ("mix", the default); "separate" makes an utterance of each
     channel for which there is a text of its own (see `texts_of_channels`). A list's column "channel" says it for each line.
+    speaker_pattern: finds the speaker in each recording's path (see `with_speakers`); without one it is in a list's column, or the
+    name of the folder in which a tree has the recording.
     """
     chosen = channel_choice(channel)
     subsets = read_subsets(source, chosen == "separate")
+    if speaker_pattern:
+        root = source if source.is_dir() else source.parent
+        subsets = {name: with_speakers(each, speaker_pattern, root) for name, each in subsets.items()}
     if isinstance(chosen, int):
         return {name: with_channel(utterances, chosen) for name, utterances in subsets.items()}
     return subsets
@@ -75,6 +82,8 @@ def read_subsets(source: Path, separate: bool) -> dict[str, Iterator[Utterance]]
     if source.suffix.lower() in LISTS:
         return {source.stem: read_list(source)}
     if not source.is_dir():
+        if other := misplaced(source, "a tree of audio or a CSV"):
+            raise ManifestError(one_line(other))
         raise ManifestError(f"{source}: no such folder. Give a tree of audio with .txt files, or a CSV or TSV")
     lists = sorted(path for path in source.iterdir() if path.suffix.lower() in LISTS and path.is_file())
     if lists:

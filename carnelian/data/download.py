@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from carnelian.console import bar, note
+from carnelian.console import bar, duration_text, note
 from carnelian.errors import DownloadError
 from carnelian.files import one_line
 
@@ -345,13 +345,6 @@ def progress_bar(name: str, size: int, done: int) -> Iterator[Callable[[int], No
             advance(count / 1e6, f"{rate / 1e6:.1f} MB/s{left}")
 
         yield move
-
-
-def duration_text(seconds: float) -> str:
-    """Seconds as people say them: "40 s", "12 min", "3.5 h"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def size_text(size: float) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from carnelian.data.shards import fetch
 from carnelian.errors import ManifestError
+from carnelian.file_kinds import misplaced
 from carnelian.files import one_line, reason_of, refuse_special, written
 from carnelian.jit import compiled, has_numba
 
@@ -157,7 +158,9 @@ def parse_line(line: bytes, folder: str) -> Utterance:
 
 
 def bad_line(path: str | Path, number: int, found: object) -> ManifestError:
-    """The error for a line that is not an utterance."""
+    """The error for a line that is not an utterance; where the whole file is of another kind, for that."""
+    if other := misplaced(path, "a manifest"):
+        return ManifestError(one_line(other))
     return ManifestError(
         one_line(f"{path}:{number}", 120) + f": not an utterance ({one_line(str(found), 90)}). "
         'Expected a JSON object with "audio_filepath" and "duration"'

@@ -10,7 +10,8 @@ from torch import Tensor
 from carnelian.checkpoint import Checkpoint, check_weights, save_checkpoint
 from carnelian.data.alphabet import Alphabet
 from carnelian.errors import CheckpointError
-from carnelian.files import reading
+from carnelian.file_kinds import misplaced
+from carnelian.files import one_line, reading
 from carnelian.formats.deep_learning_examples import read_deep_learning_examples
 from carnelian.formats.nemo.checkpoint import read_lightning, read_nemo
 from carnelian.formats.nemo.configuration import read_configuration
@@ -48,14 +49,14 @@ def detect_and_read(
         from carnelian.formats.hugging_face import read_hugging_face
 
         return read_hugging_face(path)
+    if other := misplaced(path, "another toolkit's checkpoint"):
+        raise CheckpointError(one_line(other))
+    if path.suffix == ".safetensors":
+        raise CheckpointError(f"{path}: already a .safetensors file. Checkpoints of this package need no import")
     data = read_file(path)
-    if data[:5] == b"<html" or data[:9].lower() == b"<!doctype":
-        raise CheckpointError(f"{path}: a web page, not a checkpoint. The download did not give the file")
     if tarfile.is_tarfile(path) or data[:2] == b"\x1f\x8b" or path.suffix == ".nemo":
         del data  # as large as the model
         return read_nemo(path)
-    if path.suffix == ".safetensors":
-        raise CheckpointError(f"{path}: already a .safetensors file. Checkpoints of this package need no import")
     content = read_pickle(str(path), data)
     return read_content(path, content, config, weights)
 

@@ -233,5 +233,5 @@ def check_tensors(name: str, weights: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def read_file(path: Path) -> bytes:
     """A file's bytes, or one line saying that it is not there."""
-    with reading(path, "a checkpoint", CheckpointError):
+    with reading(path, "another toolkit's checkpoint", CheckpointError):
         return path.read_bytes()

@@ -109,7 +109,7 @@ class Corpus:
         left = len(self.manifest) - len(self.kept)
         share = padding_share(self.plan(1), self.seconds(1))
         console.note(
-            f"{len(self.kept)} utterances, {self.durations.sum() / 3600:.2f} h, {100 * share:.1f} % padding"
+            f"{len(self.kept)} utterances, {console.duration_text(float(self.durations.sum()))}, {100 * share:.1f} % padding"
             + (f"; {left} left out by their duration" if left else "")
         )
         first = self.manifest[int(self.kept[0])]

@@ -300,13 +300,12 @@ class Run:
 
     def summary(self) -> str:
         """Returns in a few lines what the training took, and the steps and minutes to its best validation."""
-        found = self.totals.figures(self.config.price_per_hour)
-        figures = "  ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in found.items())
+        figures = self.totals.describe(self.config.price_per_hour)
         lines = [f"{self.folder}: finished at step {self.step}", f"    {figures}"]
         if self.totals.validations:
             step, minutes, rate = min(self.totals.validations, key=lambda each: each[2])
             lines.append(
-                f"    best validation {self.metric} {100 * rate:.2f} % at step {step:.0f}, after {minutes:.1f} minutes"
+                f"    best validation {self.metric} {100 * rate:.2f} % at step {step:.0f}, after {console.duration_text(60 * minutes)}"
             )
         return "\n".join(lines)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from carnelian.console import duration_text
+
 RAPL = Path("/sys/class/powercap")  # energy counters of Intel and AMD processors under Linux
 
 
@@ -57,6 +59,16 @@ class Totals:
         if price_per_hour:
             found["cost"] = hours * price_per_hour
         return {key: round(value, 4) for key, value in found.items()}
+
+    def describe(self, price_per_hour: float = 0.0) -> str:
+        """Returns the figures as a line for people."""
+        durations = {
+            "wall_minutes": f"{duration_text(self.seconds)} of wall time",
+            "processor_minutes": f"{duration_text(self.processor_seconds)} of processor time",
+            "audio_hours": f"{duration_text(self.audio_seconds)} of audio",
+        }
+        figures = self.figures(price_per_hour).items()
+        return ", ".join(durations.get(key) or f"{key.replace('_', ' ')} {value:.4g}" for key, value in figures)
 
     def saved(self) -> dict[str, Any]:
         """Returns the totals as JSON can hold them."""

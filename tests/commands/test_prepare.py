@@ -81,11 +81,70 @@ def test_too_few_speakers_to_hold_out(tmp_path, rows, count, finding):
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_to_hold_out_of(tmp_path):
+@pytest.mark.parametrize("names", [("clips", "more"), ("train", "dev")])
+def test_nothing_to_hold_out_of(tmp_path, names):
     record(tmp_path / "a.wav", 0.5)
-    (tmp_path / "clips.csv").write_text("path,text,speaker\na.wav,yes,s\n")
-    with pytest.raises(ManifestError, match="folder has clips here"):
+    for name in names:
+        (tmp_path / f"{name}.csv").write_text("path,text,speaker\na.wav,yes,s\n")
+    with pytest.raises(ManifestError, match=f"folder has {', '.join(sorted(names))} here"):
         prepare("folder", tmp_path, tmp_path / "out", hold_out=1)
+
+
+def names_in(manifest):
+    return {utterance.more.get("speaker"): utterance.audio_filepath for utterance in read_manifest(manifest)}
+
+
+@pytest.mark.parametrize("pattern", ["([^_/]+)_[0-9]", "(?P<who>[a-z]+)_", "[a-d][a-z]{3}"])
+def test_speakers_found_in_the_names_of_recordings(tmp_path, pattern):
+    """In a tree without folders, and in a list of any name; the pattern also replaces what the tree's folders say."""
+    tree = tmp_path / "tree"
+    (tree / "session").mkdir(parents=True)
+    for speaker in ("anna", "bert", "carl"):
+        for number in range(2):
+            name = f"session/{speaker}_{number}" if number else f"{speaker}_{number}"
+            record(tree / f"{name}.wav", 0.5)
+            (tree / f"{name}.txt").write_text("yes")
+    prepare("folder", tree, tmp_path / "a", speaker_pattern=pattern, hold_out=1)
+    train, dev = (names_in(tmp_path / "a" / f"{name}.jsonl") for name in ("train", "dev"))
+    assert len(dev) == 1 and len(train) == 2 and set(train) | set(dev) == {"anna", "bert", "carl"}
+    lines = "".join(f"tree/{speaker}_0.wav,yes\n" for speaker in ("anna", "bert", "carl"))
+    (tmp_path / "clips.csv").write_text(f"path,text\n{lines}")
+    prepare("folder", tmp_path / "clips.csv", tmp_path / "b", speaker_pattern="tree/([a-z]+)", hold_out=2)
+    assert len(names_in(tmp_path / "b" / "train.jsonl")) == 1 and len(names_in(tmp_path / "b" / "dev.jsonl")) == 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "finding"), [("(", "not a regular expression"), ("^([0-9]+)", "finds no speaker in a.wav")]
+)
+def test_patterns_that_find_no_speaker(tmp_path, pattern, finding):
+    record(tmp_path / "a.wav", 0.5)
+    (tmp_path / "all.csv").write_text("path,text\na.wav,yes\n")
+    with pytest.raises(ManifestError, match=finding):
+        prepare("folder", tmp_path, tmp_path / "out", speaker_pattern=pattern)
+    with pytest.raises(ManifestError, match="--speaker-pattern: not for an4, only for folder"):
+        prepare("an4", tmp_path, tmp_path / "out", speaker_pattern=pattern)
+
+
+def test_a_share_held_out_at_random(tmp_path, capsys):
+    """Recordings, not their segments; the same each time; speakers on both sides are counted; existing manifests stay."""
+    rows = [f"{n}.wav,{start},0.2,yes,{'ab'[n % 2]}" for n in range(10) for start in (0, 0.25)]
+    (tmp_path / "all.csv").write_text("path,start,duration,text,speaker\n" + "\n".join(rows) + "\n")
+    for number in range(10):
+        record(tmp_path / f"{number}.wav", 0.5)
+    for out in ("one", "other"):
+        prepare("folder", tmp_path, tmp_path / out, hold_out_share=0.3)
+    train, dev = (list(read_manifest(tmp_path / "one" / f"{name}.jsonl")) for name in ("train", "dev"))
+    assert dev == list(read_manifest(tmp_path / "other" / "dev.jsonl"))
+    assert (len(train), len(dev)) == (14, 6) and not {u.audio_filepath for u in train} & {u.audio_filepath for u in dev}
+    assert "2 speakers are in train and in dev" in capsys.readouterr().err
+    with pytest.raises(ManifestError, match="exists"):
+        prepare("folder", tmp_path, tmp_path / "one", hold_out_share=0.3)
+    for share in (1.0, -0.5, 0.01, 0.99):
+        with pytest.raises(ManifestError, match="expected a share between 0 and 1"):
+            prepare("folder", tmp_path, tmp_path / "third", hold_out_share=share)
+    with pytest.raises(ManifestError, match="give one of them"):
+        prepare("folder", tmp_path, tmp_path / "third", hold_out_share=0.3, hold_out=1)
+    assert not (tmp_path / "third").exists()
 
 
 def test_texts_are_normalised_and_existing_manifests_kept(tmp_path, capsys):

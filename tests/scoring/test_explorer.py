@@ -55,7 +55,7 @@ def test_figures(tmp_path):
     audio = SampledAudio({1: Clip(b"x", "audio/mpeg", (1.0,))}, {0: 12.0})
     write_explorer(tmp_path / "page.html", "two", utterances, sample=lambda order: audio)
     found = payload(tmp_path / "page.html")
-    assert found["hours"] == pytest.approx(6 / 3600) and found["seconds"][2] == 3.0
+    assert found["duration"] == "0.10 min" and found["seconds"][2] == 3.0
     assert (found["words"], found["distinct"], found["once"], found["letters"], found["speakers"]) == (5, 3, 1, 4, 2)
     assert found["alphabet"][0] == [" ", "U+0020", 3, 2] and found["vocabulary"] == [["a", 2], ["b", 2], ["c", 1]]
     assert found["most"] == [["t", 1, pytest.approx(4 / 60)], ["s", 1, pytest.approx(2 / 60)]]

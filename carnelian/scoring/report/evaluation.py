@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from carnelian.console import duration_text
 from carnelian.scoring.calibration import calibrate
 from carnelian.scoring.confidence import interval_of_counts
 from carnelian.scoring.report.frame import Column, ReportUtterance, SampledAudio, base_columns, write_page
@@ -100,7 +101,7 @@ def write_html_report(
     audio = sample(order)
     figures = {
         "normalization": normalization,
-        "hours": sum(each.duration for each in utterances) / 3600,
+        "duration": duration_text(sum(each.duration for each in utterances)),
         "systems": [describe_system(each, utterances, vocabulary) for each in aligned],
         "comparisons": compare_systems(references, aligned),
         "groups": group_rates(utterances, aligned, audio),

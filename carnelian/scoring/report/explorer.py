@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from carnelian.console import duration_text
 from carnelian.scoring.report.evaluation import AlignedSystem, SystemResult
 from carnelian.scoring.report.frame import Column, ReportUtterance, SampledAudio, base_columns, write_page
 from carnelian.scoring.wer import Errors
@@ -170,7 +171,7 @@ def describe_corpus(
     )
     longest = sorted(speakers.items(), key=lambda item: -sum(item[1]))
     return {
-        "hours": float(seconds.sum()) / 3600,
+        "duration": duration_text(float(seconds.sum())),
         "seconds": [float(each) for each in np.quantile(seconds, [0, 0.05, 0.5, 0.95, 1])] if len(seconds) else [],
         "words": times.total(),
         "distinct": len(times),

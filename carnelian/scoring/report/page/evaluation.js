@@ -3,7 +3,7 @@ const range = (pair) => (pair ? `${(100 * pair[0]).toFixed(2)} – ${(100 * pair
 
 function showSystems() {
   document.getElementById("about").textContent =
-    `${count(data.utterances)} utterances, ${data.hours.toFixed(2)} hours. Normalisation: ${data.normalization}.`;
+    `${count(data.utterances)} utterances, ${data.duration}. Normalisation: ${data.normalization}.`;
   const heads = ["System", "WER", "95 % (utterances)", "95 % (speakers)", "CER", "Words", "Substituted", "Deleted", "Inserted", "Outside the language model"];
   document.getElementById("systems").append(table(heads, data.systems.map((each) => {
     const [hits, substitutions, deletions, insertions] = each.counts;

@@ -1,7 +1,7 @@
 /* the page of `carnelian explore` */
 function showCorpus() {
   const [least, low, middle, high, most] = data.seconds.map((each) => each.toFixed(1));
-  document.getElementById("about").textContent = `${count(data.utterances)} utterances, ${data.hours.toFixed(2)} hours`
+  document.getElementById("about").textContent = `${count(data.utterances)} utterances, ${data.duration}`
     + (data.speakers ? `, ${count(data.speakers)} speakers.` : ".") + (data.model ? ` ${data.model.name}: ${percent(data.model.rate)} WER.` : "");
   const share = data.outside ? `${count(data.outside.words)} (${percent(data.outside.words / Math.max(1, data.words))})` : "";
   document.getElementById("totals").append(table(
