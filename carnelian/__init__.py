@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time each name is imp
     from carnelian.inference.recognizer import Recognizer as Recognizer
     from carnelian.inference.recognizer import load as load
     from carnelian.ngram.load import load_language_model as load_language_model
+    from carnelian.rescoring.correction import Corrector as Corrector
     from carnelian.scoring.wer import Errors as Errors
     from carnelian.scoring.wer import count_errors as count_errors
     from carnelian.scoring.wer import wer as wer
@@ -43,6 +44,7 @@ PUBLIC = {
     "BeamSearch": "decoding.beam",
     "CarnelianError": "errors",
     "Decoder": "inference.recognizer",
+    "Corrector": "rescoring.correction",
     "DecodingConfig": "decoding.settings",
     "Errors": "scoring.wer",
     "Greedy": "decoding.greedy",

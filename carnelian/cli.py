@@ -38,6 +38,8 @@ VERBS = {
     "explore": ("explore", "Write a page to look at a corpus, its outliers and a model's worst utterances first."),
     "score": ("score", "Score transcripts of any origin: text, TRN, STM and CTM, manifests, JSON lines."),
     "compare": ("compare", "Say whether one of two recognizers is really better."),
+    "pairs": ("pairs", "Write a recognizer's errors as pairs, which a corrector is trained on."),
+    "correct": ("correct", "Correct transcripts, and find which corrections to trust."),
     "tune": ("tune", "Find the best weights of a language model."),
     "language-model": ("language_model", "Build, score, mix and filter n-gram language models."),
     "info": ("info", "Show what is inside a recipe or a checkpoint."),

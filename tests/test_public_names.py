@@ -35,6 +35,7 @@ def test_the_names_are_pinned():
         "Alphabet",
         "BeamSearch",
         "CarnelianError",
+        "Corrector",
         "Decoder",
         "DecodingConfig",
         "Errors",

@@ -31,6 +31,9 @@ class RecognizerOptions:
         default_factory=list
     )
     time_stretch: Annotated[list[float], TIME_STRETCH] = field(default_factory=list)
+    correct: Annotated[Path | None, "correct the transcripts with this corrector (a checkpoint, or a run's folder)"] = (
+        None
+    )
     device: Annotated[str, "cpu, cuda or cuda:N; by default a GPU where there is one"] = ""
     precision: Annotated[str, "fp32, bf16, or auto: the fastest on this processor, measured at first use"] = "fp32"
     force: Annotated[bool, "compute in bf16 also where the processor has no instructions for it"] = False
@@ -91,13 +94,20 @@ class RecognizerOptions:
             from carnelian.formats.catalog import find_checkpoint
 
             model = find_checkpoint(model, self.from_)
-        return Recognizer.load(
+        recognizer = Recognizer.load(
             model,
             decoding=self.config(),
             hot_words=self.hot_words or None,
             device=self.device,
             precision=self.precision,
         )
+        if self.correct:
+            from carnelian.rescoring.correction import Corrector
+
+            corrector = Corrector.load(self.correct, device=self.device)
+            corrector.check_alphabet(recognizer.alphabet, self.correct)
+            recognizer.correct = corrector
+        return recognizer
 
 
 def parse_hot_word(hot_word: str) -> tuple[str, float]:

@@ -103,7 +103,7 @@ def served_model(recognizer: Recognizer, options: RecognizerOptions, *, name: st
         return SegmentStream(recognizer.engine, decoding)
 
     def recognize(audio: Sequence[np.ndarray], hot_words: Sequence[tuple[str, ...]]) -> list[Transcript]:
-        return [
+        found = [
             transcript(
                 decode(emissions.log_probs, words),
                 seconds_per_step=emissions.seconds_per_step,
@@ -111,6 +111,7 @@ def served_model(recognizer: Recognizer, options: RecognizerOptions, *, name: st
             )
             for emissions, words, each in zip(recognizer.emissions(audio), hot_words, audio)
         ]
+        return recognizer.corrected(found)
 
     def known_words(phrases: list[str]) -> tuple[str, ...]:
         spelled = (phrase if not alphabet.unknown(phrase) else phrase.lower() for phrase in phrases)

@@ -54,6 +54,8 @@ def transcribe(
         raise CarnelianError(f'--ctm-file "{ctm_file}": expected stem or path')
     from carnelian.data import sources as found  # here: --help must not wait for numpy
 
+    if live_options.live and options.correct:
+        raise CarnelianError("--correct: has no effect with --live, whose words are final when they come. Leave it out")
     if live_options.live:
         return transcribe_live(options.load(model), sources, format, live_options)
     chosen = found.channel_choice(channel)

@@ -17,7 +17,6 @@ from carnelian.models.acoustic import AcousticModel
 from carnelian.models.device import choose_device
 from carnelian.models.features import NORMALIZATIONS
 from carnelian.models.layers import fold_batch_norm
-from carnelian.models.masking import keep_dropout
 from carnelian.models.streaming.acoustic import (
     AcousticStream,
     FeatureNormalizer,
@@ -33,11 +32,9 @@ from carnelian.models.time_stretch import time_stretch
 class TorchEngine:
     """An acoustic model in evaluation: waveforms to log-probabilities on any device of PyTorch."""
 
-    def __init__(self, model: AcousticModel, alphabet: Alphabet, *, precision: str = "fp32", dropout: bool = False):
-        """precision: "fp32" or "bf16" (autocast). dropout: leave the encoder's dropout on, so that outputs vary."""
+    def __init__(self, model: AcousticModel, alphabet: Alphabet, *, precision: str = "fp32"):
+        """precision: "fp32" or "bf16" (autocast)."""
         self.model, self.alphabet, self.precision = model.eval(), alphabet, precision
-        if dropout:
-            keep_dropout(model.encoder)
         self.sample_rate: int = model.features.sample_rate
         self.time_stretches, self.criterion = tuple(model.time_stretches), model.criterion
 

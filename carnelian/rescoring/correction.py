@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from carnelian.checkpoint import Checkpoint, check_weights, load_checkpoint, load_weights
+from carnelian.console import note
 from carnelian.data.alphabet import Alphabet, BertPieces
 from carnelian.data.batch import padded, plan_batches
 from carnelian.errors import CarnelianError, CheckpointError
@@ -84,6 +85,8 @@ class Corrector:
             if threshold is None:
                 stored = more["correction"]["threshold"]
                 threshold = math.inf if stored is None else float(stored)
+            if math.isinf(threshold):
+                note(f"{path}: did not win on held-out speakers, so that nothing is corrected")
             notes = {"characters": str(more.get("characters", "")), "longest": int(more.get("longest", 0))}
         return cls(model.to(choose_device(device)), pieces, threshold=threshold, beam_width=beam_width, **notes)  # type: ignore[arg-type]
 
@@ -115,6 +118,10 @@ class Corrector:
         """Whether a text has letters, and none that the corrector was not trained on."""
         letters = {character for character in text.lower() if character.isalpha()}
         return bool(letters) and (not self.letters or letters <= self.letters)
+
+    def is_whole(self, text: str) -> bool:
+        """Whether a text is corrected, and in one part."""
+        return self.is_known(text) and len(split_long(self.pieces, text, self.longest)) == 1
 
     @torch.inference_mode()
     def propose(self, texts: Sequence[str], threshold: float = 0.0) -> list[Correction]:

@@ -11,11 +11,13 @@ JOINING = "'’"  # marks inside words
 
 
 def spell_correction(pieces: BertPieces, output: Sequence[int], text: str, split: Sequence[PieceSpan]) -> str | None:
-    """Returns the text that an output spells; None for one with an unknown piece where the text has none.
+    """Returns the text that an output spells; None where an unknown word of the text is not in the output, or the other way round.
 
     text, split: the text that was corrected, and its pieces. Those of them that are in the output too are spelled as in the text, with
     its capitals, accents and spaces, of which BERT's pieces know nothing.
     """
+    if [symbol for symbol, *_ in split].count(pieces.unknown_piece) != list(output).count(pieces.unknown_piece):
+        return None
     blocks = SequenceMatcher(None, [symbol for symbol, *_ in split], output, autojunk=False).get_matching_blocks()
     copied = {block.b + index: block.a + index for block in blocks for index in range(block.size)}
     spelled, before = "", ""

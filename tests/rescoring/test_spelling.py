@@ -46,6 +46,7 @@ def test_a_correction(text, corrected, expected):
 
 def test_an_unknown_piece_from_nowhere_is_no_correction():
     assert respelled("a b", "zz b") is None and respelled("zz b", "zz zz b") is None
+    assert respelled("zz b", "b") is None  # what it cannot read it may not leave out
 
 
 @given(st.text(alphabet="abc ", max_size=60), st.integers(1, 12))

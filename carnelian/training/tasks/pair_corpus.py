@@ -70,9 +70,10 @@ class PairCorpus:
 
     def add(self, pairs: Sequence[Pair], positions: int) -> None:
         """Adds pairs as pieces between the marks of a text's beginning and end."""
-        pieces, texts = self.pieces, [pair.text for pair in pairs]
-        self.characters.update(*texts)
-        for source, target in zip(pieces.split([pair.hypothesis for pair in pairs]), pieces.split(texts)):
+        pieces = self.pieces
+        texts, hypotheses = [pair.text for pair in pairs], [pair.hypothesis for pair in pairs]
+        self.characters.update(*texts, *hypotheses)
+        for source, target in zip(pieces.split(hypotheses), pieces.split(texts)):
             self.words += len(target)
             self.unknown += sum(piece == pieces.unknown_piece for piece, *_ in target)
             if max(len(source), len(target)) + 2 > positions:
