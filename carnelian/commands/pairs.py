@@ -19,7 +19,7 @@ from carnelian.inference.torch_engine import TorchEngine, load_torch_engine
 from carnelian.models.masking import keep_dropout
 from carnelian.ranges import Fraction, FractionBelowOne, NonNegativeInt, PositiveInt
 from carnelian.recipe import Recipe, load_recipe
-from carnelian.rescoring.pairs import LARGEST_WER, PairFilter, speaker_folds, speaker_of
+from carnelian.rescoring.pairs import LARGEST_WER, PairFilter, speaker_folds, utterance_speaker
 from carnelian.scoring.transcript_files import paired_transcripts, read_transcripts
 from carnelian.training.signals import Stopped
 from carnelian.training.tasks.acoustic import train_acoustic
@@ -65,7 +65,7 @@ def pairs(
         found: Iterator[Iterable[Pair]] = iter([transcript_pairs(references, hypotheses, speaker)])
     else:
         utterances = read_utterances(manifests)
-        parts = speaker_folds([*map(speaker_of, utterances)], [each.duration for each in utterances], folds)
+        parts = speaker_folds([*map(utterance_speaker, utterances)], [each.duration for each in utterances], folds)
         models = fold_models(utterances, parts, recipe, set, model, runs or out.with_suffix(""))
         found = (
             decoded_pairs(
@@ -168,7 +168,7 @@ def decoded_pairs(
         found = recognizer.recognize(utterances, batch_seconds=batch_seconds)
         for each in track(found, f"pass {number + 1}", len(utterances)):
             said = each.utterance
-            yield Pair(" ".join(each.transcript.text.split()), " ".join(said.text.split()), speaker_of(said))
+            yield Pair(" ".join(each.transcript.text.split()), " ".join(said.text.split()), utterance_speaker(said))
 
 
 def has_dropout(engine: TorchEngine) -> bool:

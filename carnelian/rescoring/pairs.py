@@ -53,7 +53,7 @@ class PairFilter:
         ]
 
 
-def speaker_of(utterance: Utterance) -> str:
+def utterance_speaker(utterance: Utterance) -> str:
     """Returns who speaks, "" where the manifest does not say."""
     return str(utterance.more.get("speaker", ""))
 
