@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from carnelian.checkpoint import Checkpoint, save_checkpoint
 from carnelian.data.alphabet import Alphabet
 from carnelian.inference.torch_engine import TorchEngine
 from carnelian.models.layers import fold_batch_norm
@@ -13,6 +14,19 @@ LETTERS = Alphabet(" abcdefghijklmnopqrstuvwxyz'")
 
 def engine_of(encoder, *, letters=True, **features):
     """An engine with random weights; with `letters` its head is scaled so that greedy decoding gives text."""
+    model = model_of(encoder, letters=letters, **features)
+    fold_batch_norm(model)
+    return TorchEngine(model, LETTERS)
+
+
+def save_model(path, encoder, **features):
+    """Writes the model of `engine_of` as a checkpoint."""
+    recipe = {"task": "acoustic", "features": {"name": "log_mel", **features}, "encoder": encoder}
+    save_checkpoint(path, Checkpoint(model_of(encoder, **features).state_dict(), LETTERS, recipe, 1, {}))
+
+
+def model_of(encoder, *, letters=True, **features):
+    """The model of `engine_of`."""
     torch.manual_seed(0)
     model = build_model({"features": {"name": "log_mel", **features}, "encoder": encoder}, LETTERS)
     for module in model.modules():
@@ -26,8 +40,7 @@ def engine_of(encoder, *, letters=True, **features):
         model.head.bias.sub_(log_probs.mean((0, 1)))
         for parameter in model.head.parameters() if letters else ():
             parameter.mul_(3 / spread)
-    fold_batch_norm(model)
-    return TorchEngine(model, LETTERS)
+    return model
 
 
 def speech_like(seconds, seed=1):
@@ -45,4 +58,4 @@ def places(transcript):
 
 def pieces(audio, seconds):
     size = round(seconds * 16_000)
-    return lambda: (audio[first : first + size] for first in range(0, len(audio), size))
+    return lambda begin=0: (audio[first : first + size] for first in range(16_000 * begin, len(audio), size))

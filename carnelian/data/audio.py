@@ -146,19 +146,19 @@ class Resampler:
 
 
 def audio_blocks(
-    file: Recording, sample_rate: int, *, seconds: float = 20.0, utterance: Utterance | None = None
+    file: Recording, sample_rate: int, *, seconds: float = 20.0, utterance: Utterance | None = None, begin: int = 0
 ) -> Iterator[np.ndarray]:
     """Yields an open recording as consecutive blocks (S,) float32, mono, at `sample_rate`, each of about `seconds`.
 
-    Of an utterance only its segment and channel. The whole is never held. Raises AudioError for what cannot be decoded, where
-    it is cut off after its last block.
+    Of an utterance only its segment and channel. begin: the second of the recording or segment from which on. The whole is never
+    held. Raises AudioError for what cannot be decoded, where it is cut off after its last block.
     """
     frames = max(1, min(round(seconds * file.sample_rate), MAX_BLOCK_SAMPLES // file.channels))
     resampler = Resampler(file.sample_rate, sample_rate)
-    begin = round(utterance.offset * file.sample_rate) if utterance else 0
-    end = begin + round(utterance.duration * file.sample_rate) if utterance and utterance.duration > 0 else file.frames
+    start = round(utterance.offset * file.sample_rate) if utterance else 0
+    end = start + round(utterance.duration * file.sample_rate) if utterance and utterance.duration > 0 else file.frames
     end, channel = min(end, file.frames), utterance.more.get("channel") if utterance else None
-    for first in range(begin, end, frames):
+    for first in range(start + begin * file.sample_rate, end, frames):
         wanted = min(frames, end - first)
         block = file.read(first, wanted)
         last = len(block) < wanted or first + wanted == end

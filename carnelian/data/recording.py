@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from carnelian.data.containers import container_kind, decode_container
-from carnelian.data.lengths.joined import fill_au, fill_caf, fill_wav, flac_parts, ogg_parts, wav_parts
+from carnelian.data.lengths.joined import fill_au, fill_caf, fill_wav, flac_parts, flac_starts, ogg_parts, wav_parts
 from carnelian.data.lengths.mp3 import has_true_length, read_mp3, segment, true_frames
 from carnelian.data.shards import INSIDE, inside_shard, read_bytes
 from carnelian.data.sphere import read_header, read_sphere
@@ -270,6 +270,9 @@ def parts_of(file: soundfile.SoundFile, given: Given, notes: str) -> list[bytes]
 @lru_cache(maxsize=1 << 14)  # a long recording is opened for each of its segments
 def has_one_part(path: str, kind: str, size: int, changed: int) -> bool:
     """Whether an Ogg or FLAC file is one recording, not several that were joined. Raises ValueError for one that is cut off."""
+    if kind == "FLAC":
+        with open(path, "rb") as file:
+            return len(flac_starts(file)) == 1
     return len(SPLITTERS[kind](read_bytes_of(path))) == 1
 
 

@@ -4,9 +4,9 @@ import numpy as np
 
 from carnelian.jit import released
 
-BAND = 48  # lattice states alive at one step that the first, fast pass holds (benchmarks/decoding.py)
-BREADTH = 16.0  # natural log; the first pass drops states that are this far behind the best at their step
-WIDER_BAND, WIDER_BREADTH = 1024, 100.0  # of a second pass, which long recordings get before all states are tried
+BAND = 256  # lattice states alive at one step that the first, fast pass holds (benchmarks/decoding.py)
+BREADTH = 100.0  # natural log; the first pass drops states that are this far behind the best at their step
+WIDER_BAND, WIDER_BREADTH = 2048, 400.0  # of a second pass, which long recordings get before all states are tried
 MOVES = 1 << 26  # bytes of moves that one block of steps may take; beyond, steps are computed twice, block by block
 FLOOR = np.float32(-69.0)  # what a log-probability of minus infinity counts as, so that some path always exists
 

@@ -1,6 +1,7 @@
 """The beam search as a decoder: log-probabilities in, the best hypotheses with their words in time out."""
 
 import copy
+import hashlib
 import math
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -14,15 +15,19 @@ from carnelian.data.alphabet import Alphabet
 from carnelian.data.transcript import Hypothesis
 from carnelian.decoding.limits import checked_width
 from carnelian.decoding.log_probs import checked
-from carnelian.decoding.search import results, steps
+from carnelian.decoding.search import history, results, steps
 from carnelian.decoding.search.hot_words import make_hot_words
 from carnelian.decoding.search.lm_fusion import make_symbols, make_vocabulary, weigh
-from carnelian.decoding.search.state import HotWords, empty_beam, search_settings
-from carnelian.decoding.words import Words
+from carnelian.decoding.search.state import PAST, HotWords, empty_beam, search_settings
+from carnelian.decoding.words import PlacedSymbols, Words
 from carnelian.errors import DecodingError
-from carnelian.ngram.model import NGram, State, handed_out, taken_in, with_context_capacity_for
+from carnelian.ngram.hashed import enter_contexts, met_contexts
+from carnelian.ngram.model import NGram, State, handed_out, keep_states, taken_in, with_context_capacity_for
 
-STEPS_AT_ONCE = 2048  # so that an hour of speech needs no memory for all its language-model states beforehand
+#: output steps between two settlings (`Stream`); the language model's states need memory for so many beforehand
+STEPS_AT_ONCE = 1500
+FOLLOWING = 20  # common symbols behind one whose place no longer depends on what follows them
+LONGEST_OPEN, SETTLED = 30_000, 250  # steps of which log-probabilities are kept at most; and then, at least
 LEAST = np.float32(1e-30)  # what a probability of zero counts as, so that some prefix always lives
 
 
@@ -85,6 +90,18 @@ class BeamSearch:
         finally:
             timer.cancel()
 
+    @property
+    def identity(self) -> str:
+        """Tells decoders apart whose results may differ: settings, weights, words."""
+        tables = self.language.ngram
+        hashed = () if tables.hashed is None else (tables.hashed.middle, tables.hashed.longest)
+        arrays = (tables.unigrams, tables.arcs, tables.states, *hashed, self.language.tree)
+        digest = hashlib.blake2b(digest_size=8)
+        for values in (*arrays, self.hot_words.tree, self.hot_words.weights):  # samples of large ones
+            digest.update(np.ascontiguousarray(values[:: max(1, len(values) >> 16)]).tobytes())
+        digest.update(repr((self.settings, self.language.rules, self.hypotheses, *map(len, arrays))).encode())
+        return digest.hexdigest()
+
     def weighed(self, alpha: float, beta: float, beam_width: int) -> "BeamSearch":
         """Returns the decoder with other weights, without building its vocabulary again. Raises DecodingError as the constructor."""
         other = copy.copy(self)
@@ -117,7 +134,11 @@ class BeamSearch:
 
 
 class Stream:
-    """A search under way: `accept` chunks of log-probabilities, ask for `hypotheses` whenever they are wanted."""
+    """A search under way: `accept` chunks of log-probabilities, ask for `hypotheses` whenever they are wanted.
+
+    Its memory does not grow with the utterance but for the symbols of the result: those that all prefixes begin with are placed on
+    their steps for good, but for the last `FOLLOWING` of them, and the log-probabilities up to there are given up.
+    """
 
     def __init__(self, decoder: BeamSearch, hot_words: HotWords, state: State | None = None):
         self.decoder = decoder
@@ -127,7 +148,9 @@ class Stream:
             self._reserve(len(state) if isinstance(state, tuple) else 0)
             first = taken_in(self.language.ngram, state)
             self.language = self.language._replace(rules=self.language.rules._replace(first=first))
-        self.chunks: list[np.ndarray] = []
+        self.placed = PlacedSymbols()  # that all prefixes begin with, and that the beam no longer holds
+        self.steps = self.given_up = 0  # steps taken, and how many of them are given up
+        self.chunks: list[np.ndarray] = []  # log-probabilities of the others
         self.states: list[State] = []  # of the language model after each of the hypotheses last given
         self.beam = empty_beam(decoder.settings.width, len(decoder.alphabet))
 
@@ -135,12 +158,19 @@ class Stream:
         """Continues with the next log-probabilities (O, V)."""
         decoder = self.decoder
         log_probs, probs = checked(log_probs, decoder.alphabet)
-        self.chunks.append(log_probs)
         np.maximum(probs, LEAST, out=probs)
-        for begin in range(0, max(1, len(probs)), STEPS_AT_ONCE):
-            part = probs[begin : begin + STEPS_AT_ONCE]
-            self._reserve(len(part) * decoder.settings.width)  # at each step, once for each prefix
-            self.beam = steps.advance(self.beam, part, decoder.symbols, self.language, self.hot_words, decoder.settings)
+        begin = 0
+        while begin < max(1, len(probs)):  # in parts that do not depend on the chunks
+            part = slice(begin, begin + STEPS_AT_ONCE - self.steps % STEPS_AT_ONCE)
+            begin = part.stop
+            self._reserve(len(probs[part]) * decoder.settings.width)  # at each step, once for each prefix
+            self.beam = steps.advance(
+                self.beam, probs[part], decoder.symbols, self.language, self.hot_words, decoder.settings
+            )
+            self.chunks.append(log_probs[part])
+            self.steps += len(probs[part])
+            if self.steps % STEPS_AT_ONCE == 0 and self.steps:
+                self._settle()
 
     def _reserve(self, scores: int) -> None:
         """Gives the language model capacity for this number of further scores."""
@@ -148,22 +178,84 @@ class Stream:
         if ngram is not self.language.ngram:
             self.language = self.language._replace(ngram=ngram)
 
+    def _log_probs(self) -> np.ndarray:
+        """The log-probabilities (O, V) of the steps that are not given up."""
+        if len(self.chunks) > 1:
+            self.chunks = [np.concatenate(self.chunks)]
+        return self.chunks[0]
+
+    def _settle(self) -> None:
+        """Gives up what no longer changes: symbols that all prefixes begin with, and the steps up to the last of them.
+
+        Where prefixes have differed for `LONGEST_OPEN` steps, as before a long silence, the best one decides.
+        """
+        log_probs = self._log_probs()
+        self._reserve(2 * self.decoder.settings.width)
+        node, *placed = results.best_prefix(self.beam, log_probs, self.language, self.hot_words)
+        _, first, last, _ = placed
+        if len(log_probs) < LONGEST_OPEN:
+            count, most = max(0, history.common_symbols(self.beam) - FOLLOWING), len(log_probs)
+            end = int(last[count - 1]) + 1 if count else 0
+        else:
+            settled = len(log_probs) - SETTLED
+            count = int(np.searchsorted(last, settled))
+            end = min(settled, int(first[count])) if count < len(first) else settled
+            most = (len(log_probs) - end) // 2  # symbols that fit into the steps left, with a blank after each
+        if not end:
+            return
+        self.beam = history.begin_after(self.beam, node, count, most)
+        self.placed.add(
+            placed[0][:count], first[:count] + self.given_up, last[:count] + self.given_up, placed[3][:count]
+        )
+        self.chunks, self.given_up = [log_probs[end:].copy()], self.given_up + end
+        now = self.beam.now[: self.beam.totals[0]["size"]]
+        states = keep_states(self.language.ngram, np.concatenate([now["state"], now["word_end_state"]]))
+        now["state"], now["word_end_state"] = np.split(states, 2)
+
     def hypotheses(self) -> list[Hypothesis]:
         """The best hypotheses if the utterance ended here, best first; more chunks may follow."""
         decoder = self.decoder
         if not self.chunks:
             self.accept(np.empty((0, len(decoder.alphabet) + 1), np.float32))
-        if len(self.chunks) > 1:
-            self.chunks = [np.concatenate(self.chunks)]
         self._reserve(2 * decoder.settings.width)
-        scores, languages, states, ends, *symbols = results.hypotheses(
-            self.beam, self.chunks[0], self.language, self.hot_words, decoder.hypotheses
+        scores, languages, states, ends, *placed = results.hypotheses(
+            self.beam, self._log_probs(), self.language, self.hot_words, decoder.hypotheses
         )
         self.states = [handed_out(self.language.ngram, state) for state in states.tolist()]
         found = []
         for index, (score, language) in enumerate(zip(scores.tolist(), languages.tolist())):
-            part = slice(ends[index], ends[index + 1])
-            spans = decoder.words.spans(*(values[part] for values in symbols))
+            symbols, first, last, peaks = (values[ends[index] : ends[index + 1]] for values in placed)
+            whole = self.placed.followed_by(symbols, first + self.given_up, last + self.given_up, peaks)
+            spans = decoder.words.spans(*whole)
             text = " ".join([span.text for span in spans])
             found.append(Hypothesis(text, score, score - language, language, spans))
         return found
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that the search has taken in, as arrays: see `restore`."""
+        if not self.chunks:
+            self.accept(np.empty((0, len(self.decoder.alphabet) + 1), np.float32))
+        totals, hashed = self.beam.totals[0], self.language.ngram.hashed
+        return {
+            "steps": np.array([self.steps, self.given_up]),
+            "log_probs": self._log_probs(),
+            "totals": self.beam.totals,
+            "now": self.beam.now[: totals["size"]],
+            "history": self.beam.history[: totals["nodes"]],
+            **{f"placed{index}": each for index, each in enumerate(self.placed.arrays())},
+            **({} if hashed is None else met_contexts(hashed)),
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Becomes as the stream was whose `state` this is, of an equal decoder and equal hot words."""
+        self.steps, self.given_up = state["steps"].tolist()
+        self.chunks = [state["log_probs"]]
+        self.placed.add(*(state[f"placed{index}"] for index in range(4)))
+        nodes = len(state["history"])
+        while len(self.beam.history) <= nodes + self.decoder.settings.width:
+            self.beam = self.beam._replace(history=np.empty(2 * len(self.beam.history), PAST))
+        self.beam.totals[:], self.beam.history[:nodes] = state["totals"], state["history"]
+        self.beam.now[: len(state["now"])] = state["now"]
+        if self.language.ngram.hashed is not None:
+            self._reserve(len(state["lengths"]))
+            enter_contexts(self.language.ngram.hashed, {name: state[name] for name in ("lengths", "words", "backoffs")})

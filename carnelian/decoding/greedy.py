@@ -1,13 +1,13 @@
 """The fastest decoder: the best symbol of each step, repeats and blanks taken out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.transcript import Hypothesis
 from carnelian.decoding.log_probs import checked
-from carnelian.decoding.words import Words
+from carnelian.decoding.words import PlacedSymbols, Words
 
 
 def best_path(log_probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -18,6 +18,8 @@ def best_path(log_probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 class Greedy:
     """The best path as the only hypothesis; its score is that path's log-probability."""
+
+    identity = "greedy"
 
     def __init__(self, alphabet: Alphabet):
         self.alphabet = alphabet
@@ -39,32 +41,58 @@ class Greedy:
 
 
 class GreedyStream:
-    """The best path of an utterance so far: `accept` log-probabilities, ask for `hypotheses` whenever they are wanted."""
+    """The best path of an utterance so far: `accept` log-probabilities, ask for `hypotheses` whenever they are wanted.
+
+    Only the symbols are kept, not the path.
+    """
 
     def __init__(self, decoder: Greedy):
         self.decoder = decoder
-        self.paths: list[np.ndarray] = []
-        self.scores: list[np.ndarray] = []
+        self.placed = PlacedSymbols()
+        self.steps, self.score = 0, 0.0
+        #: the last symbol, which may go on: number, first step, last step, highest log-probability
+        self.last: tuple[np.ndarray, ...] = (*(np.empty(0, np.int64) for _ in range(3)), np.empty(0, np.float32))
 
     def accept(self, log_probs: np.ndarray) -> None:
         """Goes on with the next log-probabilities (O, V); raises DecodingError if they are none."""
         log_probs, _ = checked(log_probs, self.decoder.alphabet)
-        if len(log_probs):
-            path, scores = best_path(log_probs)
-            self.paths.append(path)
-            self.scores.append(scores)
+        if not len(log_probs):
+            return
+        path, scores = best_path(log_probs)
+        begin = np.flatnonzero(np.diff(path, prepend=-1))
+        first, last = begin + self.steps, np.append(begin[1:], len(path)) - 1 + self.steps
+        runs = (path[begin], first, last, np.maximum.reduceat(scores, begin))
+        self.score += float(scores.sum(dtype=np.float64))
+        self.steps += len(path)
+        if len(self.last[0]) and self.last[0][0] == runs[0][0]:
+            runs[1][0], runs[3][0] = self.last[1][0], max(self.last[3][0], runs[3][0])
+        else:
+            self.placed.add(*self._spoken(self.last))
+        self.placed.add(*self._spoken(tuple(each[:-1] for each in runs)))
+        self.last = tuple(each[-1:] for each in runs)
+
+    def _spoken(self, runs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """Those of equal symbols in a row that are no blanks."""
+        spoken = runs[0] != self.decoder.alphabet.blank
+        return tuple(each[spoken] for each in runs)
 
     def hypotheses(self) -> list[Hypothesis]:
         """The hypothesis if the utterance ended here; more log-probabilities may follow."""
-        if not self.paths:
+        if not self.steps:
             return [Hypothesis("", 0.0, 0.0)]
-        if len(self.paths) > 1:
-            self.paths, self.scores = [np.concatenate(self.paths)], [np.concatenate(self.scores)]
-        path, scores = self.paths[0], self.scores[0]
-        first = np.flatnonzero(np.diff(path, prepend=-1))
-        last = np.append(first[1:], len(path)) - 1
-        peaks = np.maximum.reduceat(scores, first)
-        spoken = path[first] != self.decoder.alphabet.blank
-        spans = self.decoder.words.spans(path[first[spoken]], first[spoken], last[spoken], peaks[spoken])
-        score = float(scores.sum(dtype=np.float64))
-        return [Hypothesis(" ".join([span.text for span in spans]), score, score, spans=spans)]
+        spans = self.decoder.words.spans(*self.placed.followed_by(*self._spoken(self.last)))
+        return [Hypothesis(" ".join([span.text for span in spans]), self.score, self.score, spans=spans)]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that the stream has taken in, as arrays: see `restore`."""
+        return {
+            "score": np.array([self.score, self.steps]),
+            **{f"placed{index}": each for index, each in enumerate(self.placed.arrays())},
+            **{f"last{index}": each for index, each in enumerate(self.last)},
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Becomes as the stream was whose `state` this is, of an equal decoder."""
+        self.score, self.steps = float(state["score"][0]), int(state["score"][1])
+        self.placed.add(*(state[f"placed{index}"] for index in range(4)))
+        self.last = tuple(state[f"last{index}"] for index in range(4))

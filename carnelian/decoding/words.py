@@ -29,6 +29,32 @@ def spelled_symbols(alphabet: Alphabet) -> list[SpelledSymbol]:
     return found
 
 
+class PlacedSymbols:
+    """Symbols of an utterance that are placed on output steps for good, piece by piece."""
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, symbols: np.ndarray, first: np.ndarray, last: np.ndarray, peaks: np.ndarray) -> None:
+        """Takes the next symbols (N,), their first and last steps, and their highest log-probabilities on them."""
+        if len(symbols):
+            self.pieces.append((*(np.array(each, np.int32) for each in (symbols, first, last)), peaks.copy()))
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All symbols so far: numbers, first steps, last steps (int32), highest log-probabilities (float32)."""
+        if len(self.pieces) != 1:
+            empty = (*(np.empty(0, np.int32) for _ in range(3)), np.empty(0, np.float32))
+            self.pieces = [tuple(map(np.concatenate, zip(empty, *self.pieces)))]
+        return self.pieces[0]
+
+    def followed_by(self, *values: np.ndarray) -> tuple[np.ndarray, ...]:
+        """These symbols and further ones, as `Words.spans` takes them."""
+        if not self.pieces:
+            return values
+        joined = map(np.concatenate, zip(self.arrays(), values))
+        return tuple(each.astype(old.dtype, copy=False) for each, old in zip(joined, values))
+
+
 class Words:
     """Groups symbols into words: with several parts of words in one symbol, and with parts of characters."""
 

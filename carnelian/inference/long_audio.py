@@ -15,56 +15,85 @@ from carnelian.data.recording import open_audio
 from carnelian.data.transcript import Hypothesis, Transcript, transcript
 from carnelian.data.utterance import Utterance
 from carnelian.errors import AudioError
+from carnelian.inference.unfinished import UnfinishedRecording
 
-#: gives the waveform from its beginning, in chunks (S,); called once for each pass over the recording
-Chunks = Callable[[], Iterable[np.ndarray]]
+#: gives the waveform from a second on, in chunks (S,); called once for each pass over the recording
+Chunks = Callable[[int], Iterable[np.ndarray]]
 CHUNK_SECONDS = 20.0
+STATISTICS_SHARE = 0.1  # of the work, in the first pass
 #: of a model that looks at the whole recording: the audio that it is given at once, and what of it at each inner edge is not used
 WINDOW_SECONDS, MARGIN_SECONDS = 60.0, 10.0
 
 
-def long_log_probs(engine: Any, chunks: Chunks) -> Iterator[np.ndarray]:
-    """Yields the model's log-probabilities (O, V) of a recording piece by piece, O also 0; all together they are those of the whole.
+def long_log_probs(engine: Any, chunks: Chunks, *, statistics: Any = None, first_step: int = 0) -> Iterator[np.ndarray]:
+    """Yields the model's log-probabilities (O, V) of a recording from a step on, piece by piece, O also 0.
 
-    engine: of a checkpoint or an exported model. Of a model that looks at the whole recording they are those of windows.
+    All together they are those of the whole. engine: of a checkpoint or an exported model; of a model that looks at the whole
+    recording they are those of windows. statistics: those of `recording_statistics`, where it gives some.
     """
-    if getattr(engine, "why_not_in_pieces", "exported models take whole recordings"):
-        return window_log_probs(engine, chunks)
-    return exact_log_probs(engine, chunks)
-
-
-def exact_log_probs(engine: Any, chunks: Chunks) -> Iterator[np.ndarray]:
-    """The log-probabilities of a model that can be fed piece by piece; a first pass takes the statistics of the features."""
-    normalizer = None
-    if engine.needs_statistics:
-        normalizer = engine.statistics(chunks()).normalize
-    stream, fed = engine.stream(normalizer), False
-    for chunk in chunks():
+    if not is_exact(engine):
+        yield from window_log_probs(engine, chunks, first_step=first_step)
+        return
+    begin = engine.restart_step(first_step) if first_step else 0
+    stream, fed, skipped = engine.stream(statistics and statistics.normalize), False, first_step - begin
+    for chunk in audio_from(chunks, begin, engine):
         fed = True
-        yield stream.step(chunk)
+        piece = stream.step(chunk)
+        yield piece[skipped:]
+        skipped = max(0, skipped - len(piece))
     if fed:
-        yield stream.finish()
+        yield stream.finish()[skipped:]
+
+
+def is_exact(engine: Any) -> bool:
+    """Whether a model is fed piece by piece with the result of the whole; others, and exported ones, take windows."""
+    return not getattr(engine, "why_not_in_pieces", "exported models take whole recordings")
+
+
+def recording_statistics(engine: Any, chunks: Iterable[np.ndarray]) -> Any:
+    """The statistics of a recording's features, where a model needs them to be fed piece by piece; else None."""
+    return engine.statistics(chunks) if is_exact(engine) and engine.needs_statistics else None
+
+
+def audio_from(chunks: Chunks, step: int, engine: Any) -> Iterator[np.ndarray]:
+    """A recording's waveform from an output step's audio on, in chunks.
+
+    It is read from a full second on, one before, so that another sample rate is converted as from the beginning.
+    """
+    first = step * round(engine.seconds_per_step * engine.sample_rate)
+    second = max(0, first // engine.sample_rate - 1)
+    left_out = first - second * engine.sample_rate
+    for chunk in chunks(second):
+        yield chunk[left_out:]
+        left_out = max(0, left_out - len(chunk))
 
 
 def window_log_probs(
-    engine: Any, chunks: Chunks, *, window: float = WINDOW_SECONDS, margin: float = MARGIN_SECONDS
+    engine: Any,
+    chunks: Chunks,
+    *,
+    window: float = WINDOW_SECONDS,
+    margin: float = MARGIN_SECONDS,
+    first_step: int = 0,
 ) -> Iterator[np.ndarray]:
-    """The log-probabilities of windows that overlap by twice the margin (seconds), the margins cut away."""
+    """The log-probabilities of windows that overlap by twice the margin (seconds), the margins cut away, from a step on."""
     rate, per_step = engine.sample_rate, engine.seconds_per_step
     edge = max(1, round(margin / per_step))  # steps
     moved = max(1, round(window / per_step) - 2 * edge)
     samples = round(per_step * rate)
-    audio, first = np.zeros(0, np.float32), True
-    for chunk in chunks():
+    begin = max(0, first_step - edge) // moved * moved  # of a window, in steps
+    used = edge if begin else 0  # the window's first step that is used
+    skipped = first_step - begin - used
+    audio = np.zeros(0, np.float32)
+    for chunk in audio_from(chunks, begin, engine):
         audio = np.concatenate([audio, chunk])
         # one that is not the last has audio behind it, so that the last one is never a short rest
         while len(audio) > (moved + 4 * edge) * samples:
             log_probs = log_probs_of(engine, audio[: (moved + 2 * edge) * samples])
-            yield log_probs[: moved + edge] if first else log_probs[edge : moved + edge]
-            audio, first = audio[moved * samples :], False
+            yield log_probs[used + skipped : moved + edge]
+            audio, used, skipped = audio[moved * samples :], edge, 0
     if len(audio):
-        log_probs = log_probs_of(engine, audio)
-        yield log_probs if first else log_probs[edge:]
+        yield log_probs_of(engine, audio)[used + skipped :]
 
 
 def window_difference(engine: Any) -> float:
@@ -72,7 +101,7 @@ def window_difference(engine: Any) -> float:
     time = np.arange(90 * engine.sample_rate) / engine.sample_rate
     noise = np.random.default_rng(0).standard_normal(len(time)) * (np.sin(7 * time) > 0) * (np.sin(time / 2) > -0.8)
     audio = (0.1 * noise).astype(np.float32)
-    windows = np.concatenate(list(window_log_probs(engine, lambda: [audio])))
+    windows = np.concatenate(list(window_log_probs(engine, lambda begin: [audio])))
     whole = log_probs_of(engine, audio)
     return float(np.abs(windows - whole).max()) if windows.shape == whole.shape else float("nan")
 
@@ -111,39 +140,63 @@ def transcribe_long(
     *,
     chunk_seconds: float = CHUNK_SECONDS,
     advance: Callable[[float], None] = lambda seconds: None,
+    kept: UnfinishedRecording | None = None,
 ) -> Transcript:
     """Returns the transcript of a recording of any length, with words in the recording's time, in flat memory.
 
-    advance: called with the seconds of audio of each chunk that is recognized.
+    advance: called with the seconds of audio of each chunk that is done. kept: where what is finished is kept, and gone on from.
     """
-    samples = 0
+    rate, per_step, samples = engine.sample_rate, engine.seconds_per_step, 0
 
-    def chunks() -> Iterator[np.ndarray]:
+    def chunks(second: int, share: float = 1 - STATISTICS_SHARE) -> Iterator[np.ndarray]:
         nonlocal samples
-        samples = 0
-        for chunk in chunks_of(recording, engine.sample_rate, chunk_seconds):
+        samples = second * rate
+        for chunk in chunks_of(recording, rate, chunk_seconds, begin=second):
             samples += len(chunk)
             yield chunk
+            advance(share * len(chunk) / rate)
 
     stream = decoding_stream(decoder)
-    for piece in long_log_probs(engine, chunks):
+    state = kept.load() if kept else {}
+    step, statistics = int(state.get("step", 0)), None
+    if state:
+        stream.restore(state)
+        statistics = engine.restored_statistics(state) if "count" in state else None
+        advance(step * per_step)
+    else:
+        statistics = recording_statistics(engine, chunks(0, STATISTICS_SHARE))
+
+    def current() -> tuple[dict[str, np.ndarray], str]:
+        found = {"step": np.array(step), **stream.state(), **(statistics.state() if statistics else {})}
+        return found, stream.hypotheses()[0].text
+
+    for piece in long_log_probs(engine, chunks, statistics=statistics, first_step=step):
         stream.accept(piece)
-        advance(len(piece) * engine.seconds_per_step)
-    duration = samples / engine.sample_rate
-    return transcript(stream.hypotheses(), seconds_per_step=engine.seconds_per_step, duration=duration)
+        step += len(piece)
+        if kept and kept.is_due():
+            kept.save(*current())
+    return transcript(stream.hypotheses(), seconds_per_step=per_step, duration=samples / rate)
 
 
 def chunks_of(
-    recording: Utterance | str | Path | np.ndarray, sample_rate: int, chunk_seconds: float = CHUNK_SECONDS
+    recording: Utterance | str | Path | np.ndarray,
+    sample_rate: int,
+    chunk_seconds: float = CHUNK_SECONDS,
+    *,
+    begin: int = 0,
 ) -> Iterator[np.ndarray]:
-    """Yields a recording, an utterance's part of one, or a waveform at `sample_rate`, as chunks (S,) of about `chunk_seconds`."""
+    """Yields a recording, an utterance's part of one, or a waveform at `sample_rate`, as chunks (S,) of about `chunk_seconds`.
+
+    begin: the second of it from which on.
+    """
     if isinstance(recording, np.ndarray):
         size = max(1, round(chunk_seconds * sample_rate))
-        yield from (recording[first : first + size] for first in range(0, len(recording), size))
+        yield from (recording[first : first + size] for first in range(begin * sample_rate, len(recording), size))
         return
     utterance = recording if isinstance(recording, Utterance) else None
     with open_audio(recording) as file:
-        for block in audio_blocks(file, sample_rate, seconds=chunk_seconds, utterance=utterance):
+        blocks = audio_blocks(file, sample_rate, seconds=chunk_seconds, utterance=utterance, begin=begin)
+        for block in blocks:
             if not np.isfinite(block.sum()):
                 raise AudioError(f"{file.name}: some of its samples are NaN or infinite. Copy it again from its origin")
             yield block

@@ -54,6 +54,8 @@ class OnnxEngine:
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"{self.name}: its metadata do not make sense ({error}). Export it again") from None
         self.symbols = len(self.alphabet) + 1
+        #: tells models apart
+        self.identity = f"onnx {self.weights} {self.precision}"
 
     @cached_property
     def session(self):

@@ -4,14 +4,15 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Union, overload
 
 import numpy as np
 
-from carnelian.console import bar
+from carnelian.console import bar, note
 from carnelian.data.alphabet import Alphabet
-from carnelian.data.audio import as_waveform, load_audio
+from carnelian.data.audio import as_waveform, audio_info, load_audio
 from carnelian.data.batch import load_waveforms, plan_batches
 from carnelian.data.transcript import Hypothesis, Transcript, transcript
 from carnelian.data.utterance import Utterance
@@ -20,6 +21,7 @@ from carnelian.errors import EXTRA_OF, AudioError, CarnelianError, MissingExtraE
 from carnelian.inference.emissions import Emissions
 from carnelian.inference.live_stream import RecognizerStream
 from carnelian.inference.long_audio import transcribe_long
+from carnelian.inference.unfinished import UnfinishedRecordings
 
 if TYPE_CHECKING:
     import torch
@@ -136,12 +138,14 @@ class Recognizer:
         if isinstance(audio, np.ndarray) or is_tensor(audio):
             audio = as_waveform(np.asarray(audio), sample_rate or self.sample_rate, self.sample_rate)
         elif isinstance(audio, str | os.PathLike | Utterance):
+            if self.in_chunks and duration_of(audio) > LONG_RECORDING:
+                return self.corrected([transcribe_long(self.engine, self.decoder, audio)])[0]
             audio = load_audio(audio, self.sample_rate)
         else:
             raise CarnelianError(
                 f"audio: {type(audio).__name__} cannot be transcribed. Give a path, an utterance, an array, or a list of these"
             )
-        if len(audio) > LONG_RECORDING * self.sample_rate and self.time_stretches == (1.0,):
+        if self.in_chunks and len(audio) > LONG_RECORDING * self.sample_rate:
             return self.corrected([transcribe_long(self.engine, self.decoder, audio)])[0]
         [emissions] = self.emissions([audio])
         seconds = len(audio) / self.sample_rate
@@ -155,6 +159,11 @@ class Recognizer:
             return list(transcripts)
         texts = self.correct([each.text for each in transcripts])
         return [each.with_text(text) for each, text in zip(transcripts, texts, strict=True)]
+
+    @property
+    def in_chunks(self) -> bool:
+        """Whether long recordings are recognized in chunks: one time stretch is chosen for a whole recording."""
+        return self.time_stretches == (1.0,)
 
     def stream(self, **settings: Any) -> RecognizerStream:
         """Returns a recognition of audio as it comes: `accept` chunks, `finish` at the end. Settings: those of `RecognizerStream`."""
@@ -195,14 +204,15 @@ class Recognizer:
         workers: int = 2,
         unread: Callable[[int, CarnelianError], None] | None = None,
         long_seconds: float = LONG_RECORDING,
+        unfinished: UnfinishedRecordings | None = None,
     ) -> Iterator[Recognized]:
         """Yields the transcript of each utterance as soon as it is ready: in batches by length, so not in the order of the list.
 
         unread: called with the index and the error of each utterance that cannot be read, which is left out; else it is raised.
         long_seconds: longer utterances come last, one by one, in chunks (`long_audio`), unless there are several time stretches.
+        unfinished: where their finished parts are kept, so that another call goes on from there.
         """
-        split = self.time_stretches == (1.0,)
-        long = [index for index, each in enumerate(utterances) if split and each.duration > long_seconds]
+        long = [index for index, each in enumerate(utterances) if self.in_chunks and each.duration > long_seconds]
         places = sorted(set(range(len(utterances))).difference(long))
         short = [utterances[index] for index in places]
         short_unread = unread and (lambda index, error: unread(places[index], error))
@@ -215,26 +225,40 @@ class Recognizer:
             ]
             for index, utterance, each in zip(indices, batch, self.corrected(found)):
                 yield Recognized(places[index], utterance, each)
-        yield from self._recognize_long(utterances, long, unread)
+        yield from self._recognize_long(utterances, long, unread, unfinished)
 
     def _recognize_long(
         self,
         utterances: Sequence[Utterance],
         indices: Sequence[int],
         unread: Callable[[int, CarnelianError], None] | None,
+        unfinished: UnfinishedRecordings | None,
     ) -> Iterator[Recognized]:
         """The transcripts of long utterances, in chunks, with a bar for each."""
         for index in indices:
             utterance = utterances[index]
+            kept = unfinished.of(utterance, self.identity) if unfinished and self.identity else None
             try:
                 with bar(Path(utterance.audio_filepath).name, round(utterance.duration)) as advance:
-                    found = transcribe_long(self.engine, self.decoder, utterance, advance=advance)
+                    found = transcribe_long(self.engine, self.decoder, utterance, advance=advance, kept=kept)
             except AudioError as error:
                 if unread is None:
                     raise
                 unread(index, error)
+            except KeyboardInterrupt:
+                if kept and kept.text_path.exists():
+                    note(
+                        f"{utterance.audio_filepath}: its transcript so far is in {kept.text_path}; the same call goes on from there"
+                    )
+                raise
             else:
                 yield Recognized(index, utterance, self.corrected([found])[0])
+
+    @cached_property
+    def identity(self) -> str:
+        """Tells recognizers apart whose results may differ; empty where the decoder or the engine cannot say."""
+        parts = [getattr(each, "identity", "") for each in (self.engine, self.decoder)]
+        return ", ".join(parts) if all(parts) else ""
 
     def decode(self, log_probs: Iterable[np.ndarray]) -> list[list[Hypothesis]]:
         """Returns the hypotheses of each utterance; uses all cores where the decoder has `batch`."""
@@ -255,6 +279,13 @@ def load(
     return Recognizer.load(
         model, decoding=decoding, hot_words=hot_words, device=device, precision=precision, correct=correct
     )
+
+
+def duration_of(audio: str | os.PathLike | Utterance) -> float:
+    """The seconds of a recording, or of a part of one."""
+    if isinstance(audio, Utterance):
+        return audio.duration or audio_info(audio).duration - audio.offset
+    return audio_info(Path(audio)).duration
 
 
 def is_tensor(audio: object) -> bool:

@@ -1,6 +1,7 @@
 """Runs a checkpoint's model with PyTorch."""
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from carnelian.models.streaming.acoustic import (
     FeatureStatistics,
     FeatureStream,
     RunningNormalizer,
+    restart_step,
     seconds_ahead,
     why_not_in_pieces,
 )
@@ -80,6 +82,23 @@ class TorchEngine:
             if fed:
                 statistics.add(stream.finish())
         return statistics
+
+    def restored_statistics(self, state: Mapping[str, np.ndarray]) -> FeatureStatistics:
+        """The statistics of features whose `state` was kept."""
+        return FeatureStatistics(self.model.features).restore(state, next(self.model.parameters()).device)
+
+    def restart_step(self, step: int) -> int:
+        """The step from whose audio on a `stream` must be fed to give `step` and all after it as those of the whole recording."""
+        return restart_step(self.model, step)
+
+    @cached_property
+    def identity(self) -> str:
+        """Tells models apart: a digest of all weights, and the precision."""
+        digest = hashlib.blake2b(repr((self.precision, self.alphabet.symbols)).encode(), digest_size=8)
+        for name, values in self.model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(values.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     @property
     def seconds_ahead(self) -> float:

@@ -5,6 +5,7 @@ cannot be numbered beforehand as in `NGram`; each search numbers those that it m
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +66,27 @@ def with_context_capacity(hashed: Hashed, questions: int) -> Hashed:
         getattr(larger, name)[:used] = getattr(hashed, name)[:used]
     number_again(larger, used)
     return larger
+
+
+def keep_contexts(hashed: Hashed, kept: np.ndarray) -> None:
+    """Forgets all contexts but some (K,), given by their numbers in ascending order, which become the first K."""
+    for values in (hashed.lengths, hashed.words, hashed.backoffs):
+        values[: len(kept)] = values[kept]
+    hashed.slots[:] = 0
+    hashed.used[0] = 0
+    number_again(hashed, len(kept))
+
+
+def met_contexts(hashed: Hashed) -> dict[str, np.ndarray]:
+    """The contexts that a search has met, as arrays by name: see `enter_contexts`."""
+    return {name: getattr(hashed, name)[: hashed.used[0]] for name in ("lengths", "words", "backoffs")}
+
+
+def enter_contexts(hashed: Hashed, contexts: Mapping[str, np.ndarray]) -> None:
+    """Makes those of another search the first ones of tables that have capacity for them and hold none."""
+    for name, values in contexts.items():
+        getattr(hashed, name)[: len(values)] = values
+    number_again(hashed, len(contexts["lengths"]))
 
 
 def words_of(hashed: Hashed, context: int) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from carnelian.errors import LanguageModelError
 from carnelian.jit import cached
-from carnelian.ngram.hashed import LN10, Hashed, score_hashed, with_context_capacity, words_of
+from carnelian.ngram.hashed import LN10, Hashed, keep_contexts, score_hashed, with_context_capacity, words_of
 from carnelian.ngram.words import split_words
 
 EMPTY = -1  # the state that knows no words before it
@@ -106,6 +106,16 @@ def with_context_capacity_for(tables: Tables, questions: int) -> Tables:
     """Returns the tables with capacity for `questions` further scores in one search, where they need any (KenLM's hash tables)."""
     hashed = tables.hashed and with_context_capacity(tables.hashed, questions)
     return tables if hashed is tables.hashed else tables._replace(hashed=hashed)
+
+
+def keep_states(tables: Tables, states: np.ndarray) -> np.ndarray:
+    """Forgets all contexts that a search has met but those of some states (N,); returns the states' new numbers."""
+    if tables.hashed is None or not len(tables.hashed.lengths):
+        return states
+    beyond = states - len(tables.unigrams)
+    kept = np.unique(beyond[beyond >= 0])
+    keep_contexts(tables.hashed, kept)
+    return np.where(beyond < 0, states, len(tables.unigrams) + np.searchsorted(kept, beyond)).astype(states.dtype)
 
 
 def handed_out(tables: Tables, state: int) -> State:

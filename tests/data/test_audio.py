@@ -158,3 +158,18 @@ def test_a_recording_cut_off_is_told_after_its_last_block(tmp_path):
         for block in audio_blocks(opened, 16_000, seconds=1.0):
             found.append(len(block))
     assert sum(found) > 0
+
+
+@pytest.mark.parametrize("rate", [16_000, 8_000, 44_100])
+def test_blocks_from_a_second_on_are_those_of_the_whole(tmp_path, rate):
+    """But for the first milliseconds where the sample rate is converted."""
+    audio = 0.1 * np.random.default_rng(0).standard_normal(7 * rate)
+    path = saved(tmp_path, "a.wav", audio, rate, subtype="FLOAT")
+    utterance = Utterance(path, offset=0.7, duration=5.0)
+    with open_audio(path) as opened:
+        whole, part = (
+            np.concatenate(list(audio_blocks(opened, 16_000, seconds=0.9, utterance=utterance, begin=begin)))
+            for begin in (0, 2)
+        )
+    assert len(whole) == 80_000 and len(part) == 48_000
+    np.testing.assert_allclose(part[1600:], whole[33_600:], atol=1e-6)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from carnelian.data.alphabet import Alphabet
+from carnelian.decoding import beam
 from carnelian.decoding.beam import BeamSearch
 from carnelian.decoding.pyctcdecode import build_ctcdecoder
 from carnelian.errors import LanguageModelError
@@ -98,6 +99,21 @@ def test_chunks_and_threads_change_nothing(load):
             stream.accept(log_probs[begin : begin + 7])
             stream.hypotheses()
         assert stream.hypotheses()[0] == whole
+
+
+def test_a_long_search_forgets_contexts_and_goes_on_in_another(load, monkeypatch):
+    search = BeamSearch(ALPHABET, load("probing"), beam_width=16)
+    log_probs = said(4 * speech(3, 900))
+    whole = search.stream()
+    whole.accept(log_probs)
+    monkeypatch.setattr(beam, "STEPS_AT_ONCE", 60)
+    stream, following = search.stream(), search.stream()
+    stream.accept(log_probs[:500])
+    following.restore(stream.state())
+    for each in (stream, following):
+        each.accept(log_probs[500:])
+        assert each.hypotheses() == whole.hypotheses()
+        assert each.language.ngram.hashed.used[0] < whole.language.ngram.hashed.used[0] / 2
 
 
 def test_a_context_goes_from_one_search_to_another(load):

@@ -5,10 +5,15 @@ switched off leave lengths in the header that are those of a part, or none. Each
 parts that libsndfile reads as a whole, or raises ValueError with what was found.
 """
 
+import io
+import re
 import struct
+from typing import BinaryIO
 
 OGG, FLAC = b"OggS", b"fLaC"
 FIRST_PAGE, LAST_PAGE = 2, 4  # flags of an Ogg page: of the first and the last one of a stream
+FLAC_START, FLAC_START_BYTES = re.compile(rb"fLaC[\0\x80]\0\0\x22"), 8
+BLOCK_BYTES = 1 << 20
 TOTAL_SAMPLES = 21  # where the 36 bits of a FLAC file's length begin, after "fLaC", in their byte's lower half
 
 
@@ -40,15 +45,21 @@ def ogg_parts(content: bytes) -> list[bytes]:
 
 def flac_parts(content: bytes) -> list[bytes]:
     """The files that were joined to this one, each with its length filled in."""
-    starts: list[int] = []
-    for mark in (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22"):
-        at = content.find(mark)
-        while at >= 0:
-            starts.append(at)
-            at = content.find(mark, at + 4)
-    starts.sort()
+    starts = flac_starts(io.BytesIO(content))
     parts = [content[start:stop] for start, stop in zip(starts, [*starts[1:], len(content)])]
     return [part if flac_samples(part) else fill_flac(part) for part in parts]
+
+
+def flac_starts(file: BinaryIO) -> list[int]:
+    """Where the FLAC files begin that were joined to an open one; it is read block by block, never held."""
+    starts: list[int] = []
+    at, kept = 0, b""
+    while block := file.read(BLOCK_BYTES):
+        content = kept + block
+        starts += [at + found.start() for found in FLAC_START.finditer(content)]
+        kept = content[-(FLAC_START_BYTES - 1) :]
+        at += len(content) - len(kept)
+    return starts
 
 
 def flac_samples(content: bytes) -> int:

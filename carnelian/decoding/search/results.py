@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from carnelian.decoding.alignment import forced_align
+from carnelian.decoding.search.history import symbols_of
 from carnelian.decoding.search.pruning import mix_probabilities
 from carnelian.decoding.search.steps import word_end_of
 from carnelian.jit import released
@@ -75,15 +76,15 @@ def hypotheses(beam, log_probs, language, hot_words, count):
 
 
 @released
-def symbols_of(beam, node):
-    """Returns the symbols (N,) of a prefix in the history."""
-    history = beam.history
-    length, current = 0, node
-    while history[current].parent >= 0:
-        length, current = length + 1, history[current].parent
-    found = np.empty(length, np.int64)
-    while history[node].parent >= 0:
-        length -= 1
-        found[length] = history[node].symbol
-        node = history[node].parent
-    return found
+def best_prefix(beam, log_probs, language, hot_words):
+    """Returns the node of the most probable prefix, and of its symbols: number, first step, last step, highest log-probability."""
+    nodes, _, _, _ = finish(beam, language, hot_words)
+    node, highest = beam.now[0].node, -1.0
+    for index in range(beam.totals[0].size):
+        if beam.now[index].rank > highest:
+            node, highest = beam.now[index].node, beam.now[index].rank
+    if len(nodes) > 0:  # a closed vocabulary may leave no prefix that could end here
+        node = nodes[0]
+    symbols = symbols_of(beam, node)
+    first, last, peaks = forced_align(log_probs, symbols)
+    return node, symbols, first, last, peaks

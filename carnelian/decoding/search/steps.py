@@ -10,8 +10,9 @@ import math
 
 import numpy as np
 
+from carnelian.decoding.search.history import with_capacity
 from carnelian.decoding.search.pruning import bar_of, keep_best, mix_probabilities
-from carnelian.decoding.search.state import PAST, SYMBOL_MODEL, WORD_MODEL, Beam
+from carnelian.decoding.search.state import SYMBOL_MODEL, WORD_MODEL
 from carnelian.decoding.search.word_tree import child_of
 from carnelian.jit import borrowing, inlined, released
 from carnelian.ngram.model import score_word
@@ -327,35 +328,3 @@ def adopt(beam, size, rules):
         if rules.closed_vocabulary and prefix.blank + prefix.spoken < FAINTEST:
             prefix.blank = FAINTEST
     totals.scale += math.log(highest)
-
-
-@released
-def with_capacity(beam):
-    """Returns the beam with capacity for more history: nodes that no prefix needs are removed, the others moved together.
-
-    If that frees less than half, the history gets twice the capacity.
-    """
-    totals, old = beam.totals[0], beam.history
-    moved = np.full(totals.nodes, -1, np.int32)
-    for index in range(totals.size):
-        node = beam.now[index].node
-        while node >= 0 and moved[node] < 0:
-            moved[node] = 0
-            node = old[node].parent
-    left = 0
-    for node in range(totals.nodes):
-        if moved[node] == 0:
-            moved[node] = left
-            left += 1
-    new = np.empty(len(old) * (2 if 2 * left > len(old) else 1), PAST)
-    for node in range(totals.nodes):
-        if moved[node] >= 0:
-            past = new[moved[node]]
-            past.symbol, past.slot = old[node].symbol, -1
-            past.parent = moved[old[node].parent] if old[node].parent >= 0 else -1
-    for index in range(totals.size):
-        prefix = beam.now[index]
-        prefix.node = moved[prefix.node]
-        prefix.parent = new[prefix.node].parent
-    totals.nodes = left
-    return Beam(beam.totals, beam.now, beam.next, new, beam.seen, beam.tokens, beam.state_keys, beam.ranks)

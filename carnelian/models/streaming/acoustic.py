@@ -1,9 +1,10 @@
 """An acoustic model fed with audio as it comes; all log-probabilities together equal those of the whole recording."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from carnelian.models.acoustic import AcousticModel
 from carnelian.models.encoders.conformer import Conformer
 from carnelian.models.features import NORMALIZATIONS, SpectralFeatures
 from carnelian.models.layers import ConvolutionalEncoder
-from carnelian.models.streaming.conformer import ConformerStream, why_not_streaming
+from carnelian.models.streaming.conformer import ConformerStream, steps_behind, why_not_streaming
 from carnelian.models.streaming.convolutional import ConvolutionalStream, why_not_by_pieces
 
 #: from features (B, F, T) that follow each other, not normalized, to normalized ones
@@ -39,6 +40,20 @@ def seconds_ahead(model: AcousticModel) -> float:
     if isinstance(encoder, Conformer):
         return (encoder.contexts[0].right + 1) * model.seconds_per_step
     return encoder.frames_ahead * model.features.hop
+
+
+def restart_step(model: AcousticModel, step: int) -> int:
+    """The step from whose audio on a model must be fed to give `step` and all after it as if it were fed from the beginning."""
+    encoder, together = model.encoder, model.features.pad_to or 1
+    if isinstance(encoder, Conformer):
+        behind = steps_behind(encoder)
+        together = math.lcm(together, encoder.contexts[0].right + 1)
+    else:
+        behind = math.ceil((encoder.receptive_field - encoder.frames_ahead) / encoder.stride)
+    if behind < 0:
+        return 0
+    behind += -(-model.features.fft // (model.features.hop_samples * encoder.stride)) + 1
+    return max(0, step - behind) // together * together
 
 
 #: frames whose statistics the first ones share, and as how many frames a prior counts at most
@@ -70,6 +85,17 @@ class FeatureStatistics:
         self.mean = self.mean + distance * (count / total)
         self.squares = self.squares + squares + distance**2 * (self.count * count / total)
         self.count = total
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The statistics as arrays: see `restore`."""
+        values = {"count": self.count, "mean": self.mean, "squares": self.squares}
+        return {name: torch.as_tensor(each).cpu().numpy() for name, each in values.items()}
+
+    def restore(self, state: Mapping[str, np.ndarray], device: torch.device) -> "FeatureStatistics":
+        """Takes the statistics whose `state` this is; returns itself."""
+        self.count = int(state["count"])
+        self.mean, self.squares = (torch.from_numpy(state[name]).to(device) for name in ("mean", "squares"))
+        return self
 
     def normalize(self, features: Tensor) -> Tensor:
         """Features (B, F, T) at mean 0 and deviation 1 by these statistics."""

@@ -1,5 +1,7 @@
 """A Conformer fed piece by piece, exactly: the cache-aware streaming of Noroozi et al. (2023, arXiv 2312.17279)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,16 @@ def why_not_streaming(encoder: Conformer) -> str:
     if context.right < 0 or (context.right and context.style != "chunked"):
         return "its attention sees steps ahead that are not of one chunk"
     return ""
+
+
+def steps_behind(encoder: Conformer) -> int:
+    """The steps behind a step that reach it through all layers; -1 where all before it do."""
+    context = encoder.contexts[0]
+    if context.left < 0:
+        return -1
+    seen = context.left + context.right  # the last step of a chunk sees as far back as its first
+    layers: Any = encoder.layers
+    return KEPT_STEPS + sum(seen + layer.conv.padding[0] for layer in layers)
 
 
 class LayerState:
