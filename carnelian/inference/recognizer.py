@@ -12,8 +12,9 @@ import numpy as np
 
 from carnelian.console import bar, note
 from carnelian.data.alphabet import Alphabet
-from carnelian.data.audio import as_waveform, audio_info, load_audio
+from carnelian.data.audio import as_waveform, load_audio
 from carnelian.data.batch import load_waveforms, plan_batches
+from carnelian.data.recording import open_audio
 from carnelian.data.transcript import Hypothesis, Transcript, transcript
 from carnelian.data.utterance import Utterance
 from carnelian.decoding.settings import DecodingConfig
@@ -283,9 +284,10 @@ def load(
 
 def duration_of(audio: str | os.PathLike | Utterance) -> float:
     """The seconds of a recording, or of a part of one."""
-    if isinstance(audio, Utterance):
-        return audio.duration or audio_info(audio).duration - audio.offset
-    return audio_info(Path(audio)).duration
+    if isinstance(audio, Utterance) and audio.duration:
+        return audio.duration
+    with open_audio(audio if isinstance(audio, Utterance) else Path(audio)) as file:
+        return file.frames / file.sample_rate - (audio.offset if isinstance(audio, Utterance) else 0.0)
 
 
 def is_tensor(audio: object) -> bool:
