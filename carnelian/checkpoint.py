@@ -7,11 +7,11 @@ safetensors.
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,6 +26,7 @@ from carnelian.models.registry import build_model
 from carnelian.recipe import Recipe, modernize
 
 FORMAT = "carnelian 1"
+Built = TypeVar("Built", bound=nn.Module)
 UMASK = os.umask(0o022)
 os.umask(UMASK)  # it can only be read by being set
 
@@ -137,17 +138,22 @@ def check_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str
 
 
 def load_model(path: str | Path) -> tuple[AcousticModel, Checkpoint]:
-    """The model of a checkpoint, in evaluation mode, and what else the checkpoint holds.
+    """The recognizer of a checkpoint, in evaluation mode, and what else the checkpoint holds."""
+    checkpoint = load_checkpoint(path)
+    return build_from(checkpoint, build_model, where=path), checkpoint
+
+
+def build_from(checkpoint: Checkpoint, build: Callable[[Recipe, Alphabet], Built], *, where: str | Path) -> Built:
+    """Returns the model that `build` makes of a checkpoint's recipe and alphabet, with its weights, in evaluation mode.
 
     It is built without memory first: a recipe may ask for more than the file holds.
     """
-    checkpoint = load_checkpoint(path)
-    with reading(path, "a checkpoint", CheckpointError):
+    with reading(where, "a checkpoint", CheckpointError):
         with torch.device("meta"):
-            check_weights(build_model(checkpoint.recipe, checkpoint.alphabet), checkpoint.weights, where=path)
-        model = build_model(checkpoint.recipe, checkpoint.alphabet)
-        load_weights(model, checkpoint.weights, where=path)
-    return model.eval(), checkpoint
+            check_weights(build(checkpoint.recipe, checkpoint.alphabet), checkpoint.weights, where=where)
+        model = build(checkpoint.recipe, checkpoint.alphabet)
+        load_weights(model, checkpoint.weights, where=where)
+    return model.eval()
 
 
 def average_checkpoints(paths: Sequence[str | Path]) -> Checkpoint:

@@ -22,7 +22,9 @@ KINDS = {
     "a language model": FileKind(
         "Give it as --language-model FILE", ("language model", "ARPA", "KenLM binary", "words", "text")
     ),
-    "a checkpoint": FileKind("Give it as the MODEL, before the other files", ("checkpoint",)),
+    "a checkpoint": FileKind(
+        "Give it as the MODEL, before the other files; a neural language model as --rescore MODEL", ("checkpoint",)
+    ),
     "a .nemo archive": FileKind('Use "carnelian import FILE" first', ("another toolkit",)),
     "a checkpoint of another toolkit": FileKind('Use "carnelian import FILE" first', ("another toolkit",)),
     "an exported model (ONNX)": FileKind(

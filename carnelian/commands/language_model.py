@@ -3,7 +3,7 @@
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -16,10 +16,10 @@ from carnelian.data.alphabet import Alphabet
 from carnelian.data.text.normalize import TextNormalizer
 from carnelian.data.text.report import NormalizationReport
 from carnelian.data.text.sentences import normalize_text_file
-from carnelian.data.text.text_files import read_lines
+from carnelian.data.text.text_files import read_lines, read_word_list, split_words
 from carnelian.decoding.search.lm_fusion import with_word_tree
 from carnelian.errors import LanguageModelError
-from carnelian.files import check_outputs, reading, written
+from carnelian.files import check_outputs, written
 from carnelian.ngram import combine
 from carnelian.ngram.arpa_writer import packed, write_arpa
 from carnelian.ngram.binary import save_binary
@@ -29,7 +29,6 @@ from carnelian.ngram.estimate import FALLBACK, estimate
 from carnelian.ngram.hashed import LN10
 from carnelian.ngram.load import load_language_model
 from carnelian.ngram.model import NGram
-from carnelian.ngram.words import split_words
 
 OVERWRITE = "replace outputs that exist"
 
@@ -40,14 +39,6 @@ def size_in_bytes(text: str) -> int:
     if not match:
         raise LanguageModelError(f'--memory {text}: expected a size such as "500M" or "4G"')
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
-
-
-def _words_of(path: Path | None) -> list[str] | None:
-    """Returns the words of a vocabulary file, separated as in any text for language models."""
-    if path is None:
-        return None
-    with reading(path, "a UTF-8 file of words", LanguageModelError):
-        return split_words(path.read_text(encoding="utf-8-sig"))
 
 
 def build(
@@ -83,7 +74,7 @@ def build(
             list(texts),
             order,
             prune=[int(count) for count in prune.replace(",", " ").split()],
-            vocabulary=_words_of(vocabulary),
+            vocabulary=read_word_list(vocabulary) if vocabulary else None,
             memory=size_in_bytes(memory),
             directory=temporary,
             advance=advance,
@@ -116,24 +107,36 @@ def _told(blocks: Iterable, advance: Callable[..., None]) -> Iterable:
 
 
 def score_text(
-    model: Annotated[Path, "a language model: ARPA (plain or gzip), the binary form, or KenLM's"],
+    model: Annotated[
+        Path, "a language model: ARPA (plain or gzip), the binary form, KenLM's, or a checkpoint of a neural one"
+    ],
     texts: Annotated[
         list[Path], "text files, one sentence a line, plain or gzip, or manifests (.jsonl); - is standard input"
     ],
     *,
     summary: Annotated[bool, "only the totals"] = False,
     lower_case: Annotated[bool, "fold the model's words to lower case"] = False,
+    context: Annotated[bool, "of a neural model: read the sentences as one text, each after those before it"] = False,
+    device: Annotated[str, "for a neural model: cpu or cuda"] = "cpu",
 ) -> None:
     """Each sentence's log10-probability and its unknown words; perplexity with and without them.
 
+    Words and ends of sentences count alike for every kind of model, also one over word pieces or characters.
+
     Example: carnelian language-model score text.arpa other.txt --summary
     """
-    language_model = load_language_model(model, lower_case=lower_case)
     totals = np.zeros(5)  # sentences, tokens with </s>, unknown words, their log10, log10 of all
-    for line in chain.from_iterable(map(read_lines, texts)):
-        words = split_words(line)
-        scores = language_model.word_scores(words) / LN10
-        unknown = ~np.append(language_model.known(words), True)[: len(scores)]
+    lines = chain.from_iterable(map(read_lines, texts))
+    neural = model.is_dir() or model.suffix == ".safetensors"
+    if neural and lower_case:
+        raise LanguageModelError(f"{model}: --lower-case folds ARPA files alone. Train the model on text in lower case")
+    if not neural and (context or device != "cpu"):
+        raise LanguageModelError(
+            f"{model}: --context and --device are for a checkpoint of a neural model. Leave them out"
+        )
+    found = neural_scores(model, lines, context, device) if neural else ngram_scores(model, lines, lower_case)
+    for line, natural, unknown in found:
+        scores = natural / LN10
         total = scores.sum(dtype=np.float64)
         totals += (1, len(scores), unknown.sum(), scores[unknown].sum(), total)
         if not summary:
@@ -150,6 +153,29 @@ def score_text(
         ("perplexity without unknown words", f"{10 ** (-(total - unknown_total) / (tokens - unknown_words)):.2f}"),
     ]
     console.table(str(model), ["", "value"], rows)
+
+
+def ngram_scores(path: Path, lines: Iterable[str], lower_case: bool) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yields each line with the natural log-probabilities of its words and its end, and which of them are unknown."""
+    language_model = load_language_model(path, lower_case=lower_case)
+    for line in lines:
+        words = split_words(line)
+        scores = language_model.word_scores(words)
+        yield line, scores, ~np.append(language_model.known(words), True)[: len(scores)]
+
+
+def neural_scores(
+    path: Path, lines: Iterable[str], context: bool, device: str
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yields as `ngram_scores` by a neural model, whose text is read whole."""
+    from carnelian.rescoring.neural import load_neural_model  # here, because it brings torch, which n-grams do not need
+
+    language_model, texts = load_neural_model(path, device=device), list(lines)
+    sentences = [split_words(line) for line in texts]
+    scored = console.track(language_model.scores(sentences, context=context), "Scoring", len(sentences))
+    scores = dict(scored)
+    for index, line in enumerate(texts):
+        yield line, scores[index], ~np.append(language_model.known(sentences[index]), True)
 
 
 def describe_model(
@@ -264,7 +290,7 @@ def filter_model(
     """
     _check_targets("filter", arpa, binary, overwrite)
     whole = load_language_model(model, lower_case=lower_case)
-    words = _words_of(vocabulary) or []
+    words = read_word_list(vocabulary)
     cut = combine.restrict(whole, words)
     missing = len(set(words) - set(whole.words))
     _save(cut, arpa, binary)

@@ -19,6 +19,7 @@ from carnelian.training.run import Score, Validate
 from carnelian.training.signals import Stopped
 from carnelian.training.tasks.acoustic import train_acoustic
 from carnelian.training.tasks.corrector import train_corrector
+from carnelian.training.tasks.language import train_language
 from carnelian.training.tasks.wav2vec import train_wav2vec
 from carnelian.training.tasks.wav2vec2 import train_wav2vec2
 
@@ -76,6 +77,7 @@ def train_recognizer(recipe: Recipe, folder: Path, *, allow_changes: bool, dry_r
 TASKS: dict[str, Callable[..., Path]] = {
     "acoustic": train_recognizer,
     "corrector": train_corrector,
+    "language": train_language,
     "wav2vec": train_wav2vec,
     "wav2vec2": train_wav2vec2,
 }
@@ -83,6 +85,7 @@ INITIALIZE = 'Next: in the recipe of a recognizer, [initialize] checkpoint = "{p
 NEXT = {
     "acoustic": "Try: carnelian evaluate {path} MANIFEST, or carnelian transcribe {path} FILES",
     "corrector": "Next, on pairs of held-out speakers: carnelian correct threshold {path} PAIRS",
+    "language": "Try: carnelian language-model score {path} TEXT --summary, or carnelian evaluate MODEL MANIFEST --rescore {path}",
     "wav2vec": INITIALIZE + '["features"]',
     "wav2vec2": INITIALIZE + '["features", "encoder"]',
 }

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from carnelian.data.text.text_files import split_words
 from carnelian.errors import CarnelianError, MissingExtraError
 from carnelian.files import reading, reason_of
 
@@ -208,6 +209,23 @@ class BertPieces(Alphabet):
         return json.dumps({"bert": self.symbols, "lower_case": self.lower_case}, ensure_ascii=False)
 
 
+class WordList(Alphabet):
+    """Words of a language model; the first symbol stands for all other words, and is called <unk>."""
+
+    def encode(self, text: str) -> list[int]:
+        return [self.index.get(word, 0) for word in split_words(text)]
+
+    def decode(self, symbols: Sequence[int]) -> str:
+        return " ".join(self.symbols[symbol] for symbol in symbols)
+
+    def unknown(self, text: str) -> set[str]:
+        """Returns the words of a text that are not in the list."""
+        return {word for word in split_words(text) if not self.index.get(word)}
+
+    def saved(self) -> str:
+        return json.dumps({"words": self.symbols}, ensure_ascii=False)
+
+
 def learn_pieces(lines: Iterable[str], size: int, kind: str = "bpe") -> WordPieces:
     """So many word pieces, learnt from lines of text that are taken as they are; kind: "bpe" or "unigram".
 
@@ -248,6 +266,8 @@ def load_alphabet(saved: str) -> Alphabet:
     parts = json.loads(saved)
     if "bert" in parts:
         return BertPieces(parts["bert"], lower_case=bool(parts["lower_case"]))
+    if "words" in parts:
+        return WordList(parts["words"])
     if "sentencepiece" in parts:
         return WordPieces(base64.b64decode(parts["sentencepiece"]))
     return GreedyPieces(parts["pieces"]) if "pieces" in parts else Alphabet(parts["symbols"])

@@ -23,6 +23,7 @@ from carnelian.models.features import log_mel, mfcc, spectrogram, waveform
 from carnelian.models.losses.asg import asg
 from carnelian.models.losses.ctc import ctc
 from carnelian.models.specaugment import Mask, spec_augment, spec_cutout, vocal_tract
+from carnelian.models.text.transformer_xl import transformer_xl
 from carnelian.models.time_stretch import TIME_STRETCH_RANGE, in_range
 from carnelian.recipe import Recipe, as_table, choose, in_short, matches_type
 
@@ -60,8 +61,24 @@ MASKS: dict[str, Callable[..., Mask]] = {
     "vocal_tract": vocal_tract,
 }
 
+#: language models: `name(tokens, *, ...)` -> a module of tokens, those that follow and a memory, with `.memory`
+NEURAL_LANGUAGE_MODELS: dict[str, Callable[..., nn.Module]] = {"transformer_xl": transformer_xl}
+
+
+def build_language_model(recipe: Recipe, alphabet: Sized) -> nn.Module:
+    """Returns a language model with random weights from a recipe's [model]; token 0 ends a sentence. Raises RecipeError."""
+    try:
+        return choose(NEURAL_LANGUAGE_MODELS, recipe.get("model", {}), where="model", tokens=len(alphabet) + 1)
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise RecipeError(f"[model]: no model can be built from these settings ({str(error)[:200]})") from None
+
 
 NOT_A_RECOGNIZER = "It writes no text. Train a recognizer upon it, with [initialize] checkpoint"
+#: what a checkpoint of another task is good for
+USES = {
+    "corrector": "It corrects transcripts: give it as --correct",
+    "language": "It scores sentences: give it as --rescore",
+}
 
 
 def build_model(recipe: Recipe, alphabet: Sized) -> AcousticModel:
@@ -70,7 +87,7 @@ def build_model(recipe: Recipe, alphabet: Sized) -> AcousticModel:
     Raises RecipeError for a wrong name, key or value.
     """
     if recipe.get("task", "acoustic") != "acoustic":
-        use = "It corrects transcripts: give it as --correct" if recipe["task"] == "corrector" else NOT_A_RECOGNIZER
+        use = USES.get(recipe["task"], NOT_A_RECOGNIZER)
         raise RecipeError(f"task = {in_short(recipe['task'])}: no recognizer. {use}")
     features, encoder, criterion = (
         recipe.get(key, {"name": name})

@@ -273,10 +273,10 @@ def _extend(
     return Level(first, word[:used], suffix[:used], count[:used], start), current
 
 
-def _read(
+def read_tokens(
     texts: list[str | Path], vocabulary: WordTable, scratch: Scratch, order: int, advance: Callable[..., None]
 ) -> tuple[np.ndarray, int]:
-    """All tokens of the texts, and how many special words were passed over."""
+    """Returns all tokens of texts, <s> before and </s> after each line, and how many special words were passed over."""
     parts: list[np.ndarray] = []
     total, skipped, spilled = 0, 0, None
     for path in texts:
@@ -313,7 +313,7 @@ def count_ngrams(
 ) -> Counts:
     """Counted n-grams of texts, one sentence a line; `advance` is called with the bytes read. "-" is standard input."""
     vocabulary = WordTable()
-    tokens, skipped = _read(texts, vocabulary, scratch, order, advance)
+    tokens, skipped = read_tokens(texts, vocabulary, scratch, order, advance)
     if vocabulary.size == len(SPECIAL_WORDS):
         raise LanguageModelError(f"{', '.join(map(str, texts))}: found no words. Give text, one sentence a line")
     numbers = np.arange(vocabulary.size, dtype=np.int32)

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from carnelian.data.text.text_files import split_words
 from carnelian.errors import LanguageModelError
 from carnelian.jit import cached
 from carnelian.ngram.hashed import LN10, Hashed, keep_contexts, score_hashed, with_context_capacity, words_of
-from carnelian.ngram.words import split_words
 
 EMPTY = -1  # the state that knows no words before it
 FREE = np.uint64(0xFFFFFFFFFFFFFFFF)  # the key of a free slot in the table of arcs

@@ -1,11 +1,6 @@
-"""What a word of a text is, the same everywhere in language models, and the table from words to their numbers.
-
-Words are separated as KenLM separates them: by space, tab, newline, carriage return and NUL, and by nothing else. A
-no-break space or a control character is part of its word.
-"""
+"""The table from the words of a text to their numbers, compiled. What a word is: `data.text.text_files.split_words`."""
 
 import math
-import re
 
 import numpy as np
 
@@ -14,12 +9,6 @@ from carnelian.jit import cached
 
 UNKNOWN, START, END = 0, 1, 2  # the numbers of <unk>, <s> and </s>
 SPECIAL_WORDS = ("<unk>", "<s>", "</s>")
-WORD = re.compile(r"[^\0\t\n\r ]+")
-
-
-def split_words(text: str) -> list[str]:
-    """Returns the words of a text."""
-    return WORD.findall(text)
 
 
 @cached

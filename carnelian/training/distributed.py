@@ -135,6 +135,23 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return copies
 
 
+def joined_rows(tensor: Tensor) -> Tensor:
+    """Returns the rows of a tensor (B, ...) of all processes, the first one's first; all of them must call this."""
+    if not distributed.is_initialized():
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)
+
+
+def own_rows(tensor: Tensor) -> Tensor:
+    """Returns this process's rows of what `joined_rows` gave."""
+    if not distributed.is_initialized():
+        return tensor
+    rows = len(tensor) // distributed.get_world_size()
+    return tensor[distributed.get_rank() * rows :][:rows]
+
+
 def share_buffers(model: nn.Module) -> None:
     """Gives all processes the first one's buffers, which are those that are saved."""
     if distributed.is_initialized():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from carnelian.errors import RecipeError
-from carnelian.training.distributed import divided_like, full_tensor, gathered, local_part
+from carnelian.training.distributed import divided_like, full_tensor, gathered, joined_rows, local_part, own_rows
 from carnelian.training.optim import Schedule, scale_by_larc
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -51,9 +51,15 @@ class Training:
     position: DataPosition = field(default_factory=DataPosition)
     average: dict[str, Tensor] = field(default_factory=dict)  # exponential moving average of the weights, by name
     scaler: torch.amp.GradScaler | None = None
+    carried: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # from step to step by the loss, the rows of this process first
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Returns copies of the state, as tensors by name and as numbers; only those of the first process are complete."""
+        """Returns copies of the state, as tensors by name and as numbers; only those of the first process are complete.
+
+        Where something is carried, or the model is sharded, all processes must call this.
+        """
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
@@ -61,6 +67,7 @@ class Training:
             for key, value in entries.items():
                 if value is not None:
                     tensors[f"optimizer.{names[parameter]}.{key}"] = torch.as_tensor(value)
+        tensors |= {f"carried.{name}": joined_rows(tensor) for name, tensor in self.carried.items()}
         numbers: dict[str, Any] = vars(self.position).copy()
         if self.scaler is not None:
             numbers["scaler"] = self.scaler.state_dict()
@@ -68,7 +75,7 @@ class Training:
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Sets the state to what `state` returned."""
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, "carried": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
@@ -81,6 +88,7 @@ class Training:
         self.average = {
             name: divided_like(tensor, own.get(name)).to(device) for name, tensor in parts["average"].items()
         }
+        self.carried = {name: own_rows(tensor).to(device) for name, tensor in parts["carried"].items()}
         self.optimizer.state.clear()
         for name, tensor in parts["optimizer"].items():
             name, _, key = name.rpartition(".")
@@ -151,7 +159,8 @@ def fit(
     """Trains, and yields a report after each step; the caller may then save, validate or stop.
 
     `loss(model, batch)` gives one value for each row of a batch; the gradient is that of the mean over the rows of a step, in all
-    its `accumulate` batches on all processes. `clip` bounds the gradient's norm, `larc` scales it layer by layer, `average` is
+    its `accumulate` batches on all processes. What the loss needs of the batch before it keeps in `training.carried`,
+    which it replaces and does not change. `clip` bounds the gradient's norm, `larc` scales it layer by layer, `average` is
     the decay of a moving average of the weights (0: none of them). A step whose gradient is not finite leaves no trace. `wrapped`
     is the model as several processes train it, or compiled. A step that is out of memory is done once more on the `halves` of its
     batches, in one process; RecipeError where that does not help.
@@ -177,10 +186,12 @@ def fit(
         torch.manual_seed((seed * ranks + rank) * 1_000_003 + position.step)
         rows = sum(len(batch) for batch in batches)
         share = ranks / total_over_processes([rows], device)[0]
-        buffers = [buffer.clone() for buffer in training.model.buffers()]
+        buffers, carried = [buffer.clone() for buffer in training.model.buffers()], training.carried
         add = partial(add_gradients, model, loss=loss, share=share, scaler=scaler, autocast=autocast, device=device)
         (mean, idle), halved = in_memory(training, batches, add, buffers, halves if ranks == 1 else None)
         norm = update_weights(training, buffers, clip=clip, larc=larc, average=average)
+        if not math.isfinite(norm):
+            training.carried = carried
         position.step += 1
         scale = scaler.get_scale() if scaler else 1.0
         mean, idle = total_over_processes([mean / ranks, idle], device)

@@ -12,19 +12,23 @@ from carnelian.models.block_spec import BlockSpec
 from carnelian.models.conv2d import Conv2dLayer
 from carnelian.models.losses.contrastive import future_predictions, masked_contrast
 from carnelian.models.pretraining.quantizer import gumbel_quantizer
-from carnelian.models.registry import CRITERIA, ENCODERS, FEATURES, MASKS
+from carnelian.models.registry import CRITERIA, ENCODERS, FEATURES, MASKS, NEURAL_LANGUAGE_MODELS
 from carnelian.models.text.bert import BertConfig
 from carnelian.recipe import as_table, check_keys, chosen, did_you_mean, in_short, settings_of, type_in_words
 from carnelian.training.initialize import Initialization
 from carnelian.training.optim import OPTIMIZERS, SCHEDULES
-from carnelian.training.settings import CorrectorConfig, PretrainingConfig, TrainingConfig
+from carnelian.training.settings import CorrectorConfig, LanguageConfig, PretrainingConfig, TrainingConfig
 from carnelian.training.tasks.corrector import CorrectorInitialization
+from carnelian.training.tasks.text_corpus import choose_words
 
 #: table of a recipe: (what it is, the functions that it may name or the one that it fills, arguments that the program gives)
 REFERENCE: dict[str, tuple[str, Mapping[str, Callable] | Callable, tuple[str, ...]]] = {
     "train": ("what to train on, for how long, and what is kept", TrainingConfig, ()),
     "train_corrector": ("[train] of the task `corrector`", CorrectorConfig, ()),
     "train_wav2vec": ("[train] of self-supervised training: the tasks `wav2vec` and `wav2vec2`", PretrainingConfig, ()),
+    "train_language": ("[train] of a language model: the task `language`", LanguageConfig, ()),
+    "vocabulary": ("the words of a language model; without this table all of its texts", choose_words, ("text",)),
+    "model": ("the network of a language model", NEURAL_LANGUAGE_MODELS, ("tokens",)),
     "features": ("the front end, from waveforms to features", FEATURES, ()),
     "masks": ("masks on the features while training, one table for each: [masks.spec_augment]", MASKS, ()),
     "augment": (
@@ -117,7 +121,8 @@ def reference_page() -> str:
         "anything is done. This page is made from the code by `python docs/make_reference.py`; "
         "`carnelian info --keys TABLE` prints the same.",
         "At the top of the file: `alphabet` (the symbols that the model writes, or the path of word pieces), `seed` (a whole "
-        "number), `time_stretches` (factors that a recognizer tries), `task` (`acoustic`, `corrector`, `wav2vec`, `wav2vec2`).",
+        "number), `time_stretches` (factors that a recognizer tries), `task` (`acoustic`, `corrector`, `language`, `wav2vec`, "
+        "`wav2vec2`).",
     ]
     for table, (words, named, _) in REFERENCE.items():
         parts.append(f"## [{table}]\n\n{words[0].upper()}{words[1:]}.")

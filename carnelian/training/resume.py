@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows has no such lock
     fcntl = None  # type: ignore[assignment]
 
-#: keys of [train] that change no number of the training; `manifests` and `pairs` are compared by what they hold
+#: keys of [train] that change no number of the training; `manifests`, `pairs` and `texts` are compared by what they hold
 FREE_KEYS = {
     "device",
     "keep_best",
@@ -29,6 +29,7 @@ FREE_KEYS = {
     "price_per_hour",
     "save_every",
     "save_minutes",
+    "texts",
     "unknown_characters",
     "validate_every",
     "validation",
@@ -123,9 +124,7 @@ def check_data_of_run(
         )
     for key, value in (state.get("data") or {}).items():
         if key in data and data[key] != value:
-            found.append(
-                f"its manifests had other {key} ({value}, now {data[key]}): the order of the batches is another"
-            )
+            found.append(f"its data had other {key} ({value}, now {data[key]}): the order of the batches is another")
             break
     if found and not allow_changes:
         raise CheckpointError(

@@ -42,11 +42,25 @@ RECENT = 50  # steps over which the loss and the speed of the progress bar are a
 
 @dataclass(frozen=True)
 class Score:
-    """The result of a validation: an error rate, lower is better, and pairs of reference and hypothesis to look at."""
+    """The result of a validation: a rate, lower is better, and pairs of reference and hypothesis to look at."""
 
     rate: float
     examples: list[tuple[str, str]]
 
+
+@dataclass(frozen=True)
+class Metric:
+    """What a validation measures, lower is better: its name, and how a value is written."""
+
+    name: str
+    percent: bool = True
+
+    def text(self, value: float) -> str:
+        """Returns the name with a value of it."""
+        return f"{self.name} {100 * value:.2f} %" if self.percent else f"{self.name} {value:.2f}"
+
+
+WORD_ERRORS = Metric("WER")
 
 #: validate(model, alphabet, stop): the score, or None where `stop()` returned a signal; the same on all processes
 Validate = Callable[[Any, Alphabet, Callable[[], int]], Score | None]
@@ -88,7 +102,7 @@ class Run:
         data: dict[str, Any],
         build: Callable[[], nn.Module],
         validate: Validate | None = None,
-        metric: str = "WER",
+        metric: Metric = WORD_ERRORS,
         figures: Callable[[], tuple[dict[str, float], list[str]]] = lambda: ({}, []),
         workload: Workload = SPEECH,
         notes: Mapping[str, Any] | None = None,
@@ -112,7 +126,7 @@ class Run:
     @property
     def score_key(self) -> str:
         """The name of the validations' results in the log and in checkpoints."""
-        return f"validation_{self.metric.lower().replace(' ', '_')}"
+        return f"validation_{self.metric.name.lower().replace(' ', '_')}"
 
     @property
     def step(self) -> int:
@@ -194,7 +208,7 @@ class Run:
         """Starts writing a checkpoint in the background, unless this step has one."""
         self.saved = time.monotonic()
         exists = self.step in saved_steps(self.folder)
-        if is_sharded(self.training.model):  # all processes gather the weights, or none
+        if is_sharded(self.training.model) or self.training.carried:  # all processes give their parts, or none
             exists = bool(highest_over_processes([exists], self.world.device)[0])
         elif self.world.rank:
             return
@@ -287,7 +301,7 @@ class Run:
             with written(self.folder / "scores.json") as file:
                 json.dump(self.scores, file)
         self.log.write(self.step, **{self.score_key: result.rate}, examples=result.examples)
-        console.note(f"step {self.step}: validation {self.metric} {100 * result.rate:.2f} %")
+        console.note(f"step {self.step}: validation {self.metric.text(result.rate)}")
         for reference, hypothesis in result.examples:
             console.note(f"    reference:  {reference}\n    hypothesis: {hypothesis}")
         return True
@@ -305,7 +319,7 @@ class Run:
         if self.totals.validations:
             step, minutes, rate = min(self.totals.validations, key=lambda each: each[2])
             lines.append(
-                f"    best validation {self.metric} {100 * rate:.2f} % at step {step:.0f}, after {console.duration_text(60 * minutes)}"
+                f"    best validation {self.metric.text(rate)} at step {step:.0f}, after {console.duration_text(60 * minutes)}"
             )
         return "\n".join(lines)
 
@@ -323,7 +337,7 @@ class Run:
                 del recent[:-RECENT]
                 losses = [loss for loss, _, _ in recent if math.isfinite(loss)] or [report.loss]
                 speed = sum(amount for _, amount, _ in recent) / sum(seconds for *_, seconds in recent)
-                best = f"  best {self.metric} {100 * min(self.scores.values()):.2f} %" if self.scores else ""
+                best = f"  best {self.metric.text(min(self.scores.values()))}" if self.scores else ""
                 epoch, loss = self.training.position.epoch + 1, sum(losses) / len(losses)
                 figures, more = self.figures()
                 shown = "".join(f"  {name.replace('_', ' ')} {value:.3g}" for name, value in figures.items())

@@ -206,3 +206,33 @@ def check_corrector_recipe(recipe: Recipe) -> CorrectorConfig:
     """The table [train] of a recipe for a corrector; RecipeError for what no part of it knows."""
     check_top_level(recipe, CORRECTOR_TOP_LEVEL, ("train", "initialize", "optimizer", "schedule"))
     return call(CorrectorConfig, recipe["train"], where="train")
+
+
+#: what stands at the top of a recipe for a language model, with its type
+LANGUAGE_TOP_LEVEL: dict[str, Any] = {
+    **{key: TOP_LEVEL[key] for key in ("task", "seed", "alphabet")},
+    **dict.fromkeys(("train", "vocabulary", "model", "optimizer", "schedule"), dict),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageConfig(RunConfig):
+    """The table [train] of a language model: the keys above, and these.
+
+    texts: text files, one sentence a line, plain or gzip, or manifests. context "text": the texts are one, cut into `batch_size` rows
+    of which each batch takes the next `segment` tokens, with memory of those before; "sentence": each line alone, in batches of as
+    many tokens, lines longer than `segment` in parts.
+    """
+
+    texts: list[str]
+    batch_size: PositiveInt
+    segment: PositiveInt = 150
+    context: Literal["text", "sentence"] = "text"
+
+
+def check_language_recipe(recipe: Recipe) -> LanguageConfig:
+    """The table [train] of a recipe for a language model; RecipeError for what no part of it knows."""
+    check_top_level(recipe, LANGUAGE_TOP_LEVEL, ("train", "model", "optimizer", "schedule"))
+    if "alphabet" in recipe and "vocabulary" in recipe:
+        raise RecipeError("alphabet, [vocabulary]: a language model is over symbols or over words. Remove one of them")
+    return call(LanguageConfig, recipe["train"], where="train")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from carnelian.commands.language_model import LANGUAGE_MODEL_VERBS
+from carnelian.data.text.text_files import split_words
 from carnelian.errors import LanguageModelError
 from carnelian.ngram.arpa import read_arpa
-from carnelian.ngram.words import WordTable, split_words
+from carnelian.ngram.words import WordTable
 
 ODD = [
     "deep\u00a0blue",

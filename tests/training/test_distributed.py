@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from carnelian.checkpoint import load_checkpoint
+from carnelian.checkpoint import load_checkpoint, load_tensors
 from carnelian.errors import RecipeError
 from carnelian.models.norms import MaskedBatchNorm
 from carnelian.training.distributed import of_this_process, share_norms
 from carnelian.training.tasks.acoustic import train_acoustic
+from carnelian.training.tasks.language import train_language
 
 START = """
     import json, os, signal, sys
@@ -263,3 +264,46 @@ def test_a_divided_model_is_not_compiled(recipe, tmp_path):
     recipe["train"] |= {"sharded": True, "compile": True}
     with pytest.raises(RecipeError, match="sharded, compile: not possible together"):
         train_acoustic(recipe, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_language_model_as_one_and_go_on_with_the_memory_of_each(tmp_path):
+    (tmp_path / "text.txt").write_text("to be or not to be\nthat is the question\n" * 40)
+    recipe = {
+        "task": "language",
+        "train": {"texts": [str(tmp_path / "text.txt")], "steps": 5, "batch_size": 2, "segment": 6, "device": "cpu"},
+        "model": {
+            "name": "transformer_xl", "channels": 8, "layers": 2, "heads": 2, "feedforward": 12, "memory": 9, "dropout": 0.0,
+        },
+        "optimizer": {"name": "adam"},
+        "schedule": {"name": "constant", "peak": 0.01},
+    }  # fmt: skip
+    recipe["train"] |= {"validation": recipe["train"]["texts"], "validate_every": 5}
+    stopping = {**recipe, "train": {**recipe["train"], "save_every": 3}}
+    script = """
+        from carnelian.training.tasks.language import train_language
+
+        torch.distributed.init_process_group("gloo")
+        recipe, stopping, folder = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
+        train_language(recipe, folder + "/whole")
+        train_language(stopping, folder + "/parts")
+        torch.distributed.barrier()
+        if rank == 0:  # as if killed after step 3
+            for name in ("step-00000005.safetensors", "step-00000005.state.safetensors"):
+                os.remove(folder + "/parts/" + name)
+        torch.distributed.barrier()
+        train_language(stopping, folder + "/parts")
+    """
+    ends = together(script, json.dumps(recipe), json.dumps(stopping), str(tmp_path))
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    recipe["train"]["batch_size"] = 4
+    train_language(recipe, tmp_path / "alone")
+    alone, whole, parts = (
+        load_tensors(tmp_path / name / "step-00000005.state.safetensors")[0] for name in ("alone", "whole", "parts")
+    )
+    assert len(alone["carried.memory"]) == 4
+    for name, tensor in alone.items():
+        torch.testing.assert_close(whole[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+        assert torch.equal(parts[name], whole[name]), name
+    found = [load_checkpoint(tmp_path / name).more["validation_perplexity"] for name in ("alone", "whole")]
+    assert found[1] == pytest.approx(found[0], rel=0.2)  # each process reads its part without the memory of the other's

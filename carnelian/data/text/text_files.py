@@ -1,4 +1,4 @@
-"""Text files, plain or gzip, line by line."""
+"""Text files, plain or gzip, line by line, and the words of a line."""
 
 import codecs
 import gzip
@@ -16,7 +16,23 @@ from carnelian.files import one_line, reading
 
 TEXT_CHUNK = 1 << 20
 TRANSCRIPTS = 1 << 14  # of a manifest, in a chunk
+WORD_OF_TEXT = re.compile(r"[^\0\t\n\r ]+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # no text in Latin-1 has these in a word
+
+
+def split_words(text: str) -> list[str]:
+    """Returns the words of a text, the same everywhere in language models.
+
+    They are separated as KenLM separates them: by space, tab, newline, carriage return and NUL, and by nothing else. A no-break space
+    or a control character is part of its word.
+    """
+    return WORD_OF_TEXT.findall(text)
+
+
+def read_word_list(path: str | Path) -> list[str]:
+    """Returns the words of a vocabulary file. Raises LanguageModelError."""
+    with reading(path, "a UTF-8 file of words", LanguageModelError):
+        return split_words(Path(path).read_text(encoding="utf-8-sig"))
 
 
 def open_text(path: str | Path) -> BinaryIO:

@@ -19,7 +19,7 @@ from carnelian.training.corpus import Corpus, halves
 from carnelian.training.distributed import wrap_in_ddp
 from carnelian.training.fit import StepReport, fit, total_over_processes
 from carnelian.training.optim import Schedule
-from carnelian.training.run import Run, Score, Validate, checkpoint_path
+from carnelian.training.run import Metric, Run, Score, Validate, checkpoint_path
 from carnelian.training.settings import PretrainingConfig, check_pretraining_recipe
 from carnelian.training.tasks.session import open_session
 
@@ -131,7 +131,7 @@ def train_self_supervised(
             steps,
             build=partial(objective.build, recipe),
             validate=contrast_error(held_out, config) if held_out else None,
-            metric="contrast error",
+            metric=Metric("contrast error"),
             figures=monitor.figures,
         )
         session.describe(run, corpus, schedule, state)
