@@ -56,7 +56,8 @@ def serve(
     from carnelian.serving.app import make_app  # these two raise MissingExtraError
     from carnelian.serving.server import run_server
 
-    served = served_model(options.load(model), options, name=name or model.stem, language=language)
+    recognizer, ahead = options.load(model), config.max_ahead_seconds
+    served = served_model(recognizer, options, name=name or model.stem, language=language, longest_wait=ahead)
     service = Service(served, config)
     app = make_app(service, keys=keys, log_transcripts=log_transcripts)
     run_server(app, service, host=host, port=port, wyoming=wyoming, grace=grace)
@@ -77,8 +78,15 @@ def read_keys(path: Path | None) -> tuple[str, ...]:
     return keys
 
 
-def served_model(recognizer: Recognizer, options: RecognizerOptions, *, name: str, language: str = "en") -> ServedModel:
-    """Returns a recognizer in the form that the service takes."""
+def served_model(
+    recognizer: Recognizer,
+    options: RecognizerOptions,
+    *,
+    name: str,
+    language: str = "en",
+    longest_wait: float = ServingConfig().max_ahead_seconds,
+) -> ServedModel:
+    """Returns a recognizer in the form the service takes. A model that sees at most `longest_wait` ahead is fed with live audio."""
     alphabet, decoder = recognizer.alphabet, recognizer.decoder
     searches = has_numba() and not is_asg(recognizer.engine.criterion)
     search: list[Any] = [decoder] if hasattr(decoder, "weighed") else []  # a beam search, made when it is first needed
@@ -118,7 +126,7 @@ def served_model(recognizer: Recognizer, options: RecognizerOptions, *, name: st
         words = {word for phrase in spelled for word in phrase.split()}
         return tuple(sorted(word for word in words if searches and not alphabet.unknown(word)))
 
-    fed = is_fed(recognizer.engine) and recognizer.time_stretches == (1.0,)
+    fed = is_fed(recognizer.engine, longest_wait) and recognizer.time_stretches == (1.0,)
     return ServedModel(
         name,
         recognizer.sample_rate,

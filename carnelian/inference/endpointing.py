@@ -57,12 +57,30 @@ FLOOR_RISE = 1.0
 QUIETEST = -90.0  # decibels
 
 
+class NoiseFloor:
+    """The level of the background of a stream of audio, in decibels: it falls at once, and rises slowly where the audio is louder."""
+
+    def __init__(self) -> None:
+        self.level = math.inf
+
+    def follow(self, level: float, seconds: float) -> float:
+        """Takes the level of the next seconds of the stream; returns that of the background."""
+        self.level = min(level, self.level + FLOOR_RISE * seconds)
+        return self.level
+
+
+def frame_levels(audio: np.ndarray, frame: int, quietest: float = QUIETEST) -> np.ndarray:
+    """The level of each whole frame of that many samples of a waveform (S,), in decibels."""
+    frames = audio[: len(audio) // frame * frame].reshape(-1, frame)
+    return 10 * np.log10(np.maximum(np.square(frames, dtype=np.float64).mean(1), 10 ** (quietest / 10)))
+
+
 class Endpointer:
     """Follows one utterance after another, step by step."""
 
     def __init__(self, settings: EndpointSettings, seconds_per_step: float):
         self.settings, self.seconds_per_step = settings, seconds_per_step
-        self.floor = math.inf  # decibels; goes on from utterance to utterance
+        self.floor = NoiseFloor()  # goes on from utterance to utterance
         self.restart()
 
     def restart(self) -> None:
@@ -71,12 +89,11 @@ class Endpointer:
 
     def step(self, blank: bool, audio: np.ndarray, relative_cost: float = 0.0) -> bool:
         """Takes the next step: whether it is a blank or space, and its audio (S,). Returns whether the utterance ends after it."""
-        power = float(np.mean(np.square(audio, dtype=np.float64))) if len(audio) else 0.0
-        level = max(QUIETEST, 10 * math.log10(power)) if power else QUIETEST
-        self.floor = min(level, self.floor + FLOOR_RISE * self.seconds_per_step)
+        level = float(frame_levels(audio, len(audio))[0]) if len(audio) else QUIETEST
+        floor = self.floor.follow(level, self.seconds_per_step)
         self.steps += 1
         if blank:
-            quiet = level < self.floor + self.settings.margin
+            quiet = level < floor + self.settings.margin
             self.silence += self.seconds_per_step * (1.0 if quiet else self.settings.loud_weight)
         else:
             self.silence, self.spoken = 0.0, True

@@ -64,9 +64,9 @@ class FedLogProbs:
         return np.concatenate(pieces)
 
 
-def is_fed(engine: Any) -> bool:
-    """Whether live audio is fed to a model piece by piece, so that nothing is computed twice: it sees little ahead."""
-    return getattr(engine, "seconds_ahead", np.inf) <= LONGEST_WAIT
+def is_fed(engine: Any, longest_wait: float = LONGEST_WAIT) -> bool:
+    """Whether live audio is fed to a model piece by piece, so that nothing is computed twice: it sees at most so far ahead."""
+    return getattr(engine, "seconds_ahead", np.inf) <= longest_wait
 
 
 class SegmentStream:

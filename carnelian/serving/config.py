@@ -26,6 +26,9 @@ class ServingConfig:
     decoder_seconds: Annotated[float, "wait for a block of a recording from that process"] = 20.0
     work_seconds: Annotated[float, "work in a batch, which is how long a new request waits for its turn"] = 0.5
     chunk_seconds: Annotated[float, "longest piece of a recording; longer ones are cut at quiet moments"] = 12.0
+    max_ahead_seconds: Annotated[
+        float, "a model that sees no further ahead is fed with live audio; any other recognizes each segment anew"
+    ] = 1.0
     partial_seconds: Annotated[float, "new live audio between two partial results"] = 0.3
 
 

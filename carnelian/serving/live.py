@@ -1,8 +1,8 @@
 """Live recognition: audio comes in blocks, partial results follow while one speaks, a final result after each pause.
 
 A model with little lookahead is fed with the audio as it comes (`ServedModel.stream`), so that a second of audio costs the same
-however long the segment is. With any other model the segment so far is recognized anew with each partial result. Both wait in the
-queue that all clients share.
+however long the segment is. With any other model the segment so far is recognized anew with each partial result, unless it is no
+louder than the background: such models make words of noise that they get alone. Both wait in the queue that all clients share.
 """
 
 import asyncio
@@ -14,12 +14,19 @@ import numpy as np
 
 from carnelian.data.audio import Resampler
 from carnelian.data.transcript import Transcript, Word
+from carnelian.inference.endpointing import NoiseFloor, frame_levels
 from carnelian.serving.scheduler import Turn
 from carnelian.serving.service import Service, quietest, shifted
 
 KEPT_SECONDS = 1.0  # of audio without words, so that the start of the first word is not lost
 SILENT_SECONDS = 3.0  # of audio without words, before all but the last second is given up
 LEAD_SECONDS = 0.3  # speech is said to start so long before its first word is sure
+FRAME_SECONDS = 0.02  # over which the level of the audio is measured
+LOUD_FRAMES, LOUD_MARGIN = (
+    3,
+    10.0,
+)  # a segment with so many frames that many decibels above the background may hold speech
+QUIETEST_BACKGROUND = -60.0  # decibels; digital silence makes no noise loud
 LONGEST_SEGMENT = 15.0  # seconds; a speaker who makes no pause is cut at the quietest moment
 
 
@@ -73,6 +80,11 @@ class LiveSession:
         self.audio = np.zeros(0, np.float32)  # since the last final result
         self.first = 0  # its first sample, counted from the session's start
         self.seen = 0  # samples of it that were recognized at least once
+        self.background, self.measured, self.loud = (
+            NoiseFloor(),
+            0,
+            False,
+        )  # up to a sample of the session; whether any was louder
         self.commits: list[int] = []  # samples, from the session's start, at which the client ended a segment
         self.finished = False
         self.speaking = False
@@ -144,7 +156,9 @@ class LiveSession:
         if not size:
             return Transcript(""), 0
         start, stream, scheduler = self.first, self.stream, self.service.scheduler
-        if stream is None:
+        if stream is None and self._is_background(size) and (start or not ended):  # a whole session is never left out
+            piece = Transcript("")
+        elif stream is None:
             piece = await scheduler.submit(self.turn, self.audio[:size].copy(), self.hot_words)
         else:
             audio = self.audio[self.seen : size].copy()
@@ -153,6 +167,15 @@ class LiveSession:
             self.seen = max(self.seen, size)
         known = size if stream is None or ended else min(size, round(piece.duration * self.rate))
         return shifted(piece, start / self.rate), known
+
+    def _is_background(self, size: int) -> bool:
+        """Whether the segment's first `size` samples are nowhere louder than the background of the session."""
+        frame = round(FRAME_SECONDS * self.rate)
+        levels = frame_levels(self.audio[:size], frame, QUIETEST_BACKGROUND)
+        for level in levels[max(0, self.measured - self.first) // frame :].tolist():
+            self.background.follow(level, FRAME_SECONDS)
+        self.measured = self.first + size
+        return bool(np.count_nonzero(levels > self.background.level + LOUD_MARGIN) < LOUD_FRAMES)
 
     def _interpret(self, transcript: Transcript, size: int, ended: bool, full: bool) -> list[LiveEvent]:
         """The events that a recognized segment causes; moves the start of the segment on."""

@@ -110,4 +110,15 @@ def test_other_models_recognize_segments_anew():
     audio = speech_like(3)
     events, _ = recognized(plain, audio, silence=None)
     assert finals(events) == [plain(audio).text]
-    assert np.isfinite([event.at for event in events if isinstance(event, FinalResult)]).all()
+
+
+def test_no_words_are_made_of_the_background():
+    """Alone, its features are normalized to the level of speech."""
+    plain = Recognizer(engine_of(WIDE), Greedy(LETTERS))
+    noise = np.random.default_rng(0).normal(0, 1e-3, 5 * RATE).astype(np.float32)
+    assert plain(noise[: 2 * RATE]).text
+    speech = speech_like(2.5)
+    events, _ = recognized(plain, np.concatenate([speech, noise]), silence=None, commits=[len(speech)])
+    assert finals(events) == [plain(speech).text]
+    events, _ = recognized(plain, noise, silence=0.6)
+    assert finals(events) == []
