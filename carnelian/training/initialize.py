@@ -1,14 +1,20 @@
 """Training that begins with an earlier model, as a recipe's table [initialize] describes: the parts taken, frozen, or
-moved more slowly."""
+moved more slowly; and the outputs of a frozen front end, kept on disk."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
-from carnelian.checkpoint import Checkpoint, load_checkpoint, load_weights
+from carnelian.checkpoint import Checkpoint, load_checkpoint, load_tensors, load_weights, save_tensors
 from carnelian.data.alphabet import Alphabet, make_alphabet
 from carnelian.errors import CheckpointError, RecipeError
 from carnelian.formats.catalog import find_checkpoint
@@ -25,6 +31,7 @@ class Initialization:
     checkpoint: the earlier model. parts: what is taken from it. freeze: parts that are not trained, their norms' statistics included,
     until optimizer step `unfreeze` (0: never trained). rates: factors on the learning rate by part. copy_shared_symbols: with another
     alphabet, take the head's weights for the symbols in both. other_features: allow a front end other than the checkpoint's.
+    cache: the folder where the outputs of a frozen front end are kept, so that each recording goes through it once.
     """
 
     checkpoint: str = ""
@@ -34,6 +41,7 @@ class Initialization:
     rates: dict[str, NonNegativeFloat] = field(default_factory=dict)
     copy_shared_symbols: bool = True
     other_features: bool = False
+    cache: str = ""
 
 
 def read_initialization(recipe: Recipe) -> tuple[Initialization, Checkpoint | None, Recipe]:
@@ -49,6 +57,10 @@ def read_initialization(recipe: Recipe) -> tuple[Initialization, Checkpoint | No
         )
     if {"encoder", "head"} <= set(config.freeze):
         raise RecipeError("[initialize] freeze: encoder and head together leave nothing to train. Take one away")
+    if config.cache and ("features" not in config.freeze or config.unfreeze):
+        raise RecipeError('[initialize] cache: the front end is trained. Set freeze = ["features"], without unfreeze')
+    if config.cache and recipe.get("augment"):
+        raise RecipeError("[initialize] cache: [augment] changes each recording in each epoch. Remove one of the two")
     if not config.checkpoint:
         return config, None, recipe
     checkpoint = load_checkpoint(find_checkpoint(config.checkpoint))
@@ -150,3 +162,56 @@ def freeze(model: nn.Module, config: Initialization, step: int) -> None:
         module.requires_grad_(part not in frozen)
         if part in frozen:
             module.eval()
+
+
+def cache_features(features: nn.Module, folder: str | Path, settings: Mapping[str, Any]) -> None:
+    """Makes a frozen front end compute each recording once, and read its features from a folder from then on.
+
+    A recording's file is named by a hash of its samples, in a folder named by a hash of the front end's settings and weights, so
+    that nothing old is ever taken for new. A file that is damaged is written again.
+    """
+    described = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
+    for name, tensor in features.state_dict().items():
+        described.update(name.encode())
+        described.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    place, multiple = Path(folder) / described.hexdigest(), max(1, int(getattr(features, "pad_to", 0)))
+    features.forward = partial(cached_features, features.forward, place, multiple)  # type: ignore[method-assign]
+
+
+@torch.no_grad()
+def cached_features(
+    compute: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    folder: Path,
+    multiple: int,
+    audio: Tensor,
+    audio_lengths: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The features (B, F, T) and frames (B,) of a batch, of which `compute` makes those that are not in the folder.
+
+    T is a multiple of `multiple`, with zeros at the end, as it is without the folder.
+    """
+    rows = [row[:length] for row, length in zip(audio, audio_lengths.tolist())]
+    names = [hashlib.blake2b(row.detach().cpu().numpy().tobytes(), digest_size=16).hexdigest() for row in rows]
+    paths = [folder / name[:2] / f"{name}.safetensors" for name in names]
+    kept = [kept_features(path) for path in paths]
+    missing = [index for index, each in enumerate(kept) if each is None]
+    if missing:
+        lengths = audio_lengths[missing]
+        computed, frames = compute(audio[missing, : int(lengths.max())], lengths)
+        for index, each, count in zip(missing, computed, frames.tolist()):
+            kept[index] = own = each[:, :count].cpu()
+            save_tensors(paths[index], {"features": own}, {})
+    found = [each.to(audio.device) for each in kept if each is not None]
+    frames = torch.tensor([each.shape[1] for each in found], device=audio.device)
+    features = pad_sequence([each.mT for each in found], batch_first=True).mT
+    return F.pad(features, (0, -features.shape[-1] % multiple)).contiguous(), frames
+
+
+def kept_features(path: Path) -> Tensor | None:
+    """Returns what `cached_features` has kept in a file (F, T), None where there is no such file or it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return load_tensors(path)[0].get("features")
+    except CheckpointError:
+        return None

@@ -8,8 +8,10 @@ import torch
 
 from carnelian.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from carnelian.data.alphabet import ENGLISH, Alphabet, learn_pieces
-from carnelian.errors import CarnelianError
+from carnelian.errors import CarnelianError, RecipeError
+from carnelian.models.encoders.wav2vec import wav2vec
 from carnelian.models.registry import build_model
+from carnelian.training import initialize
 from carnelian.training.tasks.acoustic import train_acoustic
 
 SPANISH = " abcdefghijklmnopqrstuvwxyzñáéíóúü"
@@ -142,3 +144,69 @@ def test_characters_outside_the_alphabet_are_told(recipe, tmp_path, capfd):
     assert re.search(
         r"\d+ of \d+ characters are not in the alphabet: 'b'; they are left out of the targets", capfd.readouterr().err
     )
+
+
+class TestFeatureCache:
+    """The features of a frozen front end, kept on disk."""
+
+    @pytest.fixture
+    def frozen(self, english, recipe, tmp_path):
+        recipe["initialize"] |= {"freeze": ["features"], "cache": str(tmp_path / "cache")}
+        recipe.pop("augment", None)
+        return recipe
+
+    def test_the_training_is_the_same(self, frozen, tmp_path, monkeypatch):
+        cached = weights_of(train_acoustic(frozen, tmp_path / "first"))
+        files = sorted((tmp_path / "cache").rglob("*.safetensors"))
+        assert files
+        computed = []
+        monkeypatch.setattr(initialize, "save_tensors", lambda path, *_: computed.append(path))
+        again = weights_of(train_acoustic(frozen, tmp_path / "second"))
+        assert not computed, "each recording goes through the front end once"
+        frozen["initialize"].pop("cache")
+        plain = weights_of(train_acoustic(frozen, tmp_path / "plain"))
+        for name, tensor in plain.items():
+            assert torch.equal(cached[name], tensor) and torch.equal(again[name], tensor), name
+
+    def test_a_damaged_file_is_written_again(self, frozen, tmp_path):
+        before = weights_of(train_acoustic(frozen, tmp_path / "first"))
+        for number, path in enumerate(sorted((tmp_path / "cache").rglob("*.safetensors"))):
+            path.write_bytes(path.read_bytes()[: 40 * (number % 2)])
+        after = weights_of(train_acoustic(frozen, tmp_path / "second"))
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        assert all(path.stat().st_size > 100 for path in (tmp_path / "cache").rglob("*.safetensors"))
+
+    def test_other_weights_have_features_of_their_own(self, tmp_path):
+        torch.manual_seed(0)
+        audio, lengths = torch.randn(2, 4000), torch.tensor([4000, 3000])
+        for scale in (1.0, 2.0):
+            front = wav2vec(kernels=[10, 8], strides=[5, 4], context=[2], channels=4).eval()
+            with torch.no_grad():
+                for parameter in front.parameters():
+                    parameter.fill_(scale / 10)
+            plain, frames = front(audio, lengths)
+            initialize.cache_features(front, tmp_path, {"name": "wav2vec"})
+            for _ in range(2):
+                features, counted = front(audio, lengths)
+                assert torch.allclose(features, plain, atol=1e-6) and torch.equal(counted, frames)
+
+    @pytest.mark.parametrize(
+        "change, message",
+        [
+            ({"freeze": []}, "the front end is trained"),
+            ({"unfreeze": 2}, "the front end is trained"),
+        ],
+    )
+    def test_only_a_frozen_front_end_is_cached(self, frozen, tmp_path, change, message):
+        frozen["initialize"] |= change
+        with pytest.raises(RecipeError, match=message):
+            train_acoustic(frozen, tmp_path / "run")
+
+    def test_recordings_that_change_are_not_cached(self, frozen, tmp_path):
+        frozen["augment"] = {"gain": {"low": -6.0, "high": 6.0}}
+        with pytest.raises(RecipeError, match="changes each recording"):
+            train_acoustic(frozen, tmp_path / "run")
+
+
+def weights_of(path):
+    return load_checkpoint(path).weights

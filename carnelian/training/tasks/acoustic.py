@@ -22,6 +22,7 @@ from carnelian.training.distributed import padded_alike, shard_model, wrap_in_dd
 from carnelian.training.fit import StepReport, fit
 from carnelian.training.initialize import (
     Initialization,
+    cache_features,
     choose_alphabet,
     freeze,
     load_parts,
@@ -88,6 +89,8 @@ def train_acoustic(
         session.describe(run, corpus, schedule, state)
         describe_beginning(run, [] if state else taken)
         prepare_encoder(model.encoder, config)
+        if initialization.cache:
+            cache_features(model.features, initialization.cache, recipe.get("features", {}))
         session.finish(run, lambda: train_in_stages(run, corpus, initialization, schedule, session.stop))
     return checkpoint_path(session.folder, run.step)
 
