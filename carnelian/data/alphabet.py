@@ -261,6 +261,20 @@ def learn_pieces(lines: Iterable[str], size: int, kind: str = "bpe") -> WordPiec
     return WordPieces(model.getvalue())
 
 
+def bert_vocabulary(alphabet: WordPieces) -> list[str]:
+    """Returns word pieces as the lines of BERT's vocab.txt: its marks, each letter as the beginning of a word and in it, the pieces."""
+    spelled = [
+        piece for piece in alphabet.symbols if piece != alphabet.separator and not SPECIAL_TOKEN.fullmatch(piece)
+    ]
+    letters = sorted(set("".join(spelled)) - {alphabet.separator})
+    pieces = [
+        piece.removeprefix(alphabet.separator) if piece.startswith(alphabet.separator) else f"##{piece}"
+        for piece in spelled
+    ]
+    marks = [*BertPieces.SPECIAL, "[MASK]"]
+    return list(dict.fromkeys([*marks, *letters, *(f"##{letter}" for letter in letters), *pieces]))
+
+
 def load_alphabet(saved: str) -> Alphabet:
     """An alphabet from what `saved()` gave."""
     parts = json.loads(saved)

@@ -9,6 +9,9 @@ import pytest
 
 import carnelian as package
 from carnelian.checkpoint import load_checkpoint
+from carnelian.commands.correct import store_threshold
+from carnelian.commands.options import RecognizerOptions
+from carnelian.commands.serve import served_model
 from carnelian.data.text.pairs import Pair, iterate_pairs, write_pairs
 from carnelian.errors import CarnelianError, ManifestError
 from carnelian.rescoring.correction import Correction, Corrector
@@ -103,8 +106,6 @@ def test_an_infinite_threshold_corrects_nothing(folder, capsys):
     write_pairs(
         folder / "wrong.jsonl", [Pair(pair.hypothesis, pair.hypothesis, pair.speaker) for pair in misheard_pairs(30, 2)]
     )
-    from carnelian.commands.correct import store_threshold
-
     store_threshold(folder / "run", [folder / "wrong.jsonl"])
     assert "nothing will be corrected" in capsys.readouterr().out
     assert load_checkpoint(folder / "run").more["correction"]["threshold"] is None
@@ -125,6 +126,9 @@ def test_a_recognizer_corrects(folder, tiny_model, record, tmp_path, carnelian):
     carnelian("correct", "threshold", folder / "run", folder / "held_out.jsonl")
     code, out, _ = carnelian("transcribe", tiny_model, audio, "--correct", folder / "run", "--device", "cpu")
     assert code == 0 and out.strip() == Corrector.load(folder / "run")([plain(audio).text])[0]
+    served = served_model(both, RecognizerOptions(), name="tiny")  # the service corrects too
+    [answered] = served.recognize([package.load_audio(audio, 16000)], [()])
+    assert answered.text == expected
     code, _, err = carnelian("transcribe", tiny_model, "-", "--live", "--correct", folder / "run")
     assert code == 2 and "--correct: has no effect with --live" in err
     code, _, err = carnelian("transcribe", tiny_model, audio, "--correct", tiny_model)

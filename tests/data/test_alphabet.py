@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from carnelian.data.alphabet import learn_pieces, load_alphabet, make_alphabet
+from carnelian.data.alphabet import BertPieces, bert_vocabulary, learn_pieces, load_alphabet, make_alphabet
 from carnelian.errors import CarnelianError
 
 pytest.importorskip("sentencepiece")
@@ -46,6 +46,20 @@ def test_what_cannot_be_learnt_is_one_line(lines, size, kind, message):
     assert "\n" not in str(error.value)
 
 
+def test_word_pieces_as_a_vocabulary_of_bert(tmp_path):
+    pytest.importorskip("tokenizers")
+    lines = bert_vocabulary(learn_pieces(LINES, 28))
+    assert lines[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] and {"seven", "##e", "e"} <= set(lines)
+    pieces = BertPieces(lines)
+    for line in LINES:
+        assert pieces.decode(pieces.encode(line)) == line and pieces.unknown_piece not in pieces.encode(line)
+    assert len(pieces.encode("seven seven")) == 2
+    (tmp_path / "text.txt").write_text("\n".join(LINES))
+    command = [sys.executable, "-m", "carnelian", "pieces", "text.txt", "--size", "28", "--out", "vocab.txt"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert (tmp_path / "vocab.txt").read_text() == "".join(f"{line}\n" for line in lines)
+
+
 def test_the_verb_takes_manifests_and_writes_what_a_recipe_names(tmp_path):
     manifest = "".join(json.dumps({"audio_filepath": "a.wav", "duration": 1, "text": line}) + "\n" for line in LINES)
     (tmp_path / "train.jsonl").write_text(manifest)
@@ -53,6 +67,6 @@ def test_the_verb_takes_manifests_and_writes_what_a_recipe_names(tmp_path):
     done = subprocess.run([*command, "pieces.model"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("pieces.model: 24 pieces, such as ")
     assert make_alphabet(str(tmp_path / "pieces.model")) == learn_pieces(LINES, 24)
-    wrong = subprocess.run([*command, "pieces.txt"], cwd=tmp_path, capture_output=True, text=True)
+    wrong = subprocess.run([*command, "pieces.bin"], cwd=tmp_path, capture_output=True, text=True)
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and '".model"' in wrong.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pieces.model", "train.jsonl"]
