@@ -262,7 +262,7 @@ def learn_pieces(lines: Iterable[str], size: int, kind: str = "bpe") -> WordPiec
 
 
 def bert_vocabulary(alphabet: WordPieces) -> list[str]:
-    """Returns word pieces as the lines of BERT's vocab.txt: its marks, each letter as the beginning of a word and in it, the pieces."""
+    """Returns word pieces as the lines of BERT's vocab.txt: marks, each letter at a word's beginning and inside, the pieces."""
     spelled = [
         piece for piece in alphabet.symbols if piece != alphabet.separator and not SPECIAL_TOKEN.fullmatch(piece)
     ]
