@@ -33,6 +33,7 @@ VERBS = {
     "train": ("train", "Train a model as a recipe says."),
     "models": ("pretrained_models", "List pretrained models, or download some."),
     "transcribe": ("transcribe", "Write down what recordings say."),
+    "pseudo-label": ("pseudo_label", "Write a manifest to train on, with a recognizer's confident transcripts."),
     "serve": ("serve", "Serve a recognizer: OpenAI's API, live recognition and a page."),
     "evaluate": ("evaluate", "Measure word and character error rates."),
     "explore": ("explore", "Write a page to look at a corpus, its outliers and a model's worst utterances first."),
