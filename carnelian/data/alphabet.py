@@ -11,7 +11,7 @@ from pathlib import Path
 
 from carnelian.data.text.text_files import split_words
 from carnelian.errors import CarnelianError, MissingExtraError
-from carnelian.files import reading, reason_of
+from carnelian.files import one_line, reading, reason_of
 
 ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
 SPECIAL_TOKEN = re.compile(r"[<\[].+[>\]]")  # such as <pad> or [UNK], which no text is spelled with
@@ -30,7 +30,7 @@ class Alphabet:
             raise CarnelianError('alphabet: it is empty. Give its characters, such as " abc"')
         if len(self.index) < len(self.symbols):
             twice = next(symbol for symbol in self.symbols if self.symbols.count(symbol) > 1)
-            raise CarnelianError(f'alphabet: "{twice}" stands in it twice. Each symbol may stand once')
+            raise CarnelianError(f'alphabet: "{one_line(twice, 60)}" stands in it twice. Each symbol may stand once')
 
     #: the character that opens a word, and whether it is a symbol of its own (characters) or starts one (pieces)
     separator = " "

@@ -15,7 +15,7 @@ from carnelian.checkpoint import Checkpoint, load_model, save_checkpoint
 from carnelian.commands.check import check_audio, read_manifest_lines
 from carnelian.commands.info import info
 from carnelian.corpora.folder import folder
-from carnelian.data.alphabet import Alphabet, make_alphabet
+from carnelian.data.alphabet import Alphabet, BertPieces, make_alphabet
 from carnelian.data.audio import load_audio
 from carnelian.data.recording import open_audio
 from carnelian.data.shards import Shard
@@ -24,12 +24,14 @@ from carnelian.data.text.text_files import read_corpus_lines, read_lines
 from carnelian.data.utterance import Manifest, Utterance
 from carnelian.decoding.settings import read_decoding
 from carnelian.errors import CarnelianError
+from carnelian.formats.bert import read_vocabulary
 from carnelian.formats.detect import import_model
 from carnelian.formats.nemo.configuration import configuration_text, read_configuration
 from carnelian.models.registry import build_model
 from carnelian.ngram.binary import save_binary
 from carnelian.ngram.load import load_language_model
 from carnelian.recipe import load_recipe
+from carnelian.rescoring.correction import Corrector, build_corrector
 from carnelian.training.resume import check_recipe_of_run
 from carnelian.training.run import load_state, read_scores, state_path
 
@@ -258,6 +260,26 @@ def pieces_seeds() -> list[bytes]:
     return [learn_pieces(["a b ab ba", "ab ab ba", "b b a"] * 5, 6, "unigram").model]
 
 
+def corrector_seeds() -> list[bytes]:
+    import tempfile
+
+    recipe = {
+        "task": "corrector",
+        "corrector": {"channels": 4, "layers": 1, "heads": 1, "feedforward": 4, "positions": 4, "dropout": 0.1},
+    }
+    pieces = BertPieces(VOCABULARY.split())
+    model = build_corrector(recipe, pieces)
+    notes = {"correction": {"threshold": 1.5}, "characters": " ab", "longest": 3}
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "corrector.safetensors")
+        save_checkpoint(path, Checkpoint(model.state_dict(), pieces, recipe, 1, notes))
+        return [path.read_bytes()]
+
+
+def read_corrector(path: Path) -> None:
+    Corrector.load(path, device="cpu")(["a b"])
+
+
 def binary_seeds() -> list[bytes]:
     import tempfile
 
@@ -303,6 +325,7 @@ def gzipped_seeds() -> list[bytes]:
     return [ARPA.encode(), gzip.compress(ARPA.encode(), mtime=0)]
 
 
+VOCABULARY = "[PAD] [UNK] [CLS] [SEP] a b ##a"
 LIST = 'path,text,offset,duration,channel,speaker\na.wav,"yes, ""please""",0.5,1.0,1,x\nb.wav,no,,,2,y\n'
 RESULTS = "".join(json.dumps({"text": "a b", "hypothesis": each, "speaker": "x"}) + "\n" for each in ("a b", "a"))
 DECODING = 'language_model = "a.bin"\nalpha = 0.5\nbeta = 1.0\nbeam_width = 64\nclosed_vocabulary = false\ntime_stretches = [1.0]\n'
@@ -328,6 +351,8 @@ READERS = {
     "ckpt": Reader(read_foreign, ".ckpt", lightning_seeds),
     "pt": Reader(read_foreign, ".pt", pickle_seeds),
     "yaml": Reader(read_yaml, ".yaml", lambda: [configuration_text(NEMO)]),
+    "vocabulary": Reader(read_vocabulary, ".txt", lambda: ["\n".join(VOCABULARY.split()).encode()]),
+    "corrector": Reader(read_corrector, ".safetensors", corrector_seeds),
     "pieces": Reader(lambda path: make_alphabet(str(path)), ".model", pieces_seeds),
     "shard": Reader(read_shard, ".tar", shard_seeds),
 }

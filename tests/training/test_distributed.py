@@ -16,6 +16,7 @@ from carnelian.errors import RecipeError
 from carnelian.models.norms import MaskedBatchNorm
 from carnelian.training.distributed import of_this_process, share_norms
 from carnelian.training.tasks.acoustic import train_acoustic
+from carnelian.training.tasks.corrector import train_corrector
 from carnelian.training.tasks.language import train_language
 
 START = """
@@ -307,3 +308,35 @@ def test_two_processes_train_a_language_model_as_one_and_go_on_with_the_memory_o
         assert torch.equal(parts[name], whole[name]), name
     found = [load_checkpoint(tmp_path / name).more["validation_perplexity"] for name in ("alone", "whole")]
     assert found[1] == pytest.approx(found[0], rel=0.2)  # each process reads its part without the memory of the other's
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_corrector_as_one(tmp_path):
+    """Texts are of one length, so that the pieces of each process count as much as the other's."""
+    pytest.importorskip("tokenizers")
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcd"]))
+    pairs = [{"text": f"{a} b {c}", "hypothesis": f"{a} d {c}"} for a in "abcd" for c in "abcd"]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    recipe = {
+        "task": "corrector",
+        "train": {"pairs": [str(tmp_path / "pairs.jsonl")], "steps": 5, "batch_tokens": 20, "device": "cpu"},
+        "initialize": {"vocabulary": str(tmp_path / "vocab.txt")},
+        "corrector": {"channels": 8, "layers": 1, "heads": 2, "feedforward": 12, "positions": 8, "dropout": 0.0},
+        "optimizer": {"name": "adam"},
+        "schedule": {"name": "constant", "peak": 0.01},
+    }
+    recipe["train"]["validation"] = recipe["train"]["pairs"]
+    script = """
+        from carnelian.training.tasks.corrector import train_corrector
+
+        torch.distributed.init_process_group("gloo")
+        train_corrector(json.loads(sys.argv[1]), sys.argv[2])
+    """
+    ends = together(script, json.dumps(recipe), str(tmp_path / "two"))
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    recipe["train"]["batch_tokens"] = 40
+    train_corrector(recipe, tmp_path / "one")
+    one, two = (load_checkpoint(tmp_path / name) for name in ("one", "two"))
+    for name, tensor in one.weights.items():
+        torch.testing.assert_close(two.weights[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+    assert two.more["validation_wer"] == pytest.approx(one.more["validation_wer"])
