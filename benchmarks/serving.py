@@ -10,6 +10,7 @@ of audio recognized in a second, and the service's memory. With --mutations N, r
 
 import argparse
 import asyncio
+import io
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ import uuid
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from carnelian.commands.options import RecognizerOptions
 from carnelian.commands.serve import served_model
@@ -30,6 +32,9 @@ from carnelian.data.audio import load_audio
 from carnelian.data.utterance import read_manifest
 from carnelian.serving.live import LiveEvent, LiveSession, PartialResult, run_session
 from carnelian.serving.service import Service
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "fuzz"))
+from mutate import mutated
 
 COLUMNS = ("clients", "answers", "lost", "wrong", "mean", "p50", "p90", "p95", "p99", "audio s/s", "MB")
 
@@ -112,21 +117,21 @@ async def load(port: int, process: int, clients: int, seconds: float, requests: 
     return clients, len(latencies), lost, wrong, *times, round(audio / took, 1), round(memory_of(process))
 
 
-def mutated(recording: bytes, generator: random.Random) -> bytes:
-    """A recording with some bytes changed or cut out."""
-    content = bytearray(recording)
-    for _ in range(generator.choice((1, 3, 30))):
-        place = generator.randrange(len(content)) if generator.random() < 0.5 else generator.randrange(64)
-        if generator.random() < 0.7:
-            content[place] = generator.randrange(256)
-        else:
-            del content[place : place + generator.randrange(1, 400)]
-    return bytes(content)
+def forms_of(recording: bytes) -> list[bytes]:
+    """A recording as files of five formats."""
+    audio, rate = soundfile.read(io.BytesIO(recording))
+    found = []
+    for form in ("WAV", "FLAC", "OGG", "MP3", "AIFF"):
+        file = io.BytesIO()
+        soundfile.write(file, audio, rate, format=form)
+        found.append(file.getvalue())
+    return found
 
 
 async def mutations(port: int, process: int, recordings: list[bytes], count: int) -> None:
-    """Sends `count` broken recordings, from eight clients; prints what they were answered, and memory on the way."""
-    generator = random.Random(7)
+    """Sends `count` broken recordings of five formats, from eight clients; prints what they were answered, and memory on the way."""
+    generator = np.random.default_rng(7)
+    whole = [form for recording in recordings[:20] for form in forms_of(recording)]
     statuses: dict[int, int] = {}
     memory: list[int] = []
     started = time.monotonic()
@@ -136,7 +141,7 @@ async def mutations(port: int, process: int, recordings: list[bytes], count: int
         while (done := sum(statuses.values())) < count:
             if done * 10 // count >= len(memory):
                 memory.append(round(memory_of(process)))
-            status, _ = await client.ask(form_of(mutated(generator.choice(recordings), generator)))
+            status, _ = await client.ask(form_of(mutated(whole[generator.integers(len(whole))], generator)))
             statuses[status] = statuses.get(status, 0) + 1
         client.close()
 

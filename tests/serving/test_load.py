@@ -2,7 +2,6 @@
 
 import io
 import os
-import random
 import signal
 import socket
 import struct
@@ -13,6 +12,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import soundfile
+from fuzz.mutate import mutated
 
 SCALE = "do re mi fa sol la ti"
 
@@ -123,32 +123,16 @@ def test_bombs_cost_little(start):
     assert served.memory() - before < 48 << 20
 
 
-def mutated(recording: bytes, generator: random.Random) -> bytes:
-    """A recording with some bytes changed, cut out, or written twice."""
-    content = bytearray(recording)
-    for _ in range(generator.choice((1, 3, 30))):
-        place = generator.randrange(len(content)) if generator.random() < 0.5 else generator.randrange(64)
-        what = generator.random()
-        if what < 0.6:
-            content[place] = generator.choice((0, 255, 128, generator.randrange(256)))
-        elif what < 0.8:
-            del content[place : place + generator.randrange(1, 400)]
-        else:
-            content[place:place] = content[place : place + generator.randrange(1, 400)]
-        content = content or bytearray(b"x")
-    return bytes(content)
-
-
 @pytest.mark.slow
 def test_mutated_recordings_never_bring_it_down(start, singer, encoder):
     served = start()
     originals = [encoder(singer("do re"), form=form) for form in ("WAV", "FLAC", "OGG", "MP3", "AIFF")]
-    generator = random.Random(7)
+    generator = np.random.default_rng(7)
     for original in originals:
         served.transcribe(original)
     before = served.memory()
     with ThreadPoolExecutor(4) as pool:
-        recordings = [mutated(generator.choice(originals), generator) for _ in range(600)]
+        recordings = [mutated(originals[generator.integers(5)], generator) for _ in range(600)]
         statuses = [answer.status for answer in pool.map(served.transcribe, recordings)]
     assert set(statuses) <= {200, 400}
     assert served.memory() < 1.1 * before
@@ -168,6 +152,27 @@ def test_slow_senders_and_cut_connections_hold_no_place(start, form, singer, enc
     for client in slow[10:]:
         assert b" 408 " in client.recv(4096)
     assert served.metric("carnelian_requests_active") == 0
+
+
+def test_readers_that_do_not_read_are_let_go(start):
+    """More answers than fit into the buffers between the two are asked for at once, and none is read."""
+    served = start(idle_seconds=1.0)
+    before, size = served.memory(), len(served.request("GET", "/page.js").body)
+    clients = [socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in range(5)]
+    for client in clients:
+        with suppress(TimeoutError):
+            client.settimeout(0.2)
+            client.sendall(b"GET /page.js HTTP/1.1\r\nhost: x\r\n\r\n" * ((20 << 20) // size))
+    until(lambda: sum(line["event"] == "the client does not read" for line in served.lines) == len(clients))
+    assert served.memory() - before < 16 << 20
+    assert served.request("GET", "/health/ready").status == 200
+
+
+def until(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_shutdown_finishes_what_was_accepted_and_refuses_the_rest(start, singer, encoder):
