@@ -136,7 +136,9 @@ def kind_of_bytes(opening: bytes, suffix: str) -> str:
         return "a manifest"
     if suffix == ".toml":
         lines = [line.partition(b"=")[0].strip().decode("utf-8", "replace") for line in opening.splitlines()]
-        return "decoding settings" if any(key in DECODING_KEYS for key in lines) else "a recipe"
+        if any(key in DECODING_KEYS for key in lines):
+            return "decoding settings"
+        return "a recipe" if any(key.startswith("[") for key in lines) else ""
     return KIND_OF_SUFFIX.get(suffix) or ("a text" if suffix not in WEIGHTS and is_text(opening) else "")
 
 

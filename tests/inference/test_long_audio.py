@@ -124,6 +124,7 @@ def save_and_stop(self, state, text):
         os.kill(os.getpid(), number)
 unfinished.UnfinishedRecording.save = save_and_stop
 sys.argv = ["carnelian", *sys.argv[3:]]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test in the background has not
 from carnelian.cli import main
 main()
 """
