@@ -11,6 +11,11 @@ from typing import IO, Any
 from carnelian.errors import CarnelianError
 from carnelian.file_kinds import misplaced
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such lock
+    fcntl = None  # type: ignore[assignment]
+
 LONGEST_LINE = 300  # characters of an error
 
 HOME_VARIABLE = "CARNELIAN_HOME"
@@ -136,6 +141,21 @@ def written(path: str | Path, mode: str = "w", *, force: bool = True, **options:
         with suppress(OSError):  # there is none after success, nor where the folder is no folder
             if created:
                 beside.unlink()
+
+
+def try_lock(handle: int) -> bool:
+    """Locks an open file or folder until it is closed; False where another process holds it.
+
+    The lock is the system's: it leaves no file behind, and ends with the process. Where there are no locks it says True. Raises
+    OSError on network file systems without them.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def cache_folder() -> Path:

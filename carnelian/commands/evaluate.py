@@ -94,7 +94,7 @@ def evaluate(
     print_results(reports, audio_seconds, seconds, plots, json_output, len(unread))
     if unread:
         count = sum(map(len, listed.values()))
-        raise AudioError(f"{len(unread)} of {count} recordings left out: {one_line('; '.join(unread[:3]), 200)}")
+        raise AudioError(f"{len(unread)} of {count} recordings left out, for the reasons above")
 
 
 def plot_files(plot: Path | None, manifests: list[Path]) -> list[Path]:

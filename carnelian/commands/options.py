@@ -1,8 +1,8 @@
 """The options that every command with a recognizer has: how to decode, and where to compute."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from carnelian.decoding.settings import DecodingConfig, read_decoding
 from carnelian.errors import CarnelianError, DecodingError
@@ -77,6 +77,17 @@ class RecognizerOptions:
                     f"{name} {given}: has no effect without a language model. Give --language-model FILE"
                 )
         return config
+
+    def changing_transcripts(self) -> dict[str, Any]:
+        """Returns the options that may change transcripts, by their names on the command line, as JSON can hold them."""
+        config = asdict(self.config())
+        config["time_stretches"] = list(config["time_stretches"])
+        more = {
+            "--hot-word": sorted(self.hot_word),
+            "--precision": self.precision,
+            "--correct": str(self.correct or ""),
+        }
+        return config | more
 
     def words(self) -> set[str] | None:
         """Returns the words of the language model, None without one."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from carnelian.commands.live_transcription import LiveOptions, transcribe_live
 from carnelian.commands.options import RecognizerOptions
 from carnelian.commands.transcript_output import OutputOptions
-from carnelian.console import note, track
+from carnelian.console import bar, note
 from carnelian.errors import AudioError, CarnelianError
 from carnelian.files import cache_folder, one_line
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CHANNEL_HELP = "of recordings with several: 1, 2, ..., mix (the average), or separate (a speaker on each)"
 WINDOW = 256  # utterances sorted by length together: enough for full batches, few enough that results come soon
+WINDOW_SECONDS = 900.0
 
 
 def transcribe(
@@ -37,8 +38,10 @@ def transcribe(
 ) -> None:
     """Write down what recordings say. A recording that cannot be read is named and left out; the exit code is then 2.
 
-    Times are those of the recording, also for the segments of a manifest. Of a long recording that was stopped, the same call goes
-    on from its finished part. With --live: arecord -f S16_LE -r 16000 -t raw | carnelian transcribe runs/an4 --live -
+    Transcripts are written as they come; those of a call that was stopped are kept, in FILE.partial or in the folder, and the same
+    call with --resume goes on. Of a long recording that was stopped, the same call goes on from its finished part. Times are those
+    of the recording, also for the segments of a manifest. With --live: arecord -f S16_LE -r 16000 -t raw | carnelian transcribe
+    runs/an4 --live -
 
     Example: carnelian transcribe runs/an4 recording.wav --format srt
     """
@@ -54,15 +57,19 @@ def transcribe(
     recognizer = options.load(model)
     unfinished = None if Path("-") in sources else UnfinishedRecordings(cache_folder() / "unfinished")
     settings = {"batch_seconds": options.batch_seconds, "long_seconds": long_seconds, "unfinished": unfinished}
+    changing = {"model": str(model), "--channel": channel, "--long-seconds": long_seconds}
+    changing |= options.changing_transcripts()
     with ExitStack() as stack:
         paths = [stdin_recording(stack) if str(source) == "-" else source for source in sources]
         utterances, unread = find_utterances(paths, chosen)
         count = len(utterances) + len(unread)
-        output.write(utterances, partial(recognize_groups, recognizer, unread=unread, settings=settings))
+        names = {str(path): "stdin" for path, source in zip(paths, sources) if str(source) == "-"}
+        recognize = partial(recognize_groups, recognizer, unread=unread, settings=settings)
+        output.write(utterances, recognize, changing, names)
     if unfinished:
         unfinished.remove()
     if unread:
-        raise AudioError(f"{len(unread)} of {count} recordings left out: {one_line('; '.join(unread[:3]), 200)}")
+        raise AudioError(f"{len(unread)} of {count} recordings left out, for the reasons above")
 
 
 def stdin_recording(stack: ExitStack) -> Path:
@@ -85,30 +92,35 @@ def recognize_groups(
 
     settings: those of `Recognizer.recognize`.
     """
-    for window in cut_windows(groups):
-        together = [utterance for group in window for utterance in group]
 
-        def leave_out(index: int, error: CarnelianError) -> None:
-            unread.append(one_line(str(error)))
-            note(f"carnelian: {unread[-1]}")
+    def leave_out(index: int, error: CarnelianError) -> None:
+        unread.append(one_line(str(error)))
+        note(f"carnelian: {unread[-1]}")
 
-        found = recognizer.recognize(together, unread=leave_out, **settings)
-        by_index = {each.index: each for each in track(found, "transcribing", len(together))}
-        first = 0
-        for group in window:
-            results = [by_index[index] for index in range(first, first + len(group)) if index in by_index]
-            first += len(group)
-            if results:
-                yield results
+    with bar("transcribing", sum(map(len, groups))) as advance:
+        for window in cut_windows(groups):
+            together = [utterance for group in window for utterance in group]
+            by_index = {}
+            for each in recognizer.recognize(together, unread=leave_out, **settings):
+                by_index[each.index] = each
+                advance()
+            first = 0
+            for group in window:
+                results = [by_index[index] for index in range(first, first + len(group)) if index in by_index]
+                first += len(group)
+                if results:
+                    yield results
 
 
 def cut_windows(groups: "list[list[Utterance]]") -> "Iterator[list[list[Utterance]]]":
-    """The groups in windows of about WINDOW utterances."""
+    """The groups in windows of about WINDOW utterances, or WINDOW_SECONDS of audio, whose results are written together."""
     window: list[list[Utterance]] = []
+    count, seconds = 0, 0.0
     for group in groups:
         window.append(group)
-        if sum(map(len, window)) >= WINDOW:
+        count, seconds = count + len(group), seconds + sum(utterance.duration for utterance in group)
+        if count >= WINDOW or seconds >= WINDOW_SECONDS:
             yield window
-            window = []
+            window, count, seconds = [], 0, 0.0
     if window:
         yield window

@@ -1,12 +1,14 @@
 """Where transcripts go, and in which format: the options that say so, and the writing."""
 
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
+from carnelian.commands.transcript_file import is_complete, one_file, refuse_partial
+from carnelian.console import note
 from carnelian.data.text.captions import FORMATS
 from carnelian.errors import CarnelianError
 from carnelian.files import check_outputs, one_line, written
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 OUT_HELP = "a file; or a folder, for a file of each recording. By default standard output"
 FILE_SUFFIXES = {"text": "txt", "jsonl": "json"}  # of a file for each recording; the others are called as their format
 SUBTITLES = ("srt", "vtt")
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 #: groups of utterances to their results, in order; those of a group that cannot be read are left out
 RecognizeGroups = Callable[["list[list[Utterance]]"], "Iterable[list[Recognized]]"]
 
@@ -31,6 +34,9 @@ class OutputOptions:
     out: Annotated[Path | None, OUT_HELP] = None
     ctm_file: Annotated[str, "the CTM's first column: stem (the recording's name without suffix) or path"] = "stem"
     overwrite: Annotated[bool, "replace outputs that exist"] = False
+    resume: Annotated[bool, "go on where a call with the same --out was stopped: what is done is not done again"] = (
+        False
+    )
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS and self.format != "all":
@@ -44,25 +50,59 @@ class OutputOptions:
         return self.format == "all" or (self.out is not None and self.out.is_dir())
 
     def check(self) -> None:
-        """Raises CarnelianError for an output that is known to be one file and cannot be written."""
-        check_outputs(None if self.in_folder or self.format in SUBTITLES else self.out, overwrite=self.overwrite)
+        """Raises CarnelianError for an output that is known to be one file and cannot be written, and for options that contradict."""
+        if self.resume and (self.out is None or self.overwrite):
+            reason = (
+                "--overwrite begins anew. Leave one of them out" if self.out else "has no effect without --out FILE"
+            )
+            raise CarnelianError(f"--resume: {reason}")
+        if self.out is not None and not self.in_folder and self.format not in SUBTITLES:
+            self.check_file(self.out)
 
-    def write(self, utterances: "list[Utterance]", recognize: RecognizeGroups) -> None:
-        """Writes the transcripts of all utterances: to files for each recording, to one file, or to standard output."""
+    def check_file(self, out: Path) -> None:
+        """Raises CarnelianError for one file that exists or was begun, unless it is to be replaced or gone on with."""
+        check_outputs(out, overwrite=self.overwrite or self.resume)
+        refuse_partial(out, resume=self.resume, overwrite=self.overwrite)
+
+    def write(
+        self,
+        utterances: "list[Utterance]",
+        recognize: RecognizeGroups,
+        settings: dict[str, Any],
+        names: Mapping[str, str] = NO_NAMES,
+    ) -> None:
+        """Writes the transcripts of all utterances: to files for each recording, to one file, or to standard output.
+
+        settings: what changes the transcripts, so that a call with others is not gone on with. names: recordings with the names
+        under which they are shown, where these are not their paths.
+        """
         from carnelian.data.sources import by_recording, conversations
 
         recordings = by_recording(utterances)
         if self.in_folder or (self.format in SUBTITLES and len(recordings) > 1):
             files = self.files([each[0].audio_filepath for each in recordings])
-            for results in recognize(recordings):
-                self.write_files(results, files[results[0].utterance.audio_filepath])
+            left = [each for each in recordings if not (self.resume and all_exist(files[each[0].audio_filepath]))]
+            note_done(len(recordings) - len(left), len(recordings))
+            for results in recognize(left):
+                self.write_files(results, files[results[0].utterance.audio_filepath], names)
             return
-        check_outputs(self.out, overwrite=self.overwrite)
         groups = recordings if self.format in SUBTITLES else conversations(utterances)
-        with written(self.out, errors="backslashreplace") if self.out else nullcontext(sys.stdout) as file:
+        prefixed = self.format == "text" and len(groups) > 1
+        if self.out is None:
             for results in recognize(groups):
-                file.write(self.lines(results, prefixed=self.format == "text" and len(groups) > 1))
-                file.flush()
+                sys.stdout.write(self.lines(results, names, prefixed=prefixed))
+                sys.stdout.flush()
+            return
+        self.check_file(self.out)
+        if self.resume and is_complete(self.out):
+            note(f"{self.out}: is complete. Give --overwrite to make it anew")
+            return
+        settings = {"--format": self.format, "--ctm-file": self.ctm_file, "names before lines": prefixed, **settings}
+        with one_file(self.out, settings, resume=self.resume) as file:
+            left = file.left(groups)
+            note_done(len(groups) - len(left), len(groups))
+            for results in recognize(left):
+                file.add([each.utterance for each in results], self.lines(results, names, prefixed=prefixed))
 
     def files(self, names: list[str]) -> dict[str, list[Path]]:
         """The files to write for each recording, none of which exists; CarnelianError where two would be one."""
@@ -78,23 +118,23 @@ class OutputOptions:
             name: [self.out / f"{stem}.{suffix}" for suffix in suffixes]
             for name, stem in zip(names, distinct_stems(names))
         }
-        check_outputs(*(path for paths in files.values() for path in paths), overwrite=self.overwrite)
+        check_outputs(*(path for paths in files.values() for path in paths), overwrite=self.overwrite or self.resume)
         return files
 
-    def write_files(self, results: "list[Recognized]", paths: list[Path]) -> None:
+    def write_files(self, results: "list[Recognized]", paths: list[Path], names: Mapping[str, str]) -> None:
         """Writes a recording's transcript to its files, each in the format that its suffix says."""
         kinds = {FILE_SUFFIXES.get(each, each): each for each in FORMATS}
         for path in paths:
             with written(path, errors="backslashreplace") as file:
-                file.write(self.piece(results, kinds[path.suffix[1:]] if self.format == "all" else self.format))
+                file.write(self.piece(results, kinds[path.suffix[1:]] if self.format == "all" else self.format, names))
 
-    def lines(self, results: "list[Recognized]", *, prefixed: bool) -> str:
+    def lines(self, results: "list[Recognized]", names: Mapping[str, str], *, prefixed: bool) -> str:
         """The transcript of a group among others in one file, each line with the recording's name before it if `prefixed`."""
-        prefix = f"{one_line(results[0].utterance.audio_filepath, 4096)}\t" if prefixed else ""
-        lines = self.piece(results, self.format).removesuffix("\n").split("\n")
-        return "".join(f"{prefix}{line}\n" for line in lines)
+        path = results[0].utterance.audio_filepath
+        prefix = f"{one_line(names.get(path, path), 4096)}\t" if prefixed else ""
+        return "".join(f"{prefix}{line}\n" for line in self.piece(results, self.format, names).split("\n")[:-1])
 
-    def piece(self, results: "list[Recognized]", format: str) -> str:
+    def piece(self, results: "list[Recognized]", format: str, names: Mapping[str, str]) -> str:
         """What was recognized in a recording, or in a segment of it, in a format; a speaker for each channel that was chosen."""
         from carnelian.data.transcript import merge_segments
 
@@ -104,6 +144,19 @@ class OutputOptions:
             side = sides.setdefault(each.utterance.more.get("channel"), [])
             side.append(each.transcript.shifted(each.utterance.offset))
         channels = [channel for channel in sides if channel is not None]
-        name = Path(first.audio_filepath).stem if format == "ctm" and self.ctm_file == "stem" else first.audio_filepath
+        name = names.get(first.audio_filepath, first.audio_filepath)
+        if format == "ctm" and self.ctm_file == "stem":
+            name = Path(name).stem
         offset = {"offset": first.offset} if format == "jsonl" and len(results) == len(sides) else {}
         return FORMATS[format](name, *map(merge_segments, sides.values()), channels=channels, **offset)
+
+
+def all_exist(paths: Iterable[Path]) -> bool:
+    """Whether there is a file at each of the paths."""
+    return all(path.exists() for path in paths)
+
+
+def note_done(count: int, total: int) -> None:
+    """Says how many were done by a call that is gone on with."""
+    if count:
+        note(f"{count} of {total} were transcribed before")

@@ -9,14 +9,9 @@ from typing import Any
 
 from carnelian import console
 from carnelian.errors import CheckpointError
-from carnelian.files import written
+from carnelian.files import try_lock, written
 from carnelian.recipe import Recipe, in_short, modernize
 from carnelian.training.distributed import World
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such lock
-    fcntl = None  # type: ignore[assignment]
 
 #: keys of [train] that change no number of the training; `manifests`, `pairs` and `texts` are compared by what they hold
 FREE_KEYS = {
@@ -42,9 +37,9 @@ LENGTH_KEYS = {"epochs", "steps"}
 def locked(folder: Path, world: World) -> Iterator[None]:
     """Holds the folder of a run for the first process. Raises CheckpointError while another training holds it.
 
-    The lock is the system's, on the folder itself: it leaves no file behind, and ends with the process.
+    The lock is on the folder itself.
     """
-    if world.rank or fcntl is None:
+    if world.rank or os.name != "posix":
         yield
         return
     try:
@@ -54,11 +49,10 @@ def locked(folder: Path, world: World) -> Iterator[None]:
         raise CheckpointError(f"{folder}: cannot be written ({error.strerror}). Give another --out folder") from None
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CheckpointError(
-                f"{folder}: another process trains in this folder. Wait for it, stop it, or give another --out"
-            ) from None
+            if not try_lock(handle):
+                raise CheckpointError(
+                    f"{folder}: another process trains in this folder. Wait for it, stop it, or give another --out"
+                )
         except OSError as error:  # some network file systems have no locks
             console.note(f"{folder}: cannot be locked ({error.strerror}). Start no second training in it")
         yield

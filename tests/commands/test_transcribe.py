@@ -28,8 +28,8 @@ def test_bad_recordings_are_named_and_the_others_written(tiny_model, folder, car
     lines = (tmp_path / "out.txt").read_text().splitlines()
     assert code == 2 and [line.split("\t")[0] for line in lines] == [str(folder / "a.wav"), str(folder / "b.flac")]
     assert err.splitlines()[-1].startswith("carnelian: 3 of 5 recordings left out")
-    for name in ("cut.flac", "empty.wav", "nan.wav"):
-        assert len(re.findall(rf"^carnelian: \S*{name}: ", err, re.M)) == 1
+    for name in ("cut.flac", "empty.wav", "nan.wav"):  # each is named once
+        assert len(re.findall(rf"^carnelian: \S*{name}: ", err, re.M)) == 1 == err.count(name)
     code, out, err = carnelian("transcribe", tiny_model, folder)
     assert code == 2 and out.splitlines() == lines
 
@@ -119,6 +119,9 @@ def test_standard_input(tiny_model, tmp_path, record, carnelian, monkeypatch):
     assert carnelian("transcribe", tiny_model, "-")[:2] == (0, expected)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     assert "nothing came" in carnelian("transcribe", tiny_model, "-")[2]
+    for format, found in (("jsonl", '"audio_filepath": "stdin"'), ("ctm", "stdin 1 ")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+        assert found in carnelian("transcribe", tiny_model, "-", "--format", format)[1]
 
 
 def test_an_unwritable_output_is_found_before_the_model_is_read(tmp_path, record, carnelian):
