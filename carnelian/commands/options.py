@@ -10,6 +10,9 @@ from carnelian.errors import CarnelianError, DecodingError
 if TYPE_CHECKING:
     from carnelian.inference.recognizer import Recognizer
 
+VOICE_ACTIVITY_HELP = (
+    "what finds the pauses at which subtitles and paragraphs are cut: energy, silero, or none for the words' times"
+)
 INFERENCE_PRECISIONS = ("fp32", "bf16", "auto")
 TIME_STRETCH = (
     "decode with the features interpolated to this many times their length; if given more than once, the result with the "
@@ -97,8 +100,8 @@ class RecognizerOptions:
         path = self.config().language_model
         return set(load_language_model(path).words).difference(SPECIAL_WORDS) if path else None
 
-    def load(self, model: Path) -> "Recognizer":
-        """Returns the recognizer of a checkpoint with these options."""
+    def load(self, model: Path, voice_activity: str = "none") -> "Recognizer":
+        """Returns the recognizer of a checkpoint with these options; `voice_activity` as the `Recognizer` takes it."""
         from carnelian.inference.recognizer import Recognizer  # here, so that --help does not wait for it
 
         if model.suffix != ".onnx":
@@ -111,6 +114,7 @@ class RecognizerOptions:
             hot_words=self.hot_words or None,
             device=self.device,
             precision=self.precision,
+            voice_activity=voice_activity,
         )
         if self.correct:
             from carnelian.rescoring.correction import Corrector

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from carnelian.commands.options import RecognizerOptions
-from carnelian.data.transcript import Transcript, transcript
+from carnelian.commands.options import VOICE_ACTIVITY_HELP, RecognizerOptions
+from carnelian.data.transcript import Transcript
 from carnelian.decoding.settings import is_asg
 from carnelian.errors import CarnelianError
 from carnelian.inference.live_stream import SegmentStream, is_fed
@@ -35,6 +35,7 @@ def serve(
     language: Annotated[str, "language of the model, as clients are told"] = "en",
     grace: Annotated[float, "seconds that accepted requests may still take after SIGTERM"] = 60.0,
     log_transcripts: Annotated[bool, "write transcripts into the log"] = False,
+    voice_activity: Annotated[str, VOICE_ACTIVITY_HELP] = "energy",
     options: RecognizerOptions = RecognizerOptions(),  # noqa: B008
     config: ServingConfig = ServingConfig(),  # noqa: B008
 ) -> None:
@@ -56,7 +57,7 @@ def serve(
     from carnelian.serving.app import make_app  # these two raise MissingExtraError
     from carnelian.serving.server import run_server
 
-    recognizer, ahead = options.load(model), config.max_ahead_seconds
+    recognizer, ahead = options.load(model, voice_activity), config.max_ahead_seconds
     served = served_model(recognizer, options, name=name or model.stem, language=language, longest_wait=ahead)
     service = Service(served, config)
     app = make_app(service, keys=keys, log_transcripts=log_transcripts)
@@ -111,15 +112,9 @@ def served_model(
         return SegmentStream(recognizer.engine, decoding)
 
     def recognize(audio: Sequence[np.ndarray], hot_words: Sequence[tuple[str, ...]]) -> list[Transcript]:
-        found = [
-            transcript(
-                decode(emissions.log_probs, words),
-                seconds_per_step=emissions.seconds_per_step,
-                duration=len(each) / recognizer.sample_rate,
-            )
-            for emissions, words, each in zip(recognizer.emissions(audio), hot_words, audio)
-        ]
-        return recognizer.corrected(found)
+        rows = recognizer.emissions(audio)
+        decoded = (decode(emissions.log_probs, words) for emissions, words in zip(rows, hot_words))
+        return recognizer.corrected(list(map(recognizer.transcript, decoded, rows, audio)))
 
     def known_words(phrases: list[str]) -> tuple[str, ...]:
         spelled = (phrase if not alphabet.unknown(phrase) else phrase.lower() for phrase in phrases)

@@ -54,7 +54,7 @@ def transcribe(
         return transcribe_live(options.load(model), sources, output.format, live_options)
     chosen = channel_choice(channel)
     output.check()
-    recognizer = options.load(model)
+    recognizer = options.load(model, output.used_activity)
     unfinished = None if Path("-") in sources else UnfinishedRecordings(cache_folder() / "unfinished")
     settings = {"batch_seconds": options.batch_seconds, "long_seconds": long_seconds, "unfinished": unfinished}
     changing = {"model": str(model), "--channel": channel, "--long-seconds": long_seconds}

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
+from carnelian.commands.options import VOICE_ACTIVITY_HELP
 from carnelian.commands.transcript_file import is_complete, one_file, refuse_partial
 from carnelian.console import note
 from carnelian.data.text.captions import FORMATS
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from carnelian.inference.recognizer import Recognized
 
 OUT_HELP = "a file; or a folder, for a file of each recording. By default standard output"
+PARAGRAPH_HELP = "text: seconds without speech at which the next line begins; 0: a line for each recording"
 FILE_SUFFIXES = {"text": "txt", "jsonl": "json"}  # of a file for each recording; the others are called as their format
 SUBTITLES = ("srt", "vtt")
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
@@ -37,12 +39,22 @@ class OutputOptions:
     resume: Annotated[bool, "go on where a call with the same --out was stopped: what is done is not done again"] = (
         False
     )
+    paragraph_pause: Annotated[float, PARAGRAPH_HELP] = 0.0
+    voice_activity: Annotated[str, VOICE_ACTIVITY_HELP] = "energy"
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS and self.format != "all":
             raise CarnelianError(f'--format "{self.format}": no such format. Known: {", ".join(FORMATS)}, all')
         if self.ctm_file not in ("stem", "path"):
             raise CarnelianError(f'--ctm-file "{self.ctm_file}": expected stem or path')
+        if not self.paragraph_pause >= 0:
+            raise CarnelianError(f"--paragraph-pause {self.paragraph_pause:g}: expected seconds, 0 or more")
+
+    @property
+    def used_activity(self) -> str:
+        """The voice activity that the output needs."""
+        cut = self.format in (*SUBTITLES, "all") or self.paragraph_pause
+        return self.voice_activity if cut else "none"
 
     @property
     def in_folder(self) -> bool:
@@ -147,8 +159,10 @@ class OutputOptions:
         name = names.get(first.audio_filepath, first.audio_filepath)
         if format == "ctm" and self.ctm_file == "stem":
             name = Path(name).stem
-        offset = {"offset": first.offset} if format == "jsonl" and len(results) == len(sides) else {}
-        return FORMATS[format](name, *map(merge_segments, sides.values()), channels=channels, **offset)
+        more = {"offset": first.offset} if format == "jsonl" and len(results) == len(sides) else {}
+        if format == "text":
+            more = {"paragraph_pause": self.paragraph_pause}
+        return FORMATS[format](name, *map(merge_segments, sides.values()), channels=channels, **more)
 
 
 def all_exist(paths: Iterable[Path]) -> bool:

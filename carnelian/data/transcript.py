@@ -40,12 +40,16 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The best hypothesis as text and timed words, with all hypotheses, best first."""
+    """The best hypothesis as text and timed words, with all hypotheses, best first.
+
+    silences: (start, end) in seconds of where nobody speaks; None where that was not measured.
+    """
 
     text: str
     words: tuple[Word, ...] = ()
     hypotheses: tuple[Hypothesis, ...] = field(default=(), repr=False)
     duration: float = 0.0
+    silences: tuple[tuple[float, float], ...] | None = field(default=None, repr=False)
 
     def to_srt(self) -> str:
         """Returns SubRip subtitles."""
@@ -64,13 +68,14 @@ class Transcript:
         return ctm(name, self)
 
     def shifted(self, seconds: float) -> "Transcript":
-        """Returns the transcript with its words later by `seconds`: in the time of the recording that holds the segment."""
+        """Returns the transcript with its times later by `seconds`: in the time of the recording that holds the segment."""
         if not seconds:
             return self
         moved = tuple(
             replace(word, start=round(word.start + seconds, 3), end=round(word.end + seconds, 3)) for word in self.words
         )
-        return replace(self, words=moved)
+        silences = self.silences and tuple((start + seconds, end + seconds) for start, end in self.silences)
+        return replace(self, words=moved, silences=silences)
 
     def with_text(self, text: str) -> "Transcript":
         """Returns the transcript with a corrected text: its words keep their times where they stayed. `hypotheses` are as decoded."""
@@ -104,10 +109,24 @@ def merge_segments(segments: Sequence[Transcript]) -> Transcript:
         return segments[0]
     words = sorted((word for segment in segments for word in segment.words), key=lambda word: word.start)
     text = " ".join(segment.text for segment in segments if segment.text)
-    return Transcript(text, tuple(words), (), max((segment.duration for segment in segments), default=0.0))
+    duration = max((segment.duration for segment in segments), default=0.0)
+    return Transcript(text, tuple(words), (), duration, merge_silences(segments))
 
 
-def transcript(hypotheses: list[Hypothesis], *, seconds_per_step: float, duration: float) -> Transcript:
+def merge_silences(segments: Sequence[Transcript]) -> tuple[tuple[float, float], ...] | None:
+    """The silences of segments whose times are already those of the recording, in order; None where one was not measured."""
+    if any(segment.silences is None for segment in segments):
+        return None
+    return tuple(sorted(silence for segment in segments for silence in segment.silences or ()))
+
+
+def transcript(
+    hypotheses: list[Hypothesis],
+    *,
+    seconds_per_step: float,
+    duration: float,
+    silences: tuple[tuple[float, float], ...] | None = None,
+) -> Transcript:
     """Returns the transcript of one utterance from its hypotheses, best first; `seconds_per_step`: of audio, for an output step."""
     best = hypotheses[0]
     words = tuple(
@@ -119,4 +138,4 @@ def transcript(hypotheses: list[Hypothesis], *, seconds_per_step: float, duratio
         )
         for span in best.spans
     )
-    return Transcript(best.text, words, tuple(hypotheses), duration)
+    return Transcript(best.text, words, tuple(hypotheses), duration, silences)

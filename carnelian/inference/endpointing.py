@@ -65,8 +65,14 @@ class NoiseFloor:
 
     def follow(self, level: float, seconds: float) -> float:
         """Takes the level of the next seconds of the stream; returns that of the background."""
-        self.level = min(level, self.level + FLOOR_RISE * seconds)
-        return self.level
+        return float(self.follow_all(np.array([level]), seconds)[0])
+
+    def follow_all(self, levels: np.ndarray, seconds: float) -> np.ndarray:
+        """As `follow` of each of the next levels (N,), each of so many seconds."""
+        risen = FLOOR_RISE * seconds * np.arange(1, len(levels) + 1)
+        floors = np.minimum(np.minimum.accumulate(levels - risen), self.level) + risen
+        self.level = float(floors[-1])
+        return floors
 
 
 def frame_levels(audio: np.ndarray, frame: int, quietest: float = QUIETEST) -> np.ndarray:

@@ -16,6 +16,7 @@ from carnelian.data.transcript import Hypothesis, Transcript, transcript
 from carnelian.data.utterance import Utterance
 from carnelian.errors import AudioError
 from carnelian.inference.unfinished import UnfinishedRecording
+from carnelian.inference.voice_activity import VoiceActivity
 
 #: gives the waveform from a second on, in chunks (S,); called once for each pass over the recording
 Chunks = Callable[[int], Iterable[np.ndarray]]
@@ -141,10 +142,12 @@ def transcribe_long(
     chunk_seconds: float = CHUNK_SECONDS,
     advance: Callable[[float], None] = lambda seconds: None,
     kept: UnfinishedRecording | None = None,
+    activity: VoiceActivity | None = None,
 ) -> Transcript:
     """Returns the transcript of a recording of any length, with words in the recording's time, in flat memory.
 
     advance: called with the seconds of audio of each chunk that is done. kept: where what is finished is kept, and gone on from.
+    activity: finds the recording's silences.
     """
     rate, per_step, samples = engine.sample_rate, engine.seconds_per_step, 0
 
@@ -152,6 +155,8 @@ def transcribe_long(
         nonlocal samples
         samples = second * rate
         for chunk in chunks_of(recording, rate, chunk_seconds, begin=second):
+            if activity and share > STATISTICS_SHARE:
+                activity.accept(chunk, samples)
             samples += len(chunk)
             yield chunk
             advance(share * len(chunk) / rate)
@@ -161,6 +166,8 @@ def transcribe_long(
     step, statistics = int(state.get("step", 0)), None
     if state:
         stream.restore(state)
+        if activity:
+            activity.restore(state)
         statistics = engine.restored_statistics(state) if "count" in state else None
         advance(step * per_step)
     else:
@@ -168,6 +175,7 @@ def transcribe_long(
 
     def current() -> tuple[dict[str, np.ndarray], str]:
         found = {"step": np.array(step), **stream.state(), **(statistics.state() if statistics else {})}
+        found |= activity.kept() if activity else {}
         return found, stream.hypotheses()[0].text
 
     for piece in long_log_probs(engine, chunks, statistics=statistics, first_step=step):
@@ -175,7 +183,8 @@ def transcribe_long(
         step += len(piece)
         if kept and kept.is_due():
             kept.save(*current())
-    return transcript(stream.hypotheses(), seconds_per_step=per_step, duration=samples / rate)
+    silences = activity.silences() if activity else None
+    return transcript(stream.hypotheses(), seconds_per_step=per_step, duration=samples / rate, silences=silences)
 
 
 def chunks_of(

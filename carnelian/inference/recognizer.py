@@ -23,6 +23,7 @@ from carnelian.inference.emissions import Emissions
 from carnelian.inference.live_stream import RecognizerStream
 from carnelian.inference.long_audio import transcribe_long
 from carnelian.inference.unfinished import UnfinishedRecordings
+from carnelian.inference.voice_activity import make_voice_activity
 
 if TYPE_CHECKING:
     import torch
@@ -89,9 +90,13 @@ class Recognizer:
         *,
         time_stretches: Sequence[float] = (),
         correct: Correct | None = None,
+        voice_activity: str = "none",
     ):
-        """correct: is given the texts of transcripts, and returns as many that replace them."""
-        self.correct = correct
+        """correct: is given the texts of transcripts, and returns as many that replace them. voice_activity: what finds the silences
+        of transcripts, at which subtitles and paragraphs are cut: "energy", "silero" or "none"."""
+        self.correct, self.voice_activity = correct, voice_activity
+        if voice_activity != "none":
+            make_voice_activity(voice_activity, engine.sample_rate)  # raises CarnelianError kinds
         self.engine, self.alphabet, self.sample_rate = engine, engine.alphabet, engine.sample_rate
         self.decoder: Decoder = decoder or DecodingConfig().decoder(engine.alphabet, engine.criterion)
         asked = DecodingConfig(time_stretches=tuple(time_stretches)).time_stretches
@@ -108,6 +113,7 @@ class Recognizer:
         precision: str = "fp32",
         threads: int = 0,
         correct: Correct | None = None,
+        voice_activity: str = "none",
     ) -> "Recognizer":
         """Returns the recognizer of a checkpoint, of the last one in a run's folder, of a pretrained model by its name, or of an
         exported .onnx model.
@@ -115,12 +121,14 @@ class Recognizer:
         decoding: how to decode (by default greedy). hot_words: expected words with their weights (natural logarithms). device: "cpu"
         or "cuda"; by default a GPU where there is one; an .onnx model runs on the CPU. precision: "fp32", "bf16", or "auto", the
         fastest on this processor; an .onnx model has its own, and "auto" is the fastest of model.onnx and model.int8.onnx. threads: by
-        default one for each core. correct: what corrects the transcripts, such as a `Corrector`. Raises CarnelianError kinds.
+        default one for each core. correct: what corrects the transcripts, such as a `Corrector`. voice_activity: what
+        finds the silences at which subtitles and paragraphs are cut: "energy", "silero" or "none". Raises CarnelianError kinds.
         """
         engine = load_engine(path, device=device, precision=precision, threads=threads)
         decoding = decoding or DecodingConfig()
         decoder = decoding.decoder(engine.alphabet, engine.criterion, hot_words=hot_words)
-        return cls(engine, decoder, time_stretches=decoding.time_stretches, correct=correct)
+        stretches = decoding.time_stretches
+        return cls(engine, decoder, time_stretches=stretches, correct=correct, voice_activity=voice_activity)
 
     @overload  # a string is a path, never a list of characters
     def __call__(self, audio: Audio, sample_rate: int | None = None) -> Transcript: ...  # type: ignore[overload-overlap]
@@ -140,19 +148,38 @@ class Recognizer:
             audio = as_waveform(np.asarray(audio), sample_rate or self.sample_rate, self.sample_rate)
         elif isinstance(audio, str | os.PathLike | Utterance):
             if self.in_chunks and duration_of(audio) > LONG_RECORDING:
-                return self.corrected([transcribe_long(self.engine, self.decoder, audio)])[0]
+                return self.transcribe_long(audio if isinstance(audio, Utterance) else os.fspath(audio))
             audio = load_audio(audio, self.sample_rate)
         else:
             raise CarnelianError(
                 f"audio: {type(audio).__name__} cannot be transcribed. Give a path, an utterance, an array, or a list of these"
             )
         if self.in_chunks and len(audio) > LONG_RECORDING * self.sample_rate:
-            return self.corrected([transcribe_long(self.engine, self.decoder, audio)])[0]
+            return self.transcribe_long(audio)
         [emissions] = self.emissions([audio])
-        seconds = len(audio) / self.sample_rate
-        step = emissions.seconds_per_step
-        found = transcript(self.decoder(emissions.log_probs), seconds_per_step=step, duration=seconds)
-        return self.corrected([found])[0]
+        return self.corrected([self.transcript(self.decoder(emissions.log_probs), emissions, audio)])[0]
+
+    def transcript(self, hypotheses: list[Hypothesis], emissions: Emissions, audio: np.ndarray) -> Transcript:
+        """Returns the transcript of a waveform (S,) from its hypotheses and the emissions that they were decoded from."""
+        return transcript(
+            hypotheses,
+            seconds_per_step=emissions.seconds_per_step,
+            duration=len(audio) / self.sample_rate,
+            silences=None if self.voice_activity == "none" else self.silences(audio),
+        )
+
+    def silences(self, audio: np.ndarray) -> tuple[tuple[float, float], ...] | None:
+        """Returns where nobody speaks in a waveform (S,), as (start, end) in seconds; None without `voice_activity`."""
+        activity = make_voice_activity(self.voice_activity, self.sample_rate)
+        if activity is None:
+            return None
+        activity.accept(audio, 0)
+        return activity.silences()
+
+    def transcribe_long(self, recording: Utterance | str | np.ndarray, **more: Any) -> Transcript:
+        """Returns the transcript of a recording of any length, in chunks; `more`: as of `long_audio.transcribe_long`."""
+        activity = make_voice_activity(self.voice_activity, self.sample_rate)
+        return self.corrected([transcribe_long(self.engine, self.decoder, recording, activity=activity, **more)])[0]
 
     def corrected(self, transcripts: Sequence[Transcript]) -> list[Transcript]:
         """Returns transcripts with their texts corrected, where the recognizer has a correction."""
@@ -184,18 +211,17 @@ class Recognizer:
         batch_seconds: float = 120.0,
         workers: int = 2,
         unread: Callable[[int, CarnelianError], None] | None = None,
-    ) -> Iterator[tuple[list[int], list[Utterance], list[Emissions], list[float]]]:
+    ) -> Iterator[tuple[list[int], list[Utterance], list[Emissions], list[np.ndarray]]]:
         """Yields batches of utterances of similar length, short ones first.
 
-        Each is (indices into `utterances`, the utterances, their emissions, their durations in seconds).
+        Each is (indices into `utterances`, the utterances, their emissions, their waveforms).
         """
         durations = np.array([utterance.duration for utterance in utterances])
         plan = plan_batches(durations, batch_seconds=batch_seconds, shuffle=False) if len(durations) else []
         loaded = load_waveforms(utterances, plan, sample_rate=self.sample_rate, workers=workers, unread=unread)
         for batch in filter(None, loaded):
             indices, audio = [index for index, _ in batch], [each for _, each in batch]
-            seconds = [len(each) / self.sample_rate for each in audio]
-            yield indices, [utterances[index] for index in indices], self.emissions(audio), seconds
+            yield indices, [utterances[index] for index in indices], self.emissions(audio), audio
 
     def recognize(
         self,
@@ -218,12 +244,9 @@ class Recognizer:
         short = [utterances[index] for index in places]
         short_unread = unread and (lambda index, error: unread(places[index], error))
         batches = self.batches(short, batch_seconds=batch_seconds, workers=workers, unread=short_unread)
-        for indices, batch, rows, seconds in batches:
+        for indices, batch, rows, audio in batches:
             decoded = self.decode(emissions.log_probs for emissions in rows)
-            found = [
-                transcript(hypotheses, seconds_per_step=emissions.seconds_per_step, duration=duration)
-                for emissions, hypotheses, duration in zip(rows, decoded, seconds)
-            ]
+            found = list(map(self.transcript, decoded, rows, audio))
             for index, utterance, each in zip(indices, batch, self.corrected(found)):
                 yield Recognized(places[index], utterance, each)
         yield from self._recognize_long(utterances, long, unread, unfinished)
@@ -241,7 +264,7 @@ class Recognizer:
             kept = unfinished.of(utterance, self.identity) if unfinished and self.identity else None
             try:
                 with bar(Path(utterance.audio_filepath).name, round(utterance.duration)) as advance:
-                    found = transcribe_long(self.engine, self.decoder, utterance, advance=advance, kept=kept)
+                    found = self.transcribe_long(utterance, advance=advance, kept=kept)
             except AudioError as error:
                 if unread is None:
                     raise
@@ -253,13 +276,13 @@ class Recognizer:
                     )
                 raise
             else:
-                yield Recognized(index, utterance, self.corrected([found])[0])
+                yield Recognized(index, utterance, found)
 
     @cached_property
     def identity(self) -> str:
         """Tells recognizers apart whose results may differ; empty where the decoder or the engine cannot say."""
         parts = [getattr(each, "identity", "") for each in (self.engine, self.decoder)]
-        return ", ".join(parts) if all(parts) else ""
+        return ", ".join([*parts, self.voice_activity]) if all(parts) else ""
 
     def decode(self, log_probs: Iterable[np.ndarray]) -> list[list[Hypothesis]]:
         """Returns the hypotheses of each utterance; uses all cores where the decoder has `batch`."""
@@ -286,7 +309,7 @@ def duration_of(audio: str | os.PathLike | Utterance) -> float:
     """The seconds of a recording, or of a part of one."""
     if isinstance(audio, Utterance) and audio.duration:
         return audio.duration
-    with open_audio(audio if isinstance(audio, Utterance) else Path(audio)) as file:
+    with open_audio(audio if isinstance(audio, Utterance) else os.fspath(audio)) as file:
         return file.frames / file.sample_rate - (audio.offset if isinstance(audio, Utterance) else 0.0)
 
 

@@ -16,7 +16,7 @@ from carnelian.data.audio import Resampler
 from carnelian.data.transcript import Transcript, Word
 from carnelian.inference.endpointing import NoiseFloor, frame_levels
 from carnelian.serving.scheduler import Turn
-from carnelian.serving.service import Service, quietest, shifted
+from carnelian.serving.service import Service, quietest
 
 KEPT_SECONDS = 1.0  # of audio without words, so that the start of the first word is not lost
 SILENT_SECONDS = 3.0  # of audio without words, before all but the last second is given up
@@ -166,7 +166,7 @@ class LiveSession:
         if self.first == start:  # else it was cleared meanwhile
             self.seen = max(self.seen, size)
         known = size if stream is None or ended else min(size, round(piece.duration * self.rate))
-        return shifted(piece, start / self.rate), known
+        return piece.shifted(start / self.rate), known
 
     def _is_background(self, size: int) -> bool:
         """Whether the segment's first `size` samples are nowhere louder than the background of the session."""

@@ -5,12 +5,12 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from carnelian.data.transcript import Transcript
+from carnelian.data.transcript import Transcript, merge_silences
 from carnelian.errors import AudioError
 from carnelian.serving.audio_reader import AudioReader, DecoderStuckError, TooLongError
 from carnelian.serving.config import Refusal, ServingConfig, overloaded
@@ -149,10 +149,10 @@ class Service:
                     waiting.append((start, asyncio.create_task(self.scheduler.submit(turn, audio, hot_words))))
                     if len(waiting) > PIECES_AHEAD:
                         offset, task = waiting.popleft()
-                        yield shifted(await task, offset)
+                        yield (await task).shifted(offset)
             while waiting:
                 offset, task = waiting.popleft()
-                yield shifted(await task, offset)
+                yield (await task).shifted(offset)
         except TooLongError as error:
             raise Refusal(400, str(error), param="file", code="audio_too_long") from None
         except AudioError as error:
@@ -221,16 +221,8 @@ def quietest(audio: np.ndarray, first: int, rate: int) -> int:
     return first + int(smooth.argmin()) * frame + frame // 2
 
 
-def shifted(transcript: Transcript, offset: float) -> Transcript:
-    """The transcript of a piece that begins at `offset` seconds, with its times in the whole recording."""
-    words = tuple(
-        replace(word, start=round(word.start + offset, 3), end=round(word.end + offset, 3)) for word in transcript.words
-    )
-    return replace(transcript, words=words)
-
-
 def joined(pieces: list[Transcript]) -> Transcript:
     """The transcript of a recording from those of its consecutive pieces."""
     text = " ".join(piece.text for piece in pieces if piece.text)
     words = tuple(word for piece in pieces for word in piece.words)
-    return Transcript(text, words, (), sum(piece.duration for piece in pieces))
+    return Transcript(text, words, (), sum(piece.duration for piece in pieces), merge_silences(pieces))

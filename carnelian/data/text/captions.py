@@ -7,23 +7,28 @@ numbers, and returns text that ends with a newline; text, JSON lines and CTM of 
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import zip_longest
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise, zip_longest
 from string import ascii_uppercase
 from textwrap import wrap
 from typing import Any
 
 WIDTH, LINES = 42, 2  # of a caption that is easily read, in characters and lines
-LONGEST, PAUSE = 6.0, 0.8  # seconds: of a caption at most, and between words where the next caption begins
+LONGEST, PAUSE = 6.0, 0.8  # seconds: of a caption at most, and of the pause at which the next caption begins
+SHORT_PAUSE = 0.2  # seconds: of a pause at which words that fit no caption are rather cut than where it is full
+LOUD_WEIGHT = (
+    0.5  # of what lies between two words and is not silent: between the letters of a long vowel there are blanks too
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """Lines to be shown from `start` to `end` (seconds)."""
+    """Lines to be shown from `start` to `end` (seconds), and the words that they hold."""
 
     start: float
     end: float
     lines: tuple[str, ...]
+    words: tuple[Any, ...] = ()
 
 
 def captions(transcript: Any) -> Iterator[Caption]:
@@ -32,31 +37,86 @@ def captions(transcript: Any) -> Iterator[Caption]:
         if transcript.text:
             yield Caption(0.0, transcript.duration, tuple(wrap(transcript.text, WIDTH)))
         return
-    shown: list[Any] = []
-    for word in transcript.words:
-        if shown and not fits_on_lines(shown, word):
-            yield caption(shown)
-            shown = []
-        shown.append(word)
-    yield caption(shown)
+    waits = pauses(transcript)
+    for first, last in runs_of_words(waits, PAUSE):
+        words, own = transcript.words[first:last], waits[first:last]
+        if any(len(word.text) > WIDTH for word in words):
+            words = [part for word in words for part in parts_of_word(word)]
+            own = [0.0] * len(words)
+        yield from filled_captions(words, own)
 
 
-def fits_on_lines(shown: list[Any], word: Any) -> bool:
-    """Whether a caption has room and time for a further word."""
-    lines = wrap(" ".join(each.text for each in [*shown, word]), WIDTH)
-    soon = word.start - shown[-1].end < PAUSE
-    return soon and len(lines) <= LINES and word.end - shown[0].start <= LONGEST
+def pauses(transcript: Any) -> list[float]:
+    """The seconds of silence before each word, 0 before the first; where silences were not measured, all between two words."""
+    found, silences, at = [0.0], transcript.silences, 0
+    for before, word in pairwise(transcript.words):
+        gap = silent = max(0.0, word.start - before.end)
+        if silences is not None:
+            while at < len(silences) and silences[at][1] <= before.end:
+                at += 1
+            silent, next_one = 0.0, at
+            while next_one < len(silences) and silences[next_one][0] < word.start:
+                start, end = silences[next_one]
+                silent += max(0.0, min(end, word.start) - max(start, before.end))
+                next_one += 1
+        found.append(silent + LOUD_WEIGHT * (gap - silent))
+    return found
 
 
-def caption(words: list[Any]) -> Caption:
-    """Words as a caption."""
-    return Caption(words[0].start, words[-1].end, tuple(wrap(" ".join(word.text for word in words), WIDTH)))
+def runs_of_words(waits: Sequence[float], pause: float) -> Iterator[tuple[int, int]]:
+    """(first, last + 1) of the words that no pause of some length parts, from the pauses before each word."""
+    bounds = [index for index, wait in enumerate(waits) if not index or wait >= pause]
+    yield from pairwise([*bounds, len(waits)])
 
 
-def text(name: str, *sides: Any, channels: Sequence[int] = ()) -> str:
-    """The words as a line of text; of separate channels a line each, "A: hello"."""
+def parts_of_word(word: Any) -> Iterator[Any]:
+    """A word, or where it is longer than a line, its parts, with shares of its time: an alphabet without a space writes such words."""
+    parts = [word.text[first : first + WIDTH] for first in range(0, len(word.text), WIDTH)]
+    share = (word.end - word.start) / len(parts)
+    for index, text in enumerate(parts):
+        start = word.start + index * share
+        yield replace(word, text=text, start=round(start, 3), end=round(start + share, 3))
+
+
+def filled_captions(words: Sequence[Any], waits: Sequence[float]) -> Iterator[Caption]:
+    """Captions as full as can be, or cut at the longest pause in their second half; `waits`: the pauses before the words."""
+    first = 0
+    while first < len(words):
+        last = first + 1
+        while last < len(words) and fits_on_lines(words[first : last + 1]):
+            last += 1
+        if last < len(words):
+            longest = max(range(first + (last - first) // 2 + 1, last + 1), key=lambda index: (waits[index], index))
+            last = longest if waits[longest] >= SHORT_PAUSE else last
+        shown = words[first:last]
+        lines = tuple(wrap(" ".join(word.text for word in shown), WIDTH))
+        yield Caption(shown[0].start, shown[-1].end, lines, tuple(shown))
+        first = last
+
+
+def fits_on_lines(words: Sequence[Any]) -> bool:
+    """Whether words fit into a caption, in room and time."""
+    lines = wrap(" ".join(word.text for word in words), WIDTH)
+    return len(lines) <= LINES and words[-1].end - words[0].start <= LONGEST
+
+
+def text(name: str, *sides: Any, channels: Sequence[int] = (), paragraph_pause: float = 0.0) -> str:
+    """The words as a line of text, or as a line for each paragraph; of separate channels "A: hello".
+
+    paragraph_pause: the seconds without speech at which a paragraph begins; 0: all is one line.
+    """
     labels = [f"{ascii_uppercase[channel]}: " for channel in channels] if len(sides) > 1 else [""]
-    return "".join(f"{label}{side.text}\n" for label, side in zip(labels, sides))
+    return "".join(
+        f"{label}{line}\n" for label, side in zip(labels, sides) for line in paragraphs(side, paragraph_pause)
+    )
+
+
+def paragraphs(transcript: Any, pause: float) -> list[str]:
+    """A transcript's text, parted at the pauses of some seconds; as a whole for 0."""
+    if not pause or not transcript.words:
+        return [transcript.text]
+    parted = runs_of_words(pauses(transcript), pause)
+    return [" ".join(word.text for word in transcript.words[first:last]) for first, last in parted]
 
 
 def json_line(name: str, *sides: Any, channels: Sequence[int] = (), offset: float = 0.0) -> str:

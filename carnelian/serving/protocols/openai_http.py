@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from carnelian.data.text.captions import Caption, captions, srt, vtt
+from carnelian.data.text.captions import captions, srt, vtt
 from carnelian.data.transcript import Transcript, Word
 from carnelian.serving.config import Refusal
 from carnelian.serving.service import Service, joined
@@ -126,19 +126,10 @@ def timed_word(word: Word) -> dict[str, Any]:
     return {"word": word.text, "start": word.start, "end": word.end, "confidence": round(word.confidence, 4)}
 
 
-def captions_with_words(transcript: Transcript) -> Iterator[tuple[Caption, str, tuple[Word, ...]]]:
-    """The transcript's captions, each with its text and its words."""
-    first = 0
-    for caption in captions(transcript):
-        text = " ".join(caption.lines)
-        words = transcript.words[first : first + len(text.split())]
-        first += len(words)
-        yield caption, text, words
-
-
 def verbose_segments(service: Service, transcript: Transcript, temperature: float) -> Iterator[dict[str, Any]]:
     """The transcript's captions with the figures that Whisper gives of its segments."""
-    for index, (caption, text, words) in enumerate(captions_with_words(transcript)):
+    for index, caption in enumerate(captions(transcript)):
+        text, words = " ".join(caption.lines), caption.words
         content = text.encode()
         yield {
             "id": index,
@@ -173,7 +164,8 @@ async def transcription_events(
                 delta = {"type": "transcript.text.delta", "delta": " " * (spoken and bool(piece.text)) + piece.text}
                 yield make_event(delta | ({"logprobs": logprobs(piece.words)} if wanted else {}))
                 spoken = spoken or bool(piece.text)
-                for caption, text, words in captions_with_words(piece):
+                for caption in captions(piece):
+                    text, words = " ".join(caption.lines), caption.words
                     place = {"id": f"seg_{count}", "start": caption.start, "end": caption.end, "speaker": ""}
                     timed = {"words": list(map(timed_word, words))} if "word" in request.granularities else {}
                     yield make_event({"type": "transcript.text.segment", **place, "text": text, **timed})

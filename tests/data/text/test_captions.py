@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from carnelian.data.text.captions import FORMATS, LINES, LONGEST, WIDTH, captions, clock
+from carnelian.data.text.captions import FORMATS, LINES, LONGEST, WIDTH, captions, clock, pauses
 from carnelian.data.transcript import Transcript, Word
 
 
@@ -59,6 +59,54 @@ def test_vtt_escapes():
 def test_pause_begins_a_caption():
     assert len(list(captions(spoken(["one", "two"], pause=0.5)))) == 1
     assert len(list(captions(spoken(["one", "two"], pause=1.0)))) == 2
+
+
+def timed(*words, silences=None):
+    """A transcript of (text, start, end)."""
+    found = tuple(Word(text, start, end, 1.0) for text, start, end in words)
+    return Transcript(" ".join(word.text for word in found), found, (), 100.0, silences)
+
+
+def test_a_pause_is_what_is_silent_between_two_words():
+    words = [("a", 0.0, 1.0), ("b", 2.0, 3.0), ("c", 4.0, 5.0), ("d", 5.0, 6.0)]
+    assert pauses(timed(*words)) == [0, 1, 1, 0]
+    found = pauses(timed(*words, silences=((0.5, 1.25), (1.5, 1.75), (2.9, 5.5))))
+    assert found == pytest.approx([0, 0.5 + 0.25, 1, 0])  # what is loud counts half
+    assert pauses(timed(*words, silences=())) == [0, 0.5, 0.5, 0]
+    assert pauses(timed()) == [0]
+
+
+def test_words_are_parted_at_the_longest_pause_that_fits():
+    words = [(f"word{number:02d}", number * 0.3, number * 0.3 + 0.25) for number in range(20)]
+    late = [
+        (text, start + 0.3 * (number >= 9), end + 0.3 * (number >= 9))
+        for number, (text, start, end) in enumerate(words)
+    ]
+    first, *_ = captions(timed(*words))
+    assert len(first.words) == 12  # as many as two lines hold
+    first, second, *_ = captions(timed(*late))
+    assert first.words[-1].text == "word08" and second.words[0].text == "word09"
+    assert second.start == second.words[0].start
+
+
+def test_a_word_that_fits_no_line_is_parted():
+    """Of an alphabet without a space, all is one word."""
+    shown = list(captions(timed(("x" * 500, 10.0, 60.0))))
+    assert "".join(line for each in shown for line in each.lines) == "x" * 500
+    assert all(len(each.lines) <= LINES and max(map(len, each.lines)) <= WIDTH for each in shown)
+    assert shown[0].start == 10 and shown[-1].end == pytest.approx(60, abs=0.01)
+    assert all(each.end <= later.start + 0.01 for each, later in zip(shown, shown[1:]))
+
+
+def test_paragraphs():
+    transcript = timed(("a", 0, 1), ("b", 1.5, 2), ("c", 4.5, 5), ("d", 5, 6))
+    assert FORMATS["text"]("x", transcript) == "a b c d\n"
+    assert FORMATS["text"]("x", transcript, paragraph_pause=2.0) == "a b\nc d\n"
+    assert (
+        FORMATS["text"]("x", transcript, transcript, channels=(0, 1), paragraph_pause=2.0)
+        == "A: a b\nA: c d\nB: a b\nB: c d\n"
+    )
+    assert FORMATS["text"]("x", Transcript("", duration=9.0), paragraph_pause=2.0) == "\n"
 
 
 def test_text_without_word_times_is_one_caption():
