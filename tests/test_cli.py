@@ -78,7 +78,9 @@ def test_groups_and_the_program_have_an_example(words, monkeypatch, capsys):
 def test_help_in_a_narrow_terminal_shows_whole_options(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr(sys, "argv", ["carnelian", "prepare", "--help"])
-    monkeypatch.setattr(sys.modules["__main__"], "__package__", "")  # else the program's name is that of the test runner
+    monkeypatch.setattr(
+        sys.modules["__main__"], "__package__", ""
+    )  # else the program's name is that of the test runner
     with pytest.raises(SystemExit):
         cli.main()
     shown = capsys.readouterr().out
