@@ -110,6 +110,7 @@ class OutputOptions:
             note(f"{self.out}: is complete. Give --overwrite to make it anew")
             return
         settings = {"--format": self.format, "--ctm-file": self.ctm_file, "names before lines": prefixed, **settings}
+        settings |= {"--paragraph-pause": self.paragraph_pause, "--voice-activity": self.used_activity}
         with one_file(self.out, settings, resume=self.resume) as file:
             left = file.left(groups)
             note_done(len(groups) - len(left), len(groups))
