@@ -82,7 +82,8 @@ WEIGHTS = (
     ".ckpt",
     ".bin",
 )  # text under such a name is a damaged file, not text for anything
-DECODING_KEYS = ("alpha", "beta", "beam_width")  # that no recipe has
+#: that no recipe has
+DECODING_KEYS = ("language_model", "alpha", "beta", "beam_width", "closed_vocabulary", "rescoring", "[rescoring]")
 
 
 def misplaced(path: str | Path, expected: str) -> str:

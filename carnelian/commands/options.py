@@ -1,10 +1,10 @@
 """The options that every command with a recognizer has: how to decode, and where to compute."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from carnelian.decoding.settings import DecodingConfig, read_decoding
+from carnelian.decoding.settings import DecodingConfig, RescoringConfig, read_decoding
 from carnelian.errors import CarnelianError, DecodingError
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ class RecognizerOptions:
         default_factory=list
     )
     time_stretch: Annotated[list[float], TIME_STRETCH] = field(default_factory=list)
+    rescore: Annotated[
+        Path | None, "rescore the hypotheses with this language model (a checkpoint, or a run's folder)"
+    ] = None
+    rescore_weight: Annotated[float | None, "weight of that language model"] = None
+    hypotheses: Annotated[int | None, "hypotheses of each utterance that are rescored, at most"] = None
     correct: Annotated[Path | None, "correct the transcripts with this corrector (a checkpoint, or a run's folder)"] = (
         None
     )
@@ -69,7 +74,8 @@ class RecognizerOptions:
             closed_vocabulary=self.closed_vocabulary,
             time_stretches=tuple(self.time_stretch) or None,
         )
-        searches = bool(config.language_model or self.hot_word)
+        config = config.with_options(rescoring=self.rescoring(config))
+        searches = bool(config.language_model or self.hot_word or config.rescoring)
         for name, given, works in (
             ("--alpha", self.alpha, bool(config.language_model)),
             ("--beta", self.beta, bool(config.language_model)),
@@ -91,6 +97,18 @@ class RecognizerOptions:
             "--correct": str(self.correct or ""),
         }
         return config | more
+
+    def rescoring(self, config: DecodingConfig) -> RescoringConfig | None:
+        """Returns how to rescore: as the file of settings says, changed by the options. DecodingError for one without effect."""
+        found = config.rescoring
+        if self.rescore:
+            found = replace(found, model=str(self.rescore)) if found else RescoringConfig(str(self.rescore))
+        changes: dict[str, Any] = {"neural_weight": self.rescore_weight, "hypotheses": self.hypotheses}
+        given = {name: value for name, value in changes.items() if value is not None}
+        if given and not found:
+            option = "--hypotheses" if self.rescore_weight is None else "--rescore-weight"
+            raise DecodingError(f"{option}: has no effect without rescoring. Give --rescore MODEL")
+        return replace(found, **given) if found else None
 
     def words(self) -> set[str] | None:
         """Returns the words of the language model, None without one."""

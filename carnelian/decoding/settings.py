@@ -6,20 +6,46 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from carnelian.data.alphabet import Alphabet
-from carnelian.decoding.limits import Alpha, BeamWidth, Beta, check_weight, checked_width
-from carnelian.errors import DecodingError, MissingExtraError
+from carnelian.decoding.limits import WIDEST, Alpha, BeamWidth, Beta, check_weight, checked_width
+from carnelian.errors import DecodingError, MissingExtraError, RecipeError
 from carnelian.files import reading, written
 from carnelian.jit import has_numba
 from carnelian.models.time_stretch import TIME_STRETCH_RANGE, in_range
-from carnelian.recipe import matches_type
+from carnelian.ranges import between
+from carnelian.recipe import call, matches_type
+
+
+@dataclass(frozen=True, slots=True)
+class RescoringConfig:
+    """How the hypotheses of a search are rescored, the table [rescoring] of a file of settings.
+
+    model: the checkpoint of a language model. hypotheses: of each utterance, at most. The score of one is its acoustic score, plus
+    `language_weight` times the search's language score (n-gram model with alpha, word bonus, hot words), plus `neural_weight`
+    times the natural log-probability of the sentence, plus `beta` for each word.
+    """
+
+    model: str
+    hypotheses: Annotated[int, between(2, WIDEST)] = 64
+    language_weight: Alpha = 0.5
+    neural_weight: Alpha = 0.5
+    beta: Beta = 1.0
+
+    def __post_init__(self) -> None:
+        check_weight("language_weight", self.language_weight, lowest=0.0)
+        check_weight("neural_weight", self.neural_weight, lowest=0.0)
+        check_weight("beta", self.beta)
+        if not 2 <= self.hypotheses <= WIDEST:
+            raise DecodingError(
+                f"hypotheses {self.hypotheses}: expected a whole number from 2 to {WIDEST:,} to rescore"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class DecodingConfig:
-    """How to decode: without a language model greedily. A TOML file holds the same keys.
+    """How to decode: without a language model and rescoring greedily. A TOML file holds the same keys.
 
     With `closed_vocabulary` only words of the language model are found. With several `time_stretches` each recording is decoded at
     each, with its features interpolated to that many times their length, and the most probable result is kept; with none, at
@@ -32,6 +58,7 @@ class DecodingConfig:
     beam_width: BeamWidth = 64
     closed_vocabulary: bool = False
     time_stretches: tuple[float, ...] = ()
+    rescoring: RescoringConfig | None = None
 
     def __post_init__(self) -> None:
         check_weight("alpha", self.alpha, lowest=0.0)
@@ -86,7 +113,7 @@ class DecodingConfig:
             model,
             alpha=self.alpha,
             beta=self.beta if model else 0.0,
-            beam_width=self.beam_width,
+            beam_width=max(self.beam_width, hypotheses),
             hypotheses=hypotheses,
             hot_words=hot_words,
             lexicon=set(model.words).difference(SPECIAL_WORDS) if model and self.closed_vocabulary else None,
@@ -114,6 +141,7 @@ def read_decoding(path: str | Path) -> DecodingConfig:
 def _config(path: Path, found: dict[str, Any]) -> DecodingConfig:
     """The settings of a file's table."""
     known = get_type_hints(DecodingConfig)
+    rescoring = found.pop("rescoring", None)
     for key, value in found.items():
         if key not in known or not matches_type(value, known[key]):
             raise DecodingError(f"{path}: {key} = {value!r} is not a decoding setting. Known: {', '.join(known)}")
@@ -122,8 +150,12 @@ def _config(path: Path, found: dict[str, Any]) -> DecodingConfig:
     if "time_stretches" in found:
         found["time_stretches"] = tuple(found["time_stretches"])
     try:
+        if rescoring is not None:
+            found["rescoring"] = call(RescoringConfig, rescoring, where="rescoring")
+            model = str(Path(path).parent / found["rescoring"].model)
+            found["rescoring"] = replace(found["rescoring"], model=model)
         return DecodingConfig(**found)
-    except DecodingError as error:
+    except (DecodingError, RecipeError) as error:
         raise DecodingError(f"{path}: {error}") from None
 
 
@@ -133,6 +165,11 @@ def write_decoding(path: str | Path, decoding: DecodingConfig) -> None:
     values = asdict(decoding)
     if decoding.language_model:
         values["language_model"] = os.path.relpath(decoding.language_model, path.parent)
+    rescoring = values.pop("rescoring")
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    if rescoring:
+        rescoring["model"] = os.path.relpath(rescoring["model"], path.parent)
+        lines += ["", "[rescoring]"]
+        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in rescoring.items()]
     with written(path) as file:
         file.write("\n".join(lines) + "\n")

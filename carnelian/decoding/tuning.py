@@ -31,16 +31,21 @@ class Tuning:
         return sum(self.tried[weights], Errors())
 
     def centre(self) -> tuple[float, float]:
-        """Alpha and beta in the middle of what could be best: their mean over all that win one of many resamples of utterances.
-
-        A few utterances hardly determine them: many weights are as good, and which has the fewest errors is chance. On
-        speakers that were not tuned on the mean has fewer errors than the best (Breiman, "Bagging predictors", 1996).
-        """
+        """Alpha and beta in the middle of what could be best (`central_weights`)."""
         totals = np.array([[errors.total for errors in each] for each in zip(*self.tried.values())])
-        resampled = drawn_sums(totals, draws=1000, seed=0)
-        winning = resampled == resampled.min(1, keepdims=True)
-        alpha, beta, _ = (winning / winning.sum(1, keepdims=True)).mean(0) @ np.array(list(self.tried))
-        return float(alpha), float(beta)
+        alpha, beta, _ = central_weights(list(self.tried), totals)
+        return alpha, beta
+
+
+def central_weights(tried: Sequence[tuple[float, ...]], totals: np.ndarray) -> list[float]:
+    """Returns the mean of all weights tried that win one of many resamples of utterances; totals (U, S): errors of each utterance.
+
+    A few utterances hardly determine weights: many are as good, and which have the fewest errors is chance. On speakers that were
+    not tuned on the mean has fewer errors than the best (Breiman, "Bagging predictors", 1996).
+    """
+    resampled = drawn_sums(totals, draws=1000, seed=0)
+    winning = resampled == resampled.min(1, keepdims=True)
+    return ((winning / winning.sum(1, keepdims=True)).mean(0) @ np.array(tried, np.float64)).tolist()
 
 
 def decoded_errors(

@@ -17,7 +17,7 @@ from carnelian.data.batch import load_waveforms, plan_batches
 from carnelian.data.recording import open_audio
 from carnelian.data.transcript import Hypothesis, Transcript, transcript
 from carnelian.data.utterance import Utterance
-from carnelian.decoding.settings import DecodingConfig
+from carnelian.decoding.settings import DecodingConfig, RescoringConfig
 from carnelian.errors import EXTRA_OF, AudioError, CarnelianError, MissingExtraError
 from carnelian.inference.emissions import Emissions
 from carnelian.inference.live_stream import RecognizerStream
@@ -126,7 +126,11 @@ class Recognizer:
         """
         engine = load_engine(path, device=device, precision=precision, threads=threads)
         decoding = decoding or DecodingConfig()
-        decoder = decoding.decoder(engine.alphabet, engine.criterion, hot_words=hot_words)
+        rescoring = decoding.rescoring
+        count = rescoring.hypotheses if rescoring else 1
+        decoder = decoding.decoder(engine.alphabet, engine.criterion, hypotheses=count, hot_words=hot_words)
+        if rescoring:
+            decoder = rescoring_decoder(decoder, rescoring, engine.alphabet, device)
         stretches = decoding.time_stretches
         return cls(engine, decoder, time_stretches=stretches, correct=correct, voice_activity=voice_activity)
 
@@ -317,6 +321,17 @@ def is_tensor(audio: object) -> bool:
     """Whether audio is a PyTorch tensor; PyTorch need not be installed."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(audio, torch.Tensor)
+
+
+def rescoring_decoder(decoder: Any, rescoring: RescoringConfig, alphabet: Alphabet, device: str) -> Decoder:
+    """Returns a decoder whose hypotheses are rescored. Raises MissingExtraError where PyTorch is not installed."""
+    try:
+        from carnelian.rescoring.rescorer import RescoringDecoder, load_rescorer
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA_OF:
+            raise
+        raise MissingExtraError(error.name, EXTRA_OF[error.name], f"{rescoring.model}: rescoring") from None
+    return RescoringDecoder(decoder, load_rescorer(rescoring, alphabet, device=device))
 
 
 def load_engine(path: str | Path, *, device: str = "", precision: str = "fp32", threads: int = 0) -> Engine:
