@@ -74,9 +74,9 @@ class ScliteOptions:
         weights = weights_in(self.word_weights, encoding) if self.word_weights else None
         return replace(rules, lexicon=lexicon, weights=weights)
 
-    def map(self, *kinds: str) -> GlobalMap:
+    def map(self, encoding: str, *kinds: str) -> GlobalMap:
         """The GLM rules for a kind of input; without a file, none."""
-        return read_glm(self.glm, kinds) if self.glm else GlobalMap([])
+        return read_glm(self.glm, kinds, encoding) if self.glm else GlobalMap([])
 
 
 def weights_in(path: Path, encoding: str) -> WordWeights:

@@ -40,7 +40,7 @@ def score(
     *,
     reference_format: Annotated[str, f"where it is not told by the file: {', '.join(TRANSCRIPT_FORMATS)}"] = "",
     hypothesis_format: Annotated[str, "likewise"] = "",
-    encoding: Annotated[str, "of both files"] = "utf-8",
+    encoding: Annotated[str, "of all files"] = "utf-8",
     scoring: ScoringOptions = ScoringOptions(),  # noqa: B008
     options: ScliteOptions = ScliteOptions(),  # noqa: B008
     out: Annotated[Path | None, "write each utterance's counts and alignment to this JSON-lines file"] = None,
@@ -68,7 +68,7 @@ def score(
         raise ScoringError("--normalize and --merge-compounds do not go with the options of sclite. Give either")
     if not normalized and (kinds in TIMED or "trn" in kinds or options != ScliteOptions()):
         segments, titles = sclite_segments(reference, hypothesis, kinds, encoding, options)
-        report = sclite_report(segments, options)
+        report = sclite_report(segments, options, encoding)
         groups = {"speakers": per_speaker(segments), "subsets": per_label(segments)}
         groups["subsets"] = {titles.get(label, label): errors for label, errors in groups["subsets"].items()}
         lines = [segment_line(each) for each in segments]
@@ -129,12 +129,12 @@ def sclite_segments(
     if kinds in TIMED:
         words = read_ctm(hypothesis, encoding)
         if options.glm:
-            words = map_ctm(words, options.map("ctm", "hyp"), split_hyphens=split)
+            words = map_ctm(words, options.map(encoding, "ctm", "hyp"), split_hyphens=split)
         if kinds[0] == "ctm":
             return score_ctm(read_ctm(reference, encoding), words, rules), {}
         truth = read_stm(reference, encoding)
         if options.glm:
-            truth = map_stm(truth, options.map("stm", "ref"), split_hyphens=split)
+            truth = map_stm(truth, options.map(encoding, "stm", "ref"), split_hyphens=split)
         reduce = {
             "reduce_reference": options.intersection in ("ref", "both"),
             "reduce_hypothesis": options.intersection in ("hyp", "both"),
@@ -146,7 +146,7 @@ def sclite_segments(
     )
     note_unpaired(missing, len(names))
     if options.glm:
-        maps = options.map("trn", "ref"), options.map("trn", "hyp")
+        maps = options.map(encoding, "trn", "ref"), options.map(encoding, "trn", "hyp")
         references, hypotheses = (
             [each.transcript(text, split_hyphens=split) for text in texts]
             for each, texts in zip(maps, (references, hypotheses))
@@ -161,14 +161,14 @@ def note_unpaired(missing: int, count: int) -> None:
         note(f"{missing} of {count} references have no hypothesis; all their words count as deleted")
 
 
-def sclite_report(segments: Sequence[ScoredSegment], options: ScliteOptions) -> ScoreReport:
+def sclite_report(segments: Sequence[ScoredSegment], options: ScliteOptions, encoding: str) -> ScoreReport:
     """Returns the report of scored segments; its normalisation names the rules that differ from sclite's defaults."""
     parts = ["sclite"]
     parts += [flag for flag, given in (("-D", options.deletable), ("-F", options.fragments)) if given]
     parts += [f"characters {options.characters}"] if options.characters else []
     parts += [f"lexicon {options.lexicon}"] if options.lexicon else []
     parts += [f"weights {options.word_weights}"] if options.word_weights else []
-    parts += [f"GLM {options.map('ref').name}"] if options.glm else []
+    parts += [f"GLM {options.map(encoding, 'ref').name}"] if options.glm else []
     return report_of_edits(
         [each.edits for each in segments], speakers=[each.speaker for each in segments], normalization=" ".join(parts)
     )

@@ -137,6 +137,11 @@ def test_rules_of_sclite(tmp_path, capsys):
     found = scored(capsys, *files, options=options)
     assert found["wer"] == 0 and found["normalization"] == "sclite -D -F GLM x.glm"
     assert scored(capsys, *files, options=ScliteOptions(sclite=True))["wer"] > 0
+    (tmp_path / "x.glm").write_bytes(";; x\nÜH => %H / [ ] __ [ ]\n".encode("latin-1"))
+    options = ScliteOptions(glm=tmp_path / "x.glm")
+    with pytest.raises(ScoringError, match="Give --encoding"):
+        score(*files, options=options)
+    assert scored(capsys, *files, options=options, encoding="latin-1")["wer"] > 0
     with pytest.raises(ScoringError, match="do not go with"):
         score(*files, options=options, scoring=ScoringOptions(normalize="en"))
     with pytest.raises(ScoringError, match=r"--case maybe: not known\. Take one of fold, ascii, keep"):
