@@ -30,7 +30,7 @@ from carnelian.data.text.names import NORMALIZE_HELP, make_normalizer
 from carnelian.data.text.report import NormalizationReport, Normalizer
 from carnelian.data.utterance import Utterance, write_manifest
 from carnelian.errors import AudioError, ManifestError
-from carnelian.files import written
+from carnelian.files import one_line, reading, written
 from carnelian.parallel import in_parallel
 
 SEGMENT_SLACK = 0.5  # seconds by which a segment may go beyond its recording and is cut to it; more is a fault
@@ -98,23 +98,31 @@ def prepare(
     options = {"download": download, "mirror": mirror, "allow_pipes": allow_pipes, "channel": channel}
     options["speaker_pattern"] = speaker_pattern
     normalizer = make_normalizer(normalize) if normalize else None
-    readers = read_corpus(corpus, source, out, options)
+    with reading(source, f"the corpus {corpus}", ManifestError):
+        readers = read_corpus(corpus, source, out, options)
     divided = subset_to_divide(corpus, list(readers)) if hold_out or hold_out_share else ""
     names = [name for name in readers if name != divided] + (["train", "dev"] if divided else [])
     existing = [out / f"{name}.jsonl" for name in names if (out / f"{name}.jsonl").exists()]
     if existing and not overwrite:
         raise ManifestError(f"{existing[0]}: exists. Give another folder, or --overwrite")
-    subsets, left_out = {}, {}
+    subsets, left_out, empty = {}, {}, []
     for subset, utterances in readers.items():
-        kept, unreadable = measure_durations(list(utterances), subset)
+        with reading(source, f"the corpus {corpus}", ManifestError):
+            listed = list(utterances)
+        kept, unreadable = measure_durations(listed, subset)
         if not kept:
-            first = f"; first: {unreadable[0]}" if unreadable else ", for none is listed"
-            raise ManifestError(f"{source}: {subset}: none of {len(unreadable)} recordings can be read{first}")
+            first = f"none of {len(unreadable)} recordings can be read; first: {unreadable[0]}" if unreadable else ""
+            empty.append(one_line(f"{source}: {subset}: {first or 'no utterance of it is there'}"))
+            continue
         if unreadable:
             note(f"{subset}: {len(unreadable)} recordings cannot be read and are left out; first: {unreadable[0]}")
         note_count(subset, len(kept), CORPORA[corpus].counts.get(subset, ()))
         spoken = normalize_texts(kept, normalizer, subset) if normalizer else kept
         subsets[subset], left_out[subset] = spoken, len(unreadable) + len(kept) - len(spoken)
+    if not subsets.keys() & {divided or subset for subset in readers}:
+        raise ManifestError(empty[0])
+    for line in empty:
+        note(f"{line}; it is left out")
     if divided:
         whole, left_out["train"] = subsets.pop(divided), left_out.pop(divided)
         parts = hold_out_speakers(whole, hold_out) if hold_out else hold_out_recordings(whole, hold_out_share)
@@ -136,16 +144,17 @@ def write_manifests(
     corpus: str, source: Path, out: Path, subsets: dict[str, list[Utterance]], left_out: dict[str, int]
 ) -> None:
     """Writes the manifests and a corpus's references for scoring, and prints what they hold."""
+    references = CORPORA[corpus].references
+    texts = references(source) if references else {}  # before anything is written
     rows = []
     for subset, kept in subsets.items():
         write_manifest(out / f"{subset}.jsonl", kept)
         duration = duration_text(sum(utterance.duration for utterance in kept))
         rows.append((f"{subset}.jsonl", len(kept), duration, left_out.get(subset, 0)))
-    if references := CORPORA[corpus].references:
-        for name, text in references(source).items():
-            with written(out / name) as file:
-                file.write(text)
-            note(f"{out / name}: for scoring")
+    for name, text in texts.items():
+        with written(out / name) as file:
+            file.write(text)
+        note(f"{out / name}: for scoring")
     table(f"{corpus} in {out}", ("manifest", "utterances", "duration", "left out"), rows)
 
 

@@ -15,6 +15,10 @@ def an4(folder: Path) -> dict[str, Iterator[Utterance]]:
     """The subsets "train" and "test" of an unpacked AN4: the folder that holds `etc` and `wav`."""
     if not (folder / "etc").is_dir() and (folder / "an4").is_dir():
         folder = folder / "an4"
+    if not (folder / "etc" / "an4_train.transcription").is_file():
+        raise ManifestError(
+            f"{folder}: no etc/an4_train.transcription in it. Give the folder of AN4, which has etc and wav"
+        )
     return {subset: read_an4_list(folder, subset) for subset in ("train", "test")}
 
 
@@ -26,8 +30,12 @@ def read_an4_list(folder: Path, subset: str) -> Iterator[Utterance]:
         if not match:
             raise ManifestError(f'{transcription}: a line "{line[:60]}", expected "WORDS (name)". Unpack AN4 afresh')
     texts = {match["name"]: " ".join(match["text"].lower().split()) for match, _ in matches if match}
-    for name in read_corpus_lines(folder / "etc" / f"an4_{subset}.fileids"):
-        *_, speaker, recording = name.split("/")
+    fileids = folder / "etc" / f"an4_{subset}.fileids"
+    for name in read_corpus_lines(fileids):
+        _, slash, recording = name.rpartition("/")
+        speaker = name.split("/")[-2:][0]
+        if not slash:
+            raise ManifestError(f'{fileids}: a line "{name[:60]}", expected "FOLDER/SPEAKER/NAME". Unpack AN4 afresh')
         if recording not in texts:
             raise ManifestError(f"{transcription}: no words for {recording}, which is listed. Unpack AN4 afresh")
         yield Utterance(f"{folder / 'wav' / name}.sph", 0.0, texts[recording], more={"speaker": speaker})

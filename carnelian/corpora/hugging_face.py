@@ -12,7 +12,7 @@ from carnelian.console import note
 from carnelian.corpora.folder import COLUMNS, PATHS, TEXT_COLUMNS
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError, MissingExtraError
-from carnelian.files import written
+from carnelian.files import reason_of, written
 
 ARROW_TABLES = (".parquet", ".arrow")
 AUDIOFOLDER_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -94,7 +94,9 @@ def read_rows(path: Path) -> Iterator[dict]:
             else:
                 yield from (json.loads(line) for line in file if line.strip())
     except (OSError, ValueError, csv.Error) as error:
-        raise ManifestError(f"{path}: cannot be read ({error}). Give a CSV or JSON lines, in UTF-8") from None
+        raise ManifestError(
+            f"{path}: cannot be read ({reason_of(error)}). Give a CSV or JSON lines, in UTF-8"
+        ) from None
 
 
 def read_tables(paths: list[Path], folder: Path) -> Iterator[Utterance]:
@@ -139,7 +141,9 @@ def read_batches(paths: list[Path]) -> Iterator[list[dict]]:
                 with pyarrow.memory_map(str(path)) as file, pyarrow.ipc.open_stream(file) as stream:
                     yield from (batch.to_pylist() for batch in stream)
         except (pyarrow.ArrowException, OSError) as error:
-            raise ManifestError(f"{path}: not a table that can be read ({error}). Download or save it again") from None
+            raise ManifestError(
+                f"{path}: not a table that can be read ({reason_of(error)}). Download or save it again"
+            ) from None
 
 
 def first_column(row: dict[str, Any], names: Iterable[str]) -> Any:

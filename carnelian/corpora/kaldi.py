@@ -55,7 +55,8 @@ def read_directory(folder: Path, allow_pipes: bool, audio: Path | None) -> Itera
     for recording, value in read_kaldi_table(folder / "wav.scp").items():
         sources[recording] = find_source(value, recording, folder, allow_pipes, audio)
     channels = {
-        key: value.split()[-1] for key, value in read_kaldi_table(folder / "reco2file_and_channel", False).items()
+        key: value.rpartition(" ")[2]
+        for key, value in read_kaldi_table(folder / "reco2file_and_channel", False).items()
     }
     shared = Counter(source.path for source in sources.values())
     texts = read_kaldi_table(folder / "text", False)

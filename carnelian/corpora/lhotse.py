@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from carnelian.console import note
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
+from carnelian.files import reason_of
 
 LHOTSE_SUFFIXES = (".jsonl.gz", ".jsonl")
 
@@ -112,8 +114,10 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict]]:
                     if not isinstance(found, dict):
                         raise ValueError(f"line {number} is no object")
                     yield number, found
-    except (OSError, EOFError, ValueError, RecursionError) as error:
-        raise ManifestError(f"{path}: not a manifest of JSON lines ({error}). Write it again with Lhotse") from None
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
+        raise ManifestError(
+            f"{path}: not a manifest of JSON lines ({reason_of(error)}). Write it again with Lhotse"
+        ) from None
 
 
 def note_left_out(path: Path, left_out: Counter[str]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from carnelian.console import note
+from carnelian.data.text.text_files import encoding_of
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
 from carnelian.scoring.sclite.stm import read_stm
@@ -33,7 +34,7 @@ def read_tedlium_part(folder: Path) -> Iterator[Utterance]:
         if not recording.is_file():
             absent.append(stm.stem)
             continue
-        for segment in read_stm(stm).segments:
+        for segment in read_stm(stm, encoding_of(stm)).segments:
             text = spell_tedlium(segment.text)
             if segment.ignored or not text or segment.end <= segment.start:
                 continue

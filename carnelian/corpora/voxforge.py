@@ -13,7 +13,9 @@ PROMPTS = ("PROMPTS", "prompts-original", "prompt-original", "prompts")
 
 def voxforge(folder: Path) -> dict[str, Iterator[Utterance]]:
     """The subset "all": what the unpacked submissions below a folder hold (NAME-DATE-CODE/etc/PROMPTS)."""
-    submissions = sorted({path.parent.parent for name in PROMPTS for path in folder.glob(f"**/etc/{name}")})
+    submissions = sorted(
+        {path.parent.parent for name in PROMPTS for path in folder.glob(f"**/etc/{name}") if path.is_file()}
+    )
     packed = sum(1 for _ in folder.glob("**/*.tgz"))
     if not submissions:
         raise ManifestError(

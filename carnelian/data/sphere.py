@@ -37,8 +37,10 @@ def sphere_shape(header: dict[str, str]) -> SphereShape:
     try:
         start, frames, rate = int(header["header"]), int(header["sample_count"]), int(header["sample_rate"])
         channels = int(header.get("channel_count", 1))
-    except (KeyError, ValueError) as error:
+    except KeyError as error:
         raise ValueError(f"a SPHERE header without {error}") from None
+    except ValueError:
+        raise ValueError("a SPHERE header with sizes that are no numbers") from None
     if not 0 < frames * channels < 1 << 31 or not 0 < channels <= 16 or rate <= 0:
         raise ValueError(f"a SPHERE header with {frames} samples, {channels} channels, {rate} Hz")
     return SphereShape(start, frames, rate, channels, header.get("sample_coding", "pcm"))
@@ -77,7 +79,7 @@ def read_header(content: bytes) -> dict[str, str]:
         return {}
     lines = content[:65536].partition(b"end_head")[0].decode("latin-1").splitlines()
     fields = (line.split(maxsplit=2) for line in lines[2:])
-    return {"header": lines[1].strip()} | {field[0]: field[2].strip() for field in fields if len(field) == 3}
+    return {"header": "".join(lines[1:2]).strip()} | {field[0]: field[2].strip() for field in fields if len(field) == 3}
 
 
 MOST_EXPANSION, SMALL = 100, 1 << 24  # samples for each byte, and samples that are allowed however few the bytes

@@ -35,6 +35,17 @@ def test_nothing_readable_writes_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_subset_of_which_nothing_is_there_is_left_out(tmp_path, capsys):
+    for subset in ("train", "test"):
+        (tmp_path / "tree" / subset).mkdir(parents=True)
+        (tmp_path / "tree" / subset / "a.txt").write_text("hello")
+    record(tmp_path / "tree" / "train" / "a.wav", 0.5)
+    (tmp_path / "tree" / "test" / "a.wav").write_bytes(b"RIFF")
+    prepare("folder", tmp_path / "tree", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["train.jsonl"]
+    assert "test: none of 1 recordings can be read; first: " in capsys.readouterr().err
+
+
 def test_unknown_corpus(tmp_path):
     with pytest.raises(ManifestError, match="an4, librispeech, wsj"):
         prepare("timit", tmp_path, tmp_path)

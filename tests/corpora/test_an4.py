@@ -31,7 +31,7 @@ def test_faults_are_named(tmp_path, transcription, finding):
 
 
 def test_missing_lists(tmp_path):
-    with pytest.raises(ManifestError, match=r"an4_train\.transcription: no such file"):
+    with pytest.raises(ManifestError, match="no etc/an4_train"):
         list(an4(tmp_path)["train"])
 
 

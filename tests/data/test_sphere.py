@@ -62,7 +62,7 @@ def test_broken_streams_are_one_line_and_never_more():
     [
         ({"frames": 1 << 40}, "a SPHERE header with"),
         ({"frames": 10, "channels": 99}, "a SPHERE header with"),
-        ({"frames": "x"}, "a SPHERE header without"),
+        ({"frames": "x"}, "a SPHERE header with sizes that are no numbers"),
         ({"frames": 10, "coding": "pcm,embedded-wavpack1.0"}, "cut off or broken"),
     ],
 )

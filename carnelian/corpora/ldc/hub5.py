@@ -8,7 +8,7 @@ from pathlib import Path
 
 from carnelian.console import note
 from carnelian.corpora.ldc.discs import SIDES, by_stem, find_files, note_missing, side, telephone_words
-from carnelian.data.text.text_files import read_corpus_lines
+from carnelian.data.text.text_files import encoding_of, read_corpus_lines
 from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
 from carnelian.scoring.sclite.stm import StmSegment, read_stm
@@ -31,9 +31,10 @@ def hub5(folder: Path) -> dict[str, Iterator[Utterance]]:
         raise ManifestError(
             f"{folder}: no Hub5'00 in it, found {found}. Give the folder that holds LDC2002S09 and LDC2002T43"
         )
-    segments = [segment for segment in read_stm(named[HUB5_STM]).segments if not segment.ignored]
+    transcribed = read_stm(named[HUB5_STM], encoding_of(named[HUB5_STM])).segments
+    segments = [segment for segment in transcribed if not segment.ignored]
     if HUB5_PEM in named:
-        compare_pem(read_pem(named[HUB5_PEM]), read_stm(named[HUB5_STM]).segments, named[HUB5_PEM])
+        compare_pem(read_pem(named[HUB5_PEM]), transcribed, named[HUB5_PEM])
     listed = {segment.recording.lower() for segment in segments}
     note_missing("hub5", "recordings of the transcripts are not there", listed - recordings.keys())
     note_missing("hub5", "recordings have no transcripts", {n for n in recordings if n[:3] in ("sw_", "en_")} - listed)
@@ -70,8 +71,17 @@ def hub5_references(folder: Path) -> dict[str, str]:
 
 def read_pem(path: Path) -> set[tuple[str, str, str]]:
     """Recording, side and start (to centiseconds) of each segment of a PEM file: `recording side speaker start end`."""
-    fields = (line.split() for line in read_corpus_lines(path) if not line.startswith(";;"))
-    return {(f[0], f[1], f"{float(f[3]):.2f}") for f in fields if len(f) >= 5}
+    segments = set()
+    for line in read_corpus_lines(path):
+        if not line.startswith(";;"):
+            try:
+                recording, letter, _, start, _ = line.split()[:5]
+                segments.add((recording, letter, f"{float(start):.2f}"))
+            except ValueError:
+                raise ManifestError(
+                    f'{path}: a line "{line[:60]}", expected "RECORDING SIDE SPEAKER START END". Copy it again'
+                ) from None
+    return segments
 
 
 def compare_pem(segments: set[tuple[str, str, str]], transcribed: tuple[StmSegment, ...], pem: Path) -> None:

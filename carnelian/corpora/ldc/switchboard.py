@@ -11,7 +11,9 @@ from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
 
 SWITCHBOARD_RECORDINGS = (2435, 2438)  # release 2 has three recordings more than are transcribed
-MS98_LINE = re.compile(r"sw(?P<call>\d+)(?P<side>[AB])-\S+\s+(?P<start>[\d.]+)\s+(?P<end>[\d.]+)\s+(?P<text>.*)")
+MS98_LINE = re.compile(
+    r"sw(?P<call>\d+)(?P<side>[AB])-\S+\s+(?P<start>\d{1,9}\.?\d*)\s+(?P<end>\d{1,9}\.?\d*)\s+(?P<text>.*)"
+)
 #: Marks of the transcribers and the spoken form that replaces them, in Kaldi's order: a word spoken while laughing, a mispronounced
 #: word, a word cut at its start, at its end, and so with a slash inside, a coined word, a missing letter, a numbered pronunciation.
 MS98_RULES = tuple(

@@ -139,6 +139,12 @@ def decode_text(content: bytes) -> tuple[str, str]:
         return content.decode("latin-1"), "latin-1"
 
 
+def encoding_of(path: Path) -> str:
+    """Returns the encoding of a text file of a corpus, as `decode_text` finds it. Raises ManifestError."""
+    with reading(path, "a text of the corpus", ManifestError):
+        return decode_text(path.read_bytes())[1]
+
+
 def read_corpus_lines(path: Path) -> list[str]:
     """Returns the lines of a text file of a corpus, in any encoding that `decode_text` knows, stripped, without empty ones.
 
