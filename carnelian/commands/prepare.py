@@ -119,7 +119,7 @@ def prepare(
         note_count(subset, len(kept), CORPORA[corpus].counts.get(subset, ()))
         spoken = normalize_texts(kept, normalizer, subset) if normalizer else kept
         subsets[subset], left_out[subset] = spoken, len(unreadable) + len(kept) - len(spoken)
-    if not subsets.keys() & {divided or subset for subset in readers}:
+    if not subsets or (divided and divided not in subsets):
         raise ManifestError(empty[0])
     for line in empty:
         note(f"{line}; it is left out")
