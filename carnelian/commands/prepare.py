@@ -105,6 +105,27 @@ def prepare(
     existing = [out / f"{name}.jsonl" for name in names if (out / f"{name}.jsonl").exists()]
     if existing and not overwrite:
         raise ManifestError(f"{existing[0]}: exists. Give another folder, or --overwrite")
+    subsets, left_out = usable_subsets(corpus, source, readers, normalizer, divided)
+    if divided:
+        whole, left_out["train"] = subsets.pop(divided), left_out.pop(divided)
+        parts = hold_out_speakers(whole, hold_out) if hold_out else hold_out_recordings(whole, hold_out_share)
+        subsets = {"train": parts[0], "dev": parts[1], **subsets}
+    if convert:
+        subsets = convert_compressed(subsets, out / "audio")
+    write_manifests(corpus, source, out, subsets, left_out)
+
+
+def usable_subsets(
+    corpus: str,
+    source: Path,
+    readers: dict[str, Iterator[Utterance]],
+    normalizer: Normalizer | None,
+    needed: str,
+) -> tuple[dict[str, list[Utterance]], dict[str, int]]:
+    """The subsets of which there is something, measured and normalised, and how many utterances of each are left out.
+
+    Raises ManifestError where nothing is there at all, or nothing of the subset `needed`.
+    """
     subsets, left_out, empty = {}, {}, []
     for subset, utterances in readers.items():
         with reading(source, f"the corpus {corpus}", ManifestError):
@@ -119,17 +140,11 @@ def prepare(
         note_count(subset, len(kept), CORPORA[corpus].counts.get(subset, ()))
         spoken = normalize_texts(kept, normalizer, subset) if normalizer else kept
         subsets[subset], left_out[subset] = spoken, len(unreadable) + len(kept) - len(spoken)
-    if not subsets or (divided and divided not in subsets):
+    if not subsets or (needed and needed not in subsets):
         raise ManifestError(empty[0])
     for line in empty:
         note(f"{line}; it is left out")
-    if divided:
-        whole, left_out["train"] = subsets.pop(divided), left_out.pop(divided)
-        parts = hold_out_speakers(whole, hold_out) if hold_out else hold_out_recordings(whole, hold_out_share)
-        subsets = {"train": parts[0], "dev": parts[1], **subsets}
-    if convert:
-        subsets = convert_compressed(subsets, out / "audio")
-    write_manifests(corpus, source, out, subsets, left_out)
+    return subsets, left_out
 
 
 def subset_to_divide(corpus: str, subsets: Sequence[str]) -> str:
