@@ -12,6 +12,7 @@ class Server:
     def __init__(self, content: bytes = b""):
         self.content, self.cut, self.ranges, self.wait, self.redirect = content, 0, True, 0.0, ""
         self.files: dict[str, bytes] = {}
+        self.kind = "application/octet-stream"
         self.statuses, self.tag, self.asked = [], '"one"', []
         server = self
 
@@ -47,6 +48,7 @@ class Server:
             handler.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
         if self.tag:
             handler.send_header("ETag", self.tag)
+        handler.send_header("Content-Type", self.kind)
         handler.send_header("Content-Length", str(len(content) - first))
         handler.end_headers()
         sent = content[first:][: self.cut or None]

@@ -52,13 +52,13 @@ def extract(archive: Path, folder: Path, most_bytes: int, advance: Callable[...,
             advance((compressed.tell() - position) / 1e6)
             position = compressed.tell()
             name = safe_name(member, archive)
-            if member.isdir():
-                continue
-            total += member.size
+            total += tarfile.BLOCKSIZE + member.size  # so that a million empty files count as well
             if most_bytes and total > most_bytes:
                 raise DownloadError(
                     f"{archive}: holds more than {most_bytes:,} bytes, which is not expected. Do not use it"
                 )
+            if member.isdir():
+                continue
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             source = tar.extractfile(member)

@@ -5,6 +5,7 @@ import http.client
 import ipaddress
 import os
 import shutil
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -181,12 +182,15 @@ def receive(
         restart(part, advance)
     if not size or part.size < size:
         with request(opener, url, part, checksum, advance, timeout) as answer:
-            if part.size and not continues(answer, part):
-                restart(part, advance)
+            if answer.headers.get_content_type() == "text/html":
+                raise RefusedError("it sends a web page, to log in perhaps, not the file")
+            begin = part.size if continues(answer, part) else 0
             length = answer.headers.get("Content-Length", "")
-            total = part.size + int(length) if length.isdigit() else 0
+            total = begin + int(length) if length.isdecimal() else 0
             if size and total and total != size:
                 raise RefusedError(f"it has {total:,} bytes, expected {size:,}: another file")
+            if begin < part.size:  # only now, for what refuses the file leaves what is here
+                restart(part, advance)
             tag = answer.headers.get("ETag", "")
             part.set_tag(tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", ""))
             copy(answer, part, size or total, advance, timeout)
@@ -222,7 +226,7 @@ def request(
             raise OSError("another file than before") from None
         if error.code in TEMPORARY:
             raise OSError(f"HTTP {error.code}") from None
-        raise RefusedError(f"HTTP {error.code} {error.reason}") from None
+        raise RefusedError(f"HTTP {error.code} {str(error.reason).split(chr(10))[0]}") from None
 
 
 def restart(part: Partial, advance: Callable[[int], None]) -> None:
@@ -267,6 +271,11 @@ class AddressGuard:
         with suppress(ValueError):  # a name: judged by what it leads to, when connected
             self.check_peer(host, str(ipaddress.ip_address(host)))
 
+    def check_host(self, host: str, port: int) -> None:
+        """Raises RefusedError if a host leads to a private address, before anything is sent there."""
+        for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            self.check_peer(host, str(address[0]))
+
     def check_peer(self, host: str, address: str) -> None:
         """Raises RefusedError if the address that a host leads to is private."""
         if host.lower() not in self.trusted and not ipaddress.ip_address(address.partition("%")[0]).is_global:
@@ -283,8 +292,9 @@ def make_opener(guard: AddressGuard) -> urllib.request.OpenerDirector:
 
     class Connection(http.client.HTTPConnection):
         def connect(self) -> None:
+            guard.check_host(self.host, self.port)
             super().connect()
-            guard.check_peer(self.host, self.sock.getpeername()[0])
+            guard.check_peer(self.host, self.sock.getpeername()[0])  # a name may lead elsewhere when it is asked again
 
     class SecureConnection(Connection, http.client.HTTPSConnection):
         pass

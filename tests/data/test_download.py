@@ -49,6 +49,25 @@ def test_a_connection_that_breaks_again_and_again_is_resumed(server, tmp_path):
     assert starts == list(range(20_000, 300_000, 20_000))
 
 
+@pytest.mark.parametrize("wrong", ["a web page", "another file"])
+def test_what_is_here_outlives_a_server_that_sends_something_else(server, tmp_path, wrong):
+    server.cut = 100_000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "copy", interrupted(module.copy))
+        with pytest.raises(KeyboardInterrupt):
+            get(server, tmp_path / "a")
+    server.cut, server.ranges = 0, False
+    if wrong == "a web page":  # as hotels do
+        server.kind, server.content = "text/html; charset=utf-8", CONTENT[:500]
+    else:
+        server.content = CONTENT[:500]
+    with pytest.raises(DownloadError, match=f"{wrong}.*100 kB are kept"):
+        get(server, tmp_path / "a")
+    server.kind, server.content, server.ranges, server.asked = "", CONTENT, True, []
+    assert get(server, tmp_path / "a").read_bytes() == CONTENT
+    assert server.asked == [("/file", "bytes=100000-")]
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_a_later_call_goes_on(server, tmp_path, known):
     server.cut, given = 100_000, {} if known else {"size": 0, "checksum": ""}
@@ -162,6 +181,15 @@ def test_redirects_to_files_and_private_addresses_are_not_followed(server, tmp_p
     assert not private.asked and not list(tmp_path.iterdir())
 
 
+def test_nothing_is_sent_to_private_addresses_of_any_spelling(server, tmp_path):
+    with serving() as private:
+        for host in ("localhost", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"):
+            server.redirect = f"http://{host}:{private.http.server_port}/file"
+            with pytest.raises(DownloadError, match="private address"):
+                get(server, tmp_path / "a")
+    assert not private.asked and not list(tmp_path.iterdir())
+
+
 def test_a_private_address_must_be_the_user_s(server, tmp_path):
     with pytest.raises(DownloadError, match=r"private address 127\.0\.0\.1"):
         get(server, tmp_path / "a", trusted=[])
@@ -243,3 +271,12 @@ def test_cut_damaged_and_swollen_archives(tmp_path):
         with pytest.raises(DownloadError, match=finding):
             unpack(tmp_path / "b.tar.gz", tmp_path / "out", most_bytes=limit)
         assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_million_empty_files_are_too_many(tmp_path):
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        for number in range(3000):
+            tar.addfile(tarfile.TarInfo(f"a/{number}"))
+    with pytest.raises(DownloadError, match="holds more than 1,000,000 bytes"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "out", most_bytes=1_000_000)
+    assert not list((tmp_path / "out").iterdir())
