@@ -1,22 +1,26 @@
-"""Wall time and peak memory of a QuartzNet training step: NeMo (where installed), plain Conv1d layers, and ours in fp32 and bf16.
+"""A QuartzNet training step: NeMo (where installed), plain Conv1d layers, and ours in fp32 and bf16, with their peak memory.
 
-    python benchmarks/training_step.py [--blocks 5] [--batch 8] [--seconds 15] [--threads 2] [--rounds 5]
+    python benchmarks/training_step.py [--blocks 5] [--batch 8] [--seconds 15] [--threads 2] [--repeats 5]
 
-Each contestant runs in a process of its own, the rounds taken in turn, so that a busy moment of the machine hits all alike. A step
-is features, forward, CTC, backward and optimizer on the same waveforms and targets. Prints medians, their spread, and the ratio to
-the first contestant.
+Each contestant is a process of its own. A step is features, forward, CTC, backward and optimizer on the same waveforms and targets.
+bf16 is slower than fp32 on a processor without AMX.
 """
 
-import argparse
+import atexit
 import multiprocessing
 import os
 import resource
-import statistics
-import time
+from types import SimpleNamespace
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+import typer
 from torch import nn
+
+from carnelian.benchmarking.rounds import CallSeconds, seconds_of
+from carnelian.cli import as_typer
+from carnelian.commands.benchmarks.measurement import BenchmarkOptions, Contender, measure_in_turns, run_benchmark
 
 TARGET_LENGTH = 150
 
@@ -182,53 +186,51 @@ def nemo_step(settings):
 
 
 def serve(name: str, settings, pipe) -> None:
-    """A contestant's process: one step for each word of the pipe, its wall and processor seconds back."""
+    """A contestant's process: one step for each word of the pipe, its wall and processor seconds and peak memory back."""
     torch.set_num_threads(settings.threads)
     step = contestants()[name](settings)
-    step()  # the first step allocates and chooses kernels
     pipe.send("ready")
     while pipe.recv():
-        wall, processor = time.perf_counter(), time.process_time()
-        step()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        pipe.send((time.perf_counter() - wall, time.process_time() - processor, peak))
+        seconds = seconds_of(step)
+        pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--blocks", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    settings = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(settings.threads)
-    context = multiprocessing.get_context("spawn")
-    running, times = {}, {}
+class Contestant:
+    """A process that takes a step when it is asked to."""
+
+    def __init__(self, name: str, settings):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        context.Process(target=serve, args=(name, settings, theirs), daemon=True).start()
+        self.pipe.recv()
+        self.peak = 0.0
+        atexit.register(self.pipe.send, False)
+
+    def step(self) -> CallSeconds:
+        self.pipe.send(True)
+        seconds, self.peak = self.pipe.recv()
+        return seconds
+
+
+def main(
+    *,
+    blocks: Annotated[int, "QuartzNet's blocks"] = 5,
+    batch: Annotated[int, "utterances"] = 8,
+    seconds: Annotated[float, "seconds of each"] = 15.0,
+    threads: Annotated[int, "threads of each"] = 2,
+    options: BenchmarkOptions = BenchmarkOptions(),  # noqa: B008
+) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
+    settings = SimpleNamespace(blocks=blocks, batch=batch, seconds=seconds, threads=threads)
+    contenders = []
     for name in contestants():
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(name, settings, theirs), daemon=True)
-        process.start()
-        ours.recv()
-        running[name], times[name] = ours, []
-    for _ in range(settings.rounds):
-        for name, pipe in running.items():
-            pipe.send(True)
-            times[name].append(pipe.recv())
-    work = f"QuartzNet {settings.blocks}x5, {settings.batch} x {settings.seconds:g} s"
-    amx = "with" if torch.cpu._is_amx_tile_supported() else "without"  # bf16 is slower than fp32 on a processor without
-    print(f"{work}, {settings.threads} threads, {settings.rounds} rounds, a processor {amx} AMX")
-    print(f"{'':16}{'wall s':>8}{'(min - max)':>16}{'processor s':>13}{'peak GB':>9}{'ratio':>7}")
-    first = statistics.median(wall for wall, _, _ in next(iter(times.values())))
-    for name, measured in times.items():
-        walls, processors, peaks = zip(*measured)
-        wall = statistics.median(walls)
-        spread = f"({min(walls):.2f} - {max(walls):.2f})"
-        print(
-            f"{name:16}{wall:8.2f}{spread:>16}{statistics.median(processors):13.2f}{max(peaks):9.2f}{first / wall:7.2f}"
-        )
-        running[name].send(False)
+        running = Contestant(name, settings)
+        work = {"utterances": float(batch), "audio_seconds": batch * seconds}
+        contenders.append(Contender({"step": name}, running.step, work, lambda running=running: {"GB": running.peak}))
+    baseline = {"step": contenders[0].case["step"]}
+    run_benchmark(options, lambda: measure_in_turns("training", contenders, options, baseline=baseline))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(as_typer(main))

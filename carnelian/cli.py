@@ -44,6 +44,10 @@ VERBS = {
     "tune": ("tune", "Find the best weights of a language model."),
     "language-model": ("language_model", "Build, score, mix and filter n-gram language models."),
     "info": ("info", "Show what is inside a recipe or a checkpoint."),
+    "benchmark": (
+        "benchmark",
+        "Time training, inference, decoding or data on this machine, and compare runs or commits.",
+    ),
     "launch": ("launch", "Train on AWS: choose, start, watch, fetch and delete machines."),
     "average": ("average", "Average the weights of checkpoints."),
     "import": ("import_checkpoint", "Take another toolkit's checkpoint."),

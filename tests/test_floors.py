@@ -14,7 +14,7 @@ FLOORS = {
     "rescoring": 5,
     **dict.fromkeys(["decoding", "formats", "corpora"], 4),
     **dict.fromkeys(["ngram", "checkpoint"], 3),
-    **dict.fromkeys(["models", "data", "scoring"], 2),
+    **dict.fromkeys(["models", "data", "scoring", "benchmarking"], 2),
     **dict.fromkeys(["recipe", "console", "files", "jit", "parallel"], 1),
     **dict.fromkeys(["errors", "ranges", "file_kinds"], 0),
 }

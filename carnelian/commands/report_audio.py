@@ -6,7 +6,7 @@ import numpy as np
 
 from carnelian.console import track
 from carnelian.data.audio import load_audio
-from carnelian.data.recording import encode_mp3
+from carnelian.data.recording import encode_audio
 from carnelian.data.utterance import Utterance
 from carnelian.errors import AudioError
 from carnelian.parallel import in_parallel
@@ -33,7 +33,7 @@ def sample_audio(utterances: Sequence[Utterance], order: np.ndarray, seed: int =
             audio = load_audio(utterances[index], 16_000)
         except AudioError:
             return None  # its error was reported when it was recognized, or `check` finds it
-        clip = Clip(encode_mp3(audio, 16_000), "audio/mpeg", outline(audio)) if index in chosen else None
+        clip = Clip(encode_audio(audio, 16_000, "mp3"), "audio/mpeg", outline(audio)) if index in chosen else None
         return index, clip, signal_to_noise(audio)
 
     sampled, room = SampledAudio(), CLIP_BYTES

@@ -12,7 +12,7 @@ import numpy as np
 
 from carnelian.console import duration_text, table, track
 from carnelian.data.audio import audio_info, load_audio
-from carnelian.data.recording import encode_flac
+from carnelian.data.recording import encode_audio
 from carnelian.data.shards import Shard, write_shard
 from carnelian.data.utterance import Manifest, Utterance, write_manifest
 from carnelian.errors import ManifestError
@@ -81,7 +81,7 @@ def audio_bytes(utterance: Utterance) -> tuple[bytes, str]:
     path, info = utterance.audio_filepath, audio_info(utterance)
     if abs(info.duration - utterance.duration) < 0.05 and "channel" not in utterance.more and os.path.isfile(path):
         return Path(path).read_bytes(), Path(path).suffix.lower()
-    return encode_flac(load_audio(utterance, info.sample_rate), info.sample_rate), ".flac"
+    return encode_audio(load_audio(utterance, info.sample_rate), info.sample_rate, "flac"), ".flac"
 
 
 def describe_shards(tar: str, number: int) -> Iterator[Utterance]:

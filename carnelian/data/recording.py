@@ -49,6 +49,12 @@ AUDIO_SUFFIXES = {
 }
 #: suffixes of recordings that cannot be read here, which a folder's reader counts
 UNREAD_SUFFIXES = {".mka", ".3gp", ".ape", ".wv", ".m4b", ".mov", ".ra", ".dss", ".ds2", ".spx", ".ac3", ".avi"}
+ENCODINGS = {
+    "wav": ("WAV", "PCM_16"),
+    "flac": ("FLAC", "PCM_16"),
+    "ogg": ("OGG", "VORBIS"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+}
 HINT_CONVERT = 'Give WAV, FLAC, OGG, MP3 or SPHERE, or convert it ("ffmpeg -i FILE out.wav")'
 HINT_COPY = "Copy it again from its origin, or leave it out"
 SAMPLE_RATES = (1_000, 1_000_000)  # of any recording of speech; the lowest bounds what resampling makes of a small file
@@ -343,17 +349,10 @@ def reason(error: Exception) -> str:
     return str(getattr(error, "error_string", error)).strip().rstrip(".")
 
 
-def encode_flac(audio: np.ndarray, sample_rate: int) -> bytes:
-    """A waveform (S,) as a FLAC file of 16 bits."""
-    file = io.BytesIO()
-    soundfile.write(file, audio, sample_rate, format="FLAC", subtype="PCM_16")
-    return file.getvalue()
-
-
-def encode_mp3(audio: np.ndarray, sample_rate: int) -> bytes:
-    """Returns a waveform (S,) as an MP3 file, which every browser plays."""
-    file = io.BytesIO()
-    soundfile.write(file, audio, sample_rate, format="MP3", subtype="MPEG_LAYER_III")
+def encode_audio(audio: np.ndarray, sample_rate: int, kind: str) -> bytes:
+    """A waveform (S,) as a file of a kind of ENCODINGS: wav and flac of 16 bits, ogg, or mp3, which every browser plays."""
+    file, (container, subtype) = io.BytesIO(), ENCODINGS[kind]
+    soundfile.write(file, audio, sample_rate, format=container, subtype=subtype)
     return file.getvalue()
 
 

@@ -12,7 +12,7 @@ from hostile_server import serving
 from carnelian.corpora import librispeech, openslr
 from carnelian.corpora.openslr import Resource
 from carnelian.data import download
-from carnelian.data.recording import encode_flac
+from carnelian.data.recording import encode_audio
 from carnelian.data.utterance import read_manifest
 
 PARTS = {"dev-clean": 3, "test-other": 2}
@@ -31,7 +31,7 @@ def archive_of(part: str, count: int) -> bytes:
         add("README.TXT", b"LibriSpeech")
         noise = np.random.default_rng(count).normal(0, 0.1, (count, 16000)).astype(np.float32)
         for number in range(count):
-            add(f"{part}/84/121123/84-121123-{number:04d}.flac", encode_flac(noise[number], 16000))
+            add(f"{part}/84/121123/84-121123-{number:04d}.flac", encode_audio(noise[number], 16000, "flac"))
         lines = "".join(f"84-121123-{number:04d} WORD NUMBER {number}\n" for number in range(count))
         add(f"{part}/84/121123/84-121123.trans.txt", lines.encode())
     return packed.getvalue()

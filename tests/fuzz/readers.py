@@ -11,6 +11,15 @@ import numpy as np
 import soundfile
 import torch
 
+from carnelian.benchmarking.results import (
+    BenchmarkRow,
+    BenchmarkRun,
+    compare_benchmarks,
+    run_as_dict,
+    run_in_markdown,
+)
+from carnelian.benchmarking.results import read_run as read_benchmark_run
+from carnelian.benchmarking.rounds import Timings
 from carnelian.checkpoint import Checkpoint, load_model, save_checkpoint
 from carnelian.commands.check import check_audio, read_manifest_lines
 from carnelian.commands.info import info
@@ -242,6 +251,19 @@ def read_run(path: Path) -> None:
     check_recipe_of_run(path.parent, RECIPE, allow_changes=True)
 
 
+def benchmark_seeds() -> list[bytes]:
+    times = Timings(np.full((2, 3), 0.5), np.full((2, 3), 0.25))
+    row = BenchmarkRow({"model": "m", "batch": 1}, times, {"utterances": 1.0}, {"WER %": 1.0})
+    machine = {"processor": "x", "cores": 2, "load": 1.0}
+    run = BenchmarkRun("inference", "benchmark", "abc", "2026-11-30", machine, [row], [{"wall": 1.0, "processor": 1.0}])
+    return [json.dumps(run_as_dict(run)).encode()]
+
+
+def read_benchmark(path: Path) -> None:
+    run = read_benchmark_run(path)
+    run_in_markdown(run, "wall", compare_benchmarks(run, run, "wall")[0])
+
+
 def state_seeds() -> list[bytes]:
     from safetensors.torch import save
 
@@ -346,6 +368,7 @@ READERS = {
     "binary": Reader(read_model, ".bin", binary_seeds),
     "checkpoint": Reader(read_checkpoint, ".safetensors", checkpoint_seeds),
     "state": Reader(read_state, ".safetensors", state_seeds),
+    "benchmark": Reader(read_benchmark, ".json", benchmark_seeds),
     "run": Reader(read_run, ".json", lambda: [json.dumps(RECIPE).encode(), b'{"100": 0.25, "200": 0.125}']),
     "nemo": Reader(read_foreign, ".nemo", nemo_seeds),
     "ckpt": Reader(read_foreign, ".ckpt", lightning_seeds),

@@ -94,10 +94,10 @@ def test_a_histogram_counts_all(values):
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_BROWSER, reason="there is no chromium with chromedriver")
 def test_a_browser_shows_it(tmp_path):
-    from carnelian.data.recording import encode_mp3
+    from carnelian.data.recording import encode_audio
 
     tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000)
-    audio = SampledAudio({3: Clip(encode_mp3(tone.astype(np.float32), 16_000), "audio/mpeg", (0.5, 1.0))})
+    audio = SampledAudio({3: Clip(encode_audio(tone.astype(np.float32), 16_000, "mp3"), "audio/mpeg", (0.5, 1.0))})
     utterances = corpus(60)
     utterances[3] = ReportUtterance("<b>.wav", "word </script><script>document.title='stolen'</script>", 90.0)
     write_explorer(tmp_path / "page.html", "corpus", utterances, sample=lambda order: audio)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from carnelian.console import note, track
-from carnelian.data.recording import encode_flac, open_audio
+from carnelian.data.recording import encode_audio, open_audio
 from carnelian.data.sources import walk_files
 from carnelian.data.sphere import read_header, sphere_shape
 from carnelian.data.utterance import Utterance
@@ -84,7 +84,7 @@ def convert_compressed(subsets: dict[str, list[Utterance]], folder: Path) -> dic
         with open_audio(path) as file:
             samples, rate = np.rint(file.read(0, file.frames) * 32768).astype(np.int16), file.sample_rate
         with written(targets[path], "wb", force=False) as out:
-            out.write(encode_flac(samples, rate))
+            out.write(encode_audio(samples, rate, "flac"))
 
     for _ in track(in_parallel(convert, compressed), "Converting to FLAC", len(compressed)):
         pass
