@@ -135,3 +135,17 @@ def test_wrong_words_are_one_line(tmp_path, run, words, says):
     last = printed.err.strip().splitlines()[-1]
     assert code == 2 and last.startswith("carnelian: ") and re.search(says, last)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("engine, program", [("flite", "flite"), ("festival", "text2wave")])
+def test_a_text_without_words_is_left_out(tmp_path, run, engine, program):
+    if not shutil.which(program):
+        pytest.skip(f"{program} is not installed")
+    (tmp_path / "t.txt").write_text("hello there\n?!\n日本語\n")
+    code, printed = run("synthesize", tmp_path / "out", "--text", tmp_path / "t.txt", "--engine", engine)
+    assert code == 0 and "2 texts have no sound and are left out" in printed.err
+    assert [each.text for each in read_manifest(tmp_path / "out" / "t.jsonl")] == ["hello there"]
+    assert len(list((tmp_path / "out" / "audio").iterdir())) == 1
+    (tmp_path / "t.txt").write_text("?!\n")
+    code, printed = run("synthesize", tmp_path / "none", "--text", tmp_path / "t.txt", "--engine", engine)
+    assert code == 2 and "none of 1 texts has any sound" in printed.err and not (tmp_path / "none").exists()

@@ -20,6 +20,7 @@ from carnelian.parallel import in_parallel
 SILENCE_SECONDS = (0.05, 0.3)  # before and after the words
 LOUDNESS = (0.3, 0.9)  # of the loudest sample
 HISS_DECIBELS = (-80.0, -50.0)  # white noise under every recording, below full scale
+FAINTEST = 0.01  # of full scale: the loudest sample of a text that an engine has no sound for; the pauses of recorded voices hiss
 SHARE = 0.5  # of the recordings with a noise, and in a room, where these are asked for
 SIMULATED = "simulated"
 
@@ -68,22 +69,27 @@ def speak_texts(
                 voice = voices[rng.integers(len(voices))]
                 speed, pitch = rng.uniform(*style.speed), rng.uniform(*style.pitch)
                 audio, rate = say(spoken[number], voice, speed / pitch)  # played faster by `pitch` afterwards
+                advance()
+                if np.abs(audio).max(initial=0) < FAINTEST:
+                    continue
                 audio = at_speed(resample(audio, rate, style.sample_rate), pitch)
                 path = folder / "audio" / f"{name}-{number:06d}.wav"
                 written.append(path)
                 write_wave(path, place_in_recording(audio, effects, style.sample_rate, rng), style.sample_rate)
                 more = {"speaker": f"{Path(voice).stem}*{pitch:.1f}", "engine": style.engine, "synthetic": True}
                 utterances.append(Utterance(str(path), 0.0, spoken[number], more=more))
-                advance()
             return utterances
 
         try:
             (folder / "audio").mkdir(parents=True, exist_ok=True)
             utterances = list(chain.from_iterable(in_parallel(speak_part, parts)))
-            audible = [each for each in with_durations(utterances, style.sample_rate) if each.duration > 0]
-            if len(audible) < len(utterances):
-                note(f"{len(utterances) - len(audible)} texts have no sound and are left out")
-            write_manifest(manifest, audible)
+            if not utterances:
+                raise CarnelianError(
+                    f"{style.engine}: none of {len(texts)} texts has any sound. Give text of the voice's language"
+                )
+            if len(utterances) < len(spoken):
+                note(f"{len(spoken) - len(utterances)} texts have no sound and are left out")
+            write_manifest(manifest, with_durations(utterances, style.sample_rate))
         except BaseException as error:
             for path in written:
                 path.unlink(missing_ok=True)

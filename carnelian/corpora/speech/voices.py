@@ -20,6 +20,7 @@ from carnelian.errors import AudioError, CarnelianError
 Say = Callable[[str, str, float], tuple[np.ndarray, int]]
 WORDS_A_MINUTE = 175  # of espeak-ng at speed 1
 SPEECH_TIMEOUT = 120  # seconds for one text
+SILENT_RATE = 16000  # of a recording without samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def find_program(name: str) -> str:
 
 
 def spoken_by(command: Callable[[str, float, Path], list[str]], engine: str) -> Say:
-    """A voice whose program reads the text from its standard input and writes a WAV file."""
+    """A voice whose program reads the text from its standard input and writes a WAV file; where it breaks off, there is no sound."""
 
     def say(text: str, voice: str, speed: float) -> tuple[np.ndarray, int]:
         with TemporaryDirectory() as folder:
@@ -111,6 +112,8 @@ def spoken_by(command: Callable[[str, float, Path], list[str]], engine: str) -> 
                 )
             except subprocess.TimeoutExpired:
                 raise CarnelianError(f'{engine}: no end after {SPEECH_TIMEOUT} s with "{text[:40]}"') from None
+            if run.returncode < 0:  # festival breaks off where a text has no word for it, such as "é"
+                return np.zeros(0, np.float32), SILENT_RATE
             lines = run.stderr.decode(errors="replace").strip().splitlines()
             found = lines[-1][:200] if lines else f"exit code {run.returncode}"
             try:
