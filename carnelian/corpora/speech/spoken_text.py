@@ -20,7 +20,7 @@ from carnelian.parallel import in_parallel
 SILENCE_SECONDS = (0.05, 0.3)  # before and after the words
 LOUDNESS = (0.3, 0.9)  # of the loudest sample
 HISS_DECIBELS = (-80.0, -50.0)  # white noise under every recording, below full scale
-FAINTEST = 0.01  # of full scale: the loudest sample of a text that an engine has no sound for; the pauses of recorded voices hiss
+LEAST_SOUND = 0.01  # of full scale: the loudest sample of a text that an engine has no sound for; the pauses of recorded voices hiss
 SHARE = 0.5  # of the recordings with a noise, and in a room, where these are asked for
 SIMULATED = "simulated"
 
@@ -70,7 +70,7 @@ def speak_texts(
                 speed, pitch = rng.uniform(*style.speed), rng.uniform(*style.pitch)
                 audio, rate = say(spoken[number], voice, speed / pitch)  # played faster by `pitch` afterwards
                 advance()
-                if np.abs(audio).max(initial=0) < FAINTEST:
+                if np.abs(audio).max(initial=0) < LEAST_SOUND:
                     continue
                 audio = at_speed(resample(audio, rate, style.sample_rate), pitch)
                 path = folder / "audio" / f"{name}-{number:06d}.wav"

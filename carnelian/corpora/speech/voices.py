@@ -20,7 +20,7 @@ from carnelian.errors import AudioError, CarnelianError
 Say = Callable[[str, str, float], tuple[np.ndarray, int]]
 WORDS_A_MINUTE = 175  # of espeak-ng at speed 1
 SPEECH_TIMEOUT = 120  # seconds for one text
-SILENT_RATE = 16000  # of a recording without samples
+SILENT_RATE, WAV_HEADER = 16000, 44  # of a recording without samples: hertz, bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,8 @@ def spoken_by(command: Callable[[str, float, Path], list[str]], engine: str) -> 
                 )
             except subprocess.TimeoutExpired:
                 raise CarnelianError(f'{engine}: no end after {SPEECH_TIMEOUT} s with "{text[:40]}"') from None
-            if run.returncode < 0:  # festival breaks off where a text has no word for it, such as "é"
+            header = run.returncode == 0 and out.is_file() and out.stat().st_size == WAV_HEADER
+            if run.returncode < 0 or header:  # festival breaks off at a text without words for it, such as "é"
                 return np.zeros(0, np.float32), SILENT_RATE
             lines = run.stderr.decode(errors="replace").strip().splitlines()
             found = lines[-1][:200] if lines else f"exit code {run.returncode}"
