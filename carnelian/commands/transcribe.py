@@ -1,27 +1,22 @@
 """Transcripts of recordings: `carnelian transcribe MODEL FILES|FOLDER|MANIFEST...`."""
 
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from carnelian.commands.live_transcription import LiveOptions, transcribe_live
 from carnelian.commands.options import RecognizerOptions
 from carnelian.commands.transcript_output import OutputOptions
-from carnelian.console import bar, note
+from carnelian.commands.transcription import Transcription, parse_shard
 from carnelian.errors import AudioError, CarnelianError
-from carnelian.files import cache_folder, one_line
-
-if TYPE_CHECKING:
-    from carnelian.data.utterance import Utterance
-    from carnelian.inference.recognizer import Recognized, Recognizer
 
 CHANNEL_HELP = "of recordings with several: 1, 2, ..., mix (the average), or separate (a speaker on each)"
-WINDOW = 256  # utterances sorted by length together: enough for full batches, few enough that results come soon
-WINDOW_SECONDS = 900.0
+SHARD_HELP = (
+    "i/n: only the i-th of n parts of the list, to a file of the folder --out; what is finished is not done again"
+)
+ENGINE_HELP = "ray: all parts of the list on the machines of a Ray cluster; needs the folder --out on all of them"
 
 
 def transcribe(
@@ -33,6 +28,9 @@ def transcribe(
     output: OutputOptions = OutputOptions(),  # noqa: B008
     channel: Annotated[str, CHANNEL_HELP] = "mix",
     long_seconds: Annotated[float, "a longer recording is recognized in chunks, in flat memory"] = 300.0,
+    shard: Annotated[str, SHARD_HELP] = "",
+    engine: Annotated[str, ENGINE_HELP] = "",
+    workers: Annotated[int, "with --engine ray: recognizers at work; 0: one for each processor or GPU"] = 0,
     options: RecognizerOptions = RecognizerOptions(),  # noqa: B008
     live_options: LiveOptions = LiveOptions(),  # noqa: B008
 ) -> None:
@@ -45,31 +43,49 @@ def transcribe(
 
     Example: carnelian transcribe runs/an4 recording.wav --format srt
     """
-    from carnelian.data.sources import channel_choice, find_utterances  # here: --help must not wait for numpy
-    from carnelian.inference.unfinished import UnfinishedRecordings
+    from carnelian.data.sources import channel_choice  # here: --help must not wait for numpy
 
     if live_options.live and options.correct:
         raise CarnelianError("--correct: has no effect with --live, whose words are final when they come. Leave it out")
     if live_options.live:
         return transcribe_live(options.load(model), sources, output.format, live_options)
-    chosen = channel_choice(channel)
+    channel_choice(channel)  # raises AudioError
+    if shard or engine:
+        many = Transcription(model, tuple(sources), output, channel, long_seconds, options)
+        return transcribe_shards(many, shard, engine, workers)
     output.check()
     recognizer = options.load(model, output.used_activity)
-    unfinished = None if Path("-") in sources else UnfinishedRecordings(cache_folder() / "unfinished")
-    settings = {"batch_seconds": options.batch_seconds, "long_seconds": long_seconds, "unfinished": unfinished}
-    changing = {"model": str(model), "--channel": channel, "--long-seconds": long_seconds}
-    changing |= options.changing_transcripts()
     with ExitStack() as stack:
-        paths = [stdin_recording(stack) if str(source) == "-" else source for source in sources]
-        utterances, unread = find_utterances(paths, chosen)
-        count = len(utterances) + len(unread)
+        paths = tuple(stdin_recording(stack) if str(source) == "-" else source for source in sources)
         names = {str(path): "stdin" for path, source in zip(paths, sources) if str(source) == "-"}
-        recognize = partial(recognize_groups, recognizer, unread=unread, settings=settings)
-        output.write(utterances, recognize, changing, names)
-    if unfinished:
-        unfinished.remove()
-    if unread:
-        raise AudioError(f"{len(unread)} of {count} recordings left out, for the reasons above")
+        call = Transcription(model, paths, output, channel, long_seconds, options, names)
+        report(*call.run(recognizer, call.listed()))
+
+
+def transcribe_shards(call: Transcription, shard: str, engine: str, workers: int) -> None:
+    """One part of the list on this machine, or all parts on those of a Ray cluster."""
+    if engine not in ("", "ray"):
+        raise CarnelianError(f"--engine {engine}: not known. Known: ray")
+    if (shard and engine) or Path("-") in call.sources or call.output.overwrite or workers < 0:
+        raise CarnelianError(
+            "--shard, --engine ray: one of them, with recordings or manifests, without --overwrite, and 0 or more --workers"
+        )
+    listed = call.listed()
+    if engine:
+        from carnelian.commands.ray_engine import run_on_ray
+
+        call.claim_folder(listed, call.shard_count(listed))
+        report(*run_on_ray(call, len(listed), call.shard_count(listed), workers))
+        return
+    part = parse_shard(shard)
+    call.claim_folder(listed, part.count)
+    report(*call.run(call.load(), listed, part))
+
+
+def report(count: int, left_out: int) -> None:
+    """Raises AudioError where recordings were left out."""
+    if left_out:
+        raise AudioError(f"{left_out} of {count} recordings left out, for the reasons above")
 
 
 def stdin_recording(stack: ExitStack) -> Path:
@@ -80,47 +96,3 @@ def stdin_recording(stack: ExitStack) -> Path:
     path = Path(stack.enter_context(TemporaryDirectory()), "stdin")
     path.write_bytes(content)
     return path
-
-
-def recognize_groups(
-    recognizer: "Recognizer",
-    groups: "list[list[Utterance]]",
-    unread: list[str],
-    settings: dict[str, Any],
-) -> "Iterator[list[Recognized]]":
-    """Yields the results of each group, in order; recordings that cannot be read are named, and added to `unread`.
-
-    settings: those of `Recognizer.recognize`.
-    """
-
-    def leave_out(index: int, error: CarnelianError) -> None:
-        unread.append(one_line(str(error)))
-        note(f"carnelian: {unread[-1]}")
-
-    with bar("transcribing", sum(map(len, groups))) as advance:
-        for window in cut_windows(groups):
-            together = [utterance for group in window for utterance in group]
-            by_index = {}
-            for each in recognizer.recognize(together, unread=leave_out, **settings):
-                by_index[each.index] = each
-                advance()
-            first = 0
-            for group in window:
-                results = [by_index[index] for index in range(first, first + len(group)) if index in by_index]
-                first += len(group)
-                if results:
-                    yield results
-
-
-def cut_windows(groups: "list[list[Utterance]]") -> "Iterator[list[list[Utterance]]]":
-    """The groups in windows of about WINDOW utterances, or WINDOW_SECONDS of audio, whose results are written together."""
-    window: list[list[Utterance]] = []
-    count, seconds = 0, 0.0
-    for group in groups:
-        window.append(group)
-        count, seconds = count + len(group), seconds + sum(utterance.duration for utterance in group)
-        if count >= WINDOW or seconds >= WINDOW_SECONDS:
-            yield window
-            window, count, seconds = [], 0, 0.0
-    if window:
-        yield window

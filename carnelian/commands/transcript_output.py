@@ -1,8 +1,8 @@
 """Where transcripts go, and in which format: the options that say so, and the writing."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,8 +53,23 @@ class OutputOptions:
     @property
     def used_activity(self) -> str:
         """The voice activity that the output needs."""
-        cut = self.format in (*SUBTITLES, "all") or self.paragraph_pause
+        cut = self.file_each or self.paragraph_pause
         return self.voice_activity if cut else "none"
+
+    @property
+    def file_each(self) -> bool:
+        """Whether each recording gets files of its own because of the format."""
+        return self.format in (*SUBTITLES, "all")
+
+    def of_shard(self, index: int, count: int) -> "OutputOptions":
+        """Returns the options for a shard of a list, whose transcripts go on where a call was stopped.
+
+        They go to one file of the folder `out`, or as ever to files for each recording.
+        """
+        if self.file_each or self.out is None:
+            return replace(self, resume=True)
+        suffix = "txt" if self.format == "text" else self.format
+        return replace(self, out=self.out / f"{index:05d}-of-{count:05d}.{suffix}", resume=True)
 
     @property
     def in_folder(self) -> bool:
@@ -81,25 +96,27 @@ class OutputOptions:
         utterances: "list[Utterance]",
         recognize: RecognizeGroups,
         settings: dict[str, Any],
+        *,
+        recordings: Sequence[str],
         names: Mapping[str, str] = NO_NAMES,
     ) -> None:
         """Writes the transcripts of all utterances: to files for each recording, to one file, or to standard output.
 
-        settings: what changes the transcripts, so that a call with others is not gone on with. names: recordings with the names
-        under which they are shown, where these are not their paths.
+        settings: what changes the transcripts, so that a call with others is not gone on with. recordings: all whose transcripts go
+        to the same place, also by other calls. names: those of recordings that are not shown by their paths.
         """
         from carnelian.data.sources import by_recording, conversations
 
-        recordings = by_recording(utterances)
+        own = by_recording(utterances)
         if self.in_folder or (self.format in SUBTITLES and len(recordings) > 1):
-            files = self.files([each[0].audio_filepath for each in recordings])
-            left = [each for each in recordings if not (self.resume and all_exist(files[each[0].audio_filepath]))]
-            note_done(len(recordings) - len(left), len(recordings))
+            files = self.files(recordings)
+            left = [each for each in own if not (self.resume and all_exist(files[each[0].audio_filepath]))]
+            note_done(len(own) - len(left), len(own))
             for results in recognize(left):
                 self.write_files(results, files[results[0].utterance.audio_filepath], names)
             return
-        groups = recordings if self.format in SUBTITLES else conversations(utterances)
-        prefixed = self.format == "text" and len(groups) > 1
+        groups = own if self.format in SUBTITLES else conversations(utterances)
+        prefixed = self.format == "text" and max(len(groups), len(recordings)) > 1
         if self.out is None:
             for results in recognize(groups):
                 sys.stdout.write(self.lines(results, names, prefixed=prefixed))
@@ -107,7 +124,7 @@ class OutputOptions:
             return
         self.check_file(self.out)
         if self.resume and is_complete(self.out):
-            note(f"{self.out}: is complete. Give --overwrite to make it anew")
+            note(f"{self.out}: is complete. Remove it to make it anew")
             return
         settings = {"--format": self.format, "--ctm-file": self.ctm_file, "names before lines": prefixed, **settings}
         settings |= {"--paragraph-pause": self.paragraph_pause, "--voice-activity": self.used_activity}
@@ -117,7 +134,7 @@ class OutputOptions:
             for results in recognize(left):
                 file.add([each.utterance for each in results], self.lines(results, names, prefixed=prefixed))
 
-    def files(self, names: list[str]) -> dict[str, list[Path]]:
+    def files(self, names: Sequence[str]) -> dict[str, list[Path]]:
         """The files to write for each recording, none of which exists; CarnelianError where two would be one."""
         from carnelian.data.sources import distinct_stems
 

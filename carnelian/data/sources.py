@@ -53,12 +53,8 @@ def walk_files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
         yield Path(parent), sorted(names)
 
 
-def find_utterances(sources: Sequence[Path], channel: int | str = "mix") -> tuple[list[Utterance], list[str]]:
-    """The utterances of files, folders and manifests, with their durations, and a line for each recording that cannot be opened.
-
-    channel: as `channel_choice` returns it; a manifest's own "channel" stands. Recordings with several channels that are averaged
-    are counted in a note.
-    """
+def list_utterances(sources: Sequence[Path]) -> list[Utterance]:
+    """The utterances of files, folders and manifests; the durations of files and folders are not known yet (0)."""
     listed: list[Utterance] = []
     for source in sources:
         if source.suffix in MANIFEST_SUFFIXES:
@@ -67,8 +63,7 @@ def find_utterances(sources: Sequence[Path], channel: int | str = "mix") -> tupl
             listed += [Utterance(str(path), 0.0) for path in recordings_of(source)]
         else:
             listed.append(Utterance(str(source), 0.0))
-    utterances, _, unread = measure_utterances(listed, channel)
-    return utterances, unread
+    return listed
 
 
 def recordings_of(folder: Path) -> list[Path]:

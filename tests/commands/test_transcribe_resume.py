@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from carnelian.commands import transcribe as command
+from carnelian.commands import transcription as command
 from carnelian.data.utterance import Manifest, Utterance, write_manifest
 
 
@@ -119,14 +119,14 @@ def test_nothing_done_leaves_nothing(tiny_model, recordings, carnelian, tmp_path
 PROGRAM = """
 import sys, time
 from carnelian import cli
-from carnelian.commands import transcribe
-transcribe.WINDOW = 1
-original = transcribe.recognize_groups
+from carnelian.commands import transcription
+transcription.WINDOW = 1
+original = transcription.recognize_groups
 def slowly(*given, **settings):
     for results in original(*given, **settings):
         time.sleep(0.2)
         yield results
-transcribe.recognize_groups = slowly
+transcription.recognize_groups = slowly
 cli.main()
 """
 
