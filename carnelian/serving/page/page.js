@@ -245,7 +245,7 @@ function drawView(canvas, take, view, now) {
 const at = id => document.getElementById(id);
 const make = (tag, fields = {}) => Object.assign(document.createElement(tag), fields);
 const takes = [];                 // every recording of this visit: { name, sound, seconds, segments, url, live }
-const view = { start: 0, seconds: 7 };
+const view = { start: 0, seconds: 5 };
 let take = null, live = null, chosen = -1, stopAt = Infinity, dirty = false, editing = false;
 const expected = () => at("words").value.split(/[,;\n]/).map(each => each.trim()).filter(Boolean);
 const sureness = word => word.confidence >= 0.95 ? 4 : word.confidence >= 0.85 ? 3 : word.confidence >= 0.7 ? 2 : word.confidence >= 0.5 ? 1 : 0;
@@ -269,7 +269,7 @@ function addTake(name, fields) {
 function show(which) {
   take = which; chosen = -1; stopAt = Infinity;
   view.start = 0;
-  view.seconds = innerWidth < 620 ? 3 : 7;
+  view.seconds = innerWidth < 620 ? 2 : 5;
   at("timeline").hidden = at("transcript").hidden = false;
   at("takes").hidden = takes.length < 2;
   at("takes").replaceChildren(...takes.map(each => {
@@ -428,12 +428,13 @@ async function record() {
     const microphone = new AudioWorkletNode(context, "microphone", { numberOfOutputs: 0 });
     const added = addTake(`Recording ${takes.length + 1}`, { sound: new Sound(context.sampleRate), live: true });
     const session = openLive(context.sampleRate, expected(), {
-      partial: ({ text }) => { if (added === take) at("partial").textContent = text; },
+      partial: ({ text }) => { if (added === take) at("partial").textContent = text; follow(); },
       final: ({ words }) => {
         if (words.length) added.segments.push(words);
         if (added !== take) return;
         at("partial").textContent = "";
         appendSegment(words);
+        follow();
         changed();
       },
       error: ({ error }) => say(error.message, true),
@@ -443,8 +444,14 @@ async function record() {
     source.connect(microphone);
     live = { take: added, session, context, stream };
     say("Speak; the text appears as you go.");
+    at("transcript").scrollIntoView({ block: "end" });
   } catch (fault) { say(fault.name === "NotAllowedError" ? "The microphone is not allowed to this page." : fault.message, true); }
   recordingShown();
+}
+
+function follow() {               // keeps the newest words in sight, unless the reader has scrolled away from them
+  const below = at("transcript").getBoundingClientRect().bottom + 12 - innerHeight;
+  if (live && below > 0 && below < 200) scrollBy(0, below);
 }
 
 function stopRecording() {

@@ -1,4 +1,7 @@
-"""Drives the service's page in headless Chromium: `python browser.py CALL URL RECORDING`; prints what it saw as JSON."""
+"""Drives the service's page in headless Chromium: `python browser.py CALL URL RECORDING`; prints what it saw as JSON.
+
+`pictures` writes light.png, dark.png and phone.png into the current folder: the pictures of the documentation.
+"""
 
 import base64
 import json
@@ -16,7 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 call, url, path = sys.argv[1:4]
 AXE = Path(sys.executable).parent.parent / "node_modules" / "axe-core" / "axe.min.js"
 FLAGS = (
-    *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1100"),
+    *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1100", "--hide-scrollbars"),
     *("--autoplay-policy=no-user-gesture-required", "--use-fake-device-for-media-stream"),
     *("--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={path}%noloop"),
 )
@@ -38,7 +41,7 @@ for flag in FLAGS:
     options.add_argument(flag)
 options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
 browser = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-browser.set_script_timeout(60)
+browser.set_script_timeout(120)
 
 
 def find(name: str):
@@ -152,12 +155,48 @@ def hour():
     find("overview").send_keys(Keys.END)
     time.sleep(0.5)
     lane = [each.text for each in browser.find_elements(By.CSS_SELECTOR, "#lane span")]
-    return {"count": len(words()), "clock": find("clock").text, "lane": lane, "problems": problems()}
+    count = len(browser.find_elements(By.CSS_SELECTOR, "#text span"))
+    return {"count": count, "clock": find("clock").text, "lane": lane, "axe": axe(), "problems": problems()}
+
+
+def pictures():
+    """The page with a recording, light and dark, and on a telephone while one speaks."""
+
+    def picture(name: str) -> None:
+        time.sleep(1)
+        browser.save_screenshot(f"{name}.png")
+
+    def screen(width: int, height: int, scale: float) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 500}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    screen(1180, 947, 1)
+    find("files").send_keys(path)
+    until(lambda: " words in " in find("status").text, 280)
+    picture("light")
+    find("theme").click()
+    picture("dark")
+    find("theme").click()
+    screen(390, 844, 2)
+    find("record").click()
+    spoken = (
+        "return document.querySelectorAll('#text span').length > 3 && document.getElementById('partial').textContent"
+    )
+    until(lambda: browser.execute_script(spoken), 60)
+    picture("phone")
+    return {"problems": problems()}
 
 
 try:
     browser.get(url)
-    answers = {"dropped": dropped, "accessible": accessible, "recorded": recorded, "locked": locked, "hour": hour}
+    answers = {
+        "dropped": dropped,
+        "accessible": accessible,
+        "recorded": recorded,
+        "locked": locked,
+        "hour": hour,
+        "pictures": pictures,
+    }
     print(json.dumps({"answer": answers[call]()}))
 finally:
     browser.quit()
