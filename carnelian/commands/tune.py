@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -20,10 +20,11 @@ from carnelian.decoding.tuning import ALPHAS, BETAS, Tuning, check_grid, decoded
 from carnelian.errors import DecodingError, ManifestError
 from carnelian.files import check_outputs
 from carnelian.inference.recognizer import Recognizer
-from carnelian.rescoring.rescorer import Rescorer, load_rescorer, sentence_scores
-from carnelian.rescoring.tuning import SEARCH_ALONE, tune_rescoring
 from carnelian.scoring.report.plots import check_plots, plot_weights
 from carnelian.scoring.wer import Errors
+
+if TYPE_CHECKING:
+    from carnelian.rescoring.rescorer import Rescorer
 
 
 def tune(
@@ -59,14 +60,13 @@ def tune(
         raise DecodingError(f"--batch-seconds {batch_seconds:g}: expected seconds above 0")
     check_outputs(out, plot, overwrite=overwrite)
     check_plots("A picture of weights", wanted=bool(plot))
-    rescoring = RescoringConfig(str(rescore), hypotheses=hypotheses) if rescore else None
     settings = DecodingConfig(
         str(language_model or ""), closed_vocabulary=closed_vocabulary, time_stretches=(*time_stretch,)
     )
     recognizer = Recognizer.load(model, decoding=settings, device=device)
     if not isinstance(recognizer.decoder, BeamSearch | Greedy):
         raise DecodingError(f"{model}: the model was not trained by CTC, so there is no beam search to tune")
-    rescorer = load_rescorer(rescoring, recognizer.alphabet, device=device) if rescoring else None
+    rescorer = second_pass(rescore, hypotheses, recognizer.alphabet, device) if rescore else None
     settings = replace(settings, time_stretches=recognizer.time_stretches)
     log_probs, references = compute_log_probs(recognizer, manifests, batch_seconds)
     comparison = ScoringOptions(normalize=normalize)
@@ -85,6 +85,13 @@ def tune(
     print_error_rates(rates, comparison.label)
     write_decoding(out, settings)
     note(f"wrote {out}; give it to transcribe or evaluate as --decoding {out}")
+
+
+def second_pass(model: Path, hypotheses: int, alphabet: Alphabet, device: str) -> "Rescorer":
+    """Returns the rescorer of a neural language model, with the weights that it has before they are tuned."""
+    from carnelian.rescoring.rescorer import load_rescorer  # here, because it brings torch, which n-grams do not need
+
+    return load_rescorer(RescoringConfig(str(model), hypotheses=hypotheses), alphabet, device=device)
 
 
 def print_error_rates(rates: dict[str, float], normalization: str) -> None:
@@ -139,9 +146,12 @@ def search_rates(tuning: Tuning, settings: DecodingConfig, alphabet: Alphabet, h
 
 
 def tune_second_pass(
-    settings: DecodingConfig, rescorer: Rescorer, alphabet: Alphabet, held_out: HeldOut, refinements: int
+    settings: DecodingConfig, rescorer: "Rescorer", alphabet: Alphabet, held_out: HeldOut, refinements: int
 ) -> tuple[DecodingConfig, dict[str, float]]:
     """Returns the settings with the best weights of rescoring, and the word error rates of the lists with and without it."""
+    from carnelian.rescoring.rescorer import sentence_scores
+    from carnelian.rescoring.tuning import SEARCH_ALONE, tune_rescoring
+
     config = rescorer.config
     lists = settings.decoder(alphabet, hypotheses=config.hypotheses).batch(held_out.log_probs)
     with bar("sentences") as advance:

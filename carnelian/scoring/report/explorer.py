@@ -212,5 +212,5 @@ def slots_of(values: np.ndarray, unit: str, least: float = 1e-3) -> dict[str, An
     power = 10.0 ** np.floor(np.log10(width))
     width = power * next(each for each in (1, 2, 5, 10) if each * power >= width * 0.999)
     edges = np.arange(np.floor(low / width), np.floor(high / width) + 2) * width
-    counts, _ = np.histogram(np.minimum(values, edges[-1]), edges)
+    counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)  # an edge may be rounded past the lowest
     return {"edges": [round(each, 4) for each in edges.tolist()], "counts": counts.tolist(), "unit": unit}
