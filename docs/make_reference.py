@@ -20,11 +20,30 @@ from carnelian.training.reference import reference_page
 DOCS = Path(__file__).parent
 #: what the examples need that the tests do not run
 NOT_RUN = {
+    "quickstart": "three minutes",
     **dict.fromkeys(
         (f"launch {name}" for name in ("small", "large", "status", "logs", "fetch", "stop", "delete")), "AWS"
     ),
     "language-model download": "a download",
-    "serve": "it runs until it is stopped",
+}
+#: what the examples need beside the files of tests/docs/conftest.py
+PREPARE = {
+    "average": "cp runs/an4/step-00000250.safetensors runs/an4/step-00000240.safetensors",
+    "compare": "carnelian evaluate runs/an4 data/an4/dev.jsonl --out a.jsonl && cp a.jsonl b.jsonl",
+    "export fairseq": "carnelian train wav2vec/small --out runs/wav2vec",
+    "export onnx": "rm an4.onnx",
+    "import": "carnelian export nemo model.safetensors QuartzNet15x5Base-En.nemo",
+    "language-model build": "tee other.txt held_out.txt book.txt < text.txt | tr ' ' '\\n' > words.txt",
+    "language-model mix": "cp text.arpa a.arpa && cp an4.arpa b.arpa",
+    "prepare": "rm -r data",
+    "score": """
+echo 'call A anna 0.0 2.0 <o> (uh) hello there' > reference.stm
+echo 'call A 0.1 0.5 hello' > hypothesis.ctm
+echo 'uh-huh => uh huh / [ ] __ [ ]' > english.glm
+""",
+    "synthesize": "echo 'It is 5 p.m.' > sentences.txt",
+    "train": "rm -r runs",
+    "tune": "rm decoding.toml",
 }
 
 
@@ -69,7 +88,9 @@ def verb_page(verb: str) -> str:
         parts.append(prose(words))
         if example:
             full = f"{verb} {name}".strip()
-            marker = [f"<!-- not run: {NOT_RUN[full]} -->"] if full in NOT_RUN else []
+            marker = [f"<!-- prepare: {PREPARE[full]} -->"] if full in PREPARE else []
+            marker += [f"<!-- not run: {NOT_RUN[full]} -->"] if full in NOT_RUN else []
+            marker += ["<!-- background -->"] if verb == "serve" else []
             parts.append("\n".join([*marker, "```sh", " ".join(example.split()), "```"]))
         parts += parameter_tables(function)
     return "\n\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""Every `carnelian VERB ... --option` in the documentation and the notebook exists in the command line."""
+"""Every `carnelian VERB ... --option` in the documentation and the notebooks exists in the command line."""
 
 import re
 from functools import cache
@@ -10,7 +10,7 @@ from typer.main import get_command
 from carnelian.cli import VERBS, application
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "notebooks" / "an4.py", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.py")), *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(r"(?<![\w/.])carnelian ((?:[^\n`]|\\\n)+)")
 
 

@@ -47,7 +47,7 @@ def fairseq(
 ) -> None:
     """Write a wav2vec front end in the layout of fairseq's checkpoints.
 
-    Example: carnelian export fairseq runs/wav2vec/step-00002000.safetensors wav2vec.pt
+    Example: carnelian export fairseq runs/wav2vec wav2vec.pt
     """
     check_outputs(out, overwrite=overwrite)
     write_fairseq(out, load_checkpoint(find_checkpoint(checkpoint)))

@@ -14,7 +14,7 @@ SCRIPT = ROOT / "carnelian" / "recipes" / "spanish" / "language_model.sh"
 
 def test_the_page_has_the_commands_of_the_script():
     page = (ROOT / "docs" / "spanish-language-model.md").read_text()
-    blocks = re.findall(r"```bash\n(.*?)```", page, re.S)
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.S)
     assert len(blocks) == 4
     for block in blocks:
         assert block in SCRIPT.read_text()
