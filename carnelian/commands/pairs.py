@@ -56,7 +56,7 @@ def pairs(
     The speakers are parted into folds, and each fold is decoded by a model that was trained on the others, with dropout left on. The
     same command goes on where it was stopped.
 
-    Example: carnelian pairs data/train.jsonl --recipe an4/quartznet --folds 4 --out pairs.jsonl
+    Example: carnelian pairs data/an4/train.jsonl --recipe an4/quartznet --folds 4 --out pairs.jsonl
     """
     check_outputs(out, held_out, overwrite=overwrite)
     if references or hypotheses:

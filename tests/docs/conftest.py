@@ -43,12 +43,37 @@ name   = "cosine"
 peak   = 0.015
 warmup = 20
 """
+CORRECTOR = """
+task = "corrector"
+[train]
+pairs = ["results.jsonl"]
+steps = 4
+batch_tokens = 400
+[initialize]
+vocabulary = "vocab.txt"
+[corrector]
+channels = 24
+layers = 1
+heads = 2
+feedforward = 48
+positions = 64
+[optimizer]
+name = "adam"
+[schedule]
+name = "polynomial"
+peak = 0.01
+warmup = 1
+lowest = 1e-5
+"""
 CORPUS = "python -m carnelian synthesize corpus --train 32 --test 8 --seed 1"
 MODELS = """
 python -m carnelian prepare an4 PATH/TO/an4 data/an4 --hold-out 2
 python -m carnelian train recipe.toml --out runs/an4
 python -m carnelian export onnx runs/an4 an4.onnx
 python -m carnelian language-model build data/an4/train.jsonl --order 3 --arpa an4.arpa
+python -m carnelian evaluate runs/an4 data/an4/train.jsonl --out results.jsonl
+printf '%s\\n' [PAD] [UNK] [CLS] [SEP] {a..z} '##'{a..z} > vocab.txt
+python -m carnelian train corrector.toml --out runs/corrector
 cp runs/an4/step-00000250.safetensors model.safetensors
 cp corpus/audio/train-00001.wav recording.wav
 cp an4.onnx model.onnx
@@ -86,6 +111,7 @@ def make_world(folder: Path) -> None:
 
     folder.mkdir()
     (folder / "recipe.toml").write_text(RECIPE)
+    (folder / "corrector.toml").write_text(CORRECTOR)
     run(CORPUS)
     as_an4(folder / "corpus", folder / "PATH" / "TO" / "an4")
     run(MODELS)
