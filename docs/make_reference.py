@@ -29,7 +29,7 @@ NOT_RUN = {
 #: what the examples need beside the files of tests/docs/conftest.py
 PREPARE = {
     "correct text": "cp results.jsonl held_out.jsonl && carnelian correct threshold runs/corrector held_out.jsonl",
-    "average": "cp runs/an4/step-00000250.safetensors runs/an4/step-00000240.safetensors",
+    "average": "cp runs/an4/step-00000400.safetensors runs/an4/step-00000390.safetensors",
     "compare": "carnelian evaluate runs/an4 data/an4/dev.jsonl --out a.jsonl && cp a.jsonl b.jsonl",
     "export fairseq": "carnelian train wav2vec/small --out runs/wav2vec",
     "export onnx": "rm an4.onnx",

@@ -24,7 +24,7 @@ alphabet = " abcdefghijklmnopqrstuvwxyz'"
 [train]
 manifests  = ["data/an4/train.jsonl"]
 validation = ["data/an4/dev.jsonl"]
-steps      = 250
+steps      = 400
 batch_size = 8
 [features]
 name = "log_mel"
@@ -74,9 +74,10 @@ python -m carnelian language-model build data/an4/train.jsonl --order 3 --arpa a
 python -m carnelian evaluate runs/an4 data/an4/train.jsonl --out results.jsonl
 printf '%s\\n' [PAD] [UNK] [CLS] [SEP] {a..z} '##'{a..z} > vocab.txt
 python -m carnelian train corrector.toml --out runs/corrector
-cp runs/an4/step-00000250.safetensors model.safetensors
+cp runs/an4/step-00000400.safetensors model.safetensors
 cp corpus/audio/train-00001.wav recording.wav
 cp an4.onnx model.onnx
+cp data/an4/train.jsonl data/unlabelled.jsonl
 sed 's/.*"text": "\\([^"]*\\)".*/\\1/' data/an4/train.jsonl > text.txt
 echo 'language_model = "an4.arpa"' > decoding.toml
 python -m carnelian transcribe an4.onnx recording.wav --decoding decoding.toml   # compiles the search
