@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: fuzz quickstart install test test-fast test-cloud test-notebooks test-ray docs check package format clients clean
+.PHONY: fuzz quickstart install test test-fast test-cloud test-notebooks test-docs test-ray docs check package format clients clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/carnelian quickstart
@@ -38,6 +38,10 @@ test-ray: .venv-ray/.installed
 	$(PYTHON) -m venv .venv-ray
 	.venv-ray/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[train,ray]" pytest pytest-timeout
 	touch $@
+
+# Runs every command and code block of the documentation, in a folder that holds what the pages name.
+test-docs: $(VENV)/.test
+	RUN_DOCUMENTATION=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/docs
 
 # The documentation as a site, in site/; a link that leads nowhere is an error.
 docs: .venv-docs/.installed

@@ -1,6 +1,7 @@
 """Every command and code block on every page is run, as blocks.py says, in a folder that holds what the pages name."""
 
 import json
+import os
 import re
 import shutil
 import tomllib
@@ -40,6 +41,7 @@ def test_blocks_can_be_read(page):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("RUN_DOCUMENTATION"), reason="takes minutes a page: make test-docs")
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", RUN)
 def test_blocks_run(page, world, commands, tmp_path, monkeypatch):
