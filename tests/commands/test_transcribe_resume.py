@@ -117,6 +117,8 @@ def test_nothing_done_leaves_nothing(tiny_model, recordings, carnelian, tmp_path
 
 
 PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test in the background has not
 import sys, time
 from carnelian import cli
 from carnelian.commands import transcription
