@@ -28,9 +28,11 @@ from carnelian.training.distributed import (
     highest_over_processes,
     is_sharded,
     share_buffers,
+    wrap_in_ddp,
 )
-from carnelian.training.fit import StepReport, Training
+from carnelian.training.fit import StepReport, Training, fit
 from carnelian.training.log import SPEECH, Log, Workload, describe_nonfinite, unusual_events, write_report
+from carnelian.training.optim import Schedule
 from carnelian.training.settings import RunConfig
 from carnelian.training.signals import Stopped
 from carnelian.training.totals import Meter, Totals
@@ -198,6 +200,35 @@ class Run:
                         f"step {self.step}: {self.config.patience} validations in a row brought no better result; the run ends here"
                     )
                     return
+
+    def fit(
+        self,
+        loss: Callable[[nn.Module, Any], Tensor],
+        epoch_batches: Callable[[int, int], Iterator],
+        schedule: Schedule,
+        *,
+        seed: int,
+        until: int | None = None,
+        sync_norm: bool = False,
+        **more: Any,
+    ) -> Iterator[StepReport]:
+        """Yields the report of each step up to step `until` (by default the last), by the settings of [train]; `more`: as of `fit`."""
+        config, model = self.config, self.training.model
+        return fit(
+            self.training,
+            epoch_batches=epoch_batches,
+            loss=loss,
+            schedule=schedule,
+            steps=self.steps if until is None else until,
+            seed=seed,
+            device=self.world.device,
+            precision=config.precision,
+            accumulate=config.accumulate,
+            clip=config.clip,
+            average=config.average,
+            wrapped=wrap_in_ddp(model, self.world, sync_norm=sync_norm),
+            **more,
+        )
 
     def saving_is_due(self) -> bool:
         """Returns whether a checkpoint is due after this step."""

@@ -18,8 +18,8 @@ from carnelian.models.losses.ctc import disagreement
 from carnelian.models.registry import build_model
 from carnelian.recipe import Recipe
 from carnelian.training.corpus import Corpus, halves
-from carnelian.training.distributed import padded_alike, shard_model, wrap_in_ddp
-from carnelian.training.fit import StepReport, fit
+from carnelian.training.distributed import padded_alike, shard_model
+from carnelian.training.fit import StepReport
 from carnelian.training.initialize import (
     Initialization,
     cache_features,
@@ -128,20 +128,14 @@ def acoustic_reports(run: Run, corpus: Corpus, schedule: Schedule, *, until: int
     """Yields the report of each step of the training up to step `until`."""
     config: TrainingConfig = run.config  # type: ignore[assignment]
     loss = partial(consistent_loss, weight=config.consistency) if config.consistency else acoustic_loss
-    return fit(
-        run.training,
-        epoch_batches=corpus.batches,
-        loss=padded_alike(loss) if config.sync_norm else loss,
-        schedule=schedule,
-        steps=until,
+    return run.fit(
+        padded_alike(loss) if config.sync_norm else loss,
+        corpus.batches,
+        schedule,
         seed=corpus.seed,
-        device=run.world.device,
-        precision=config.precision,
-        accumulate=config.accumulate,
-        clip=config.clip,
+        until=until,
+        sync_norm=config.sync_norm,
         larc=config.larc,
-        average=config.average,
-        wrapped=wrap_in_ddp(run.training.model, run.world, sync_norm=config.sync_norm),
         halves=halves,
     )
 

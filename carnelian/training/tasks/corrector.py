@@ -19,8 +19,8 @@ from carnelian.models.text.bertx2 import twice
 from carnelian.recipe import Recipe, call
 from carnelian.rescoring.correction import Corrector, build_corrector, load_corrector_checkpoint
 from carnelian.scoring.wer import Errors, count_errors
-from carnelian.training.distributed import of_this_process, wrap_in_ddp
-from carnelian.training.fit import StepReport, fit, total_over_processes
+from carnelian.training.distributed import of_this_process
+from carnelian.training.fit import StepReport, total_over_processes
 from carnelian.training.optim import Schedule
 from carnelian.training.run import Run, Score, Validate, checkpoint_path
 from carnelian.training.settings import CorrectorConfig, check_corrector_recipe
@@ -141,17 +141,5 @@ def corrector_reports(run: Run, corpus: PairCorpus, schedule: Schedule) -> Itera
     """Yields the report of each step of the training."""
     config: CorrectorConfig = run.config  # type: ignore[assignment]
     run.training.model.train()
-    return fit(
-        run.training,
-        epoch_batches=corpus.batches,
-        loss=partial(corrector_loss, smoothing=config.label_smoothing),
-        schedule=schedule,
-        steps=run.steps,
-        seed=corpus.seed,
-        device=run.world.device,
-        precision=config.precision,
-        accumulate=config.accumulate,
-        clip=config.clip,
-        average=config.average,
-        wrapped=wrap_in_ddp(run.training.model, run.world),
-    )
+    loss = partial(corrector_loss, smoothing=config.label_smoothing)
+    return run.fit(loss, corpus.batches, schedule, seed=corpus.seed)

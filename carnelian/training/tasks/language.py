@@ -18,8 +18,7 @@ from carnelian.errors import CheckpointError, LanguageModelError
 from carnelian.models.registry import build_language_model
 from carnelian.recipe import Recipe, call
 from carnelian.rescoring.neural import NeuralLanguageModel
-from carnelian.training.distributed import wrap_in_ddp
-from carnelian.training.fit import StepReport, Training, fit, total_over_processes
+from carnelian.training.fit import StepReport, Training, total_over_processes
 from carnelian.training.log import Workload
 from carnelian.training.optim import Schedule
 from carnelian.training.run import Metric, Run, Score, Validate, checkpoint_path
@@ -110,20 +109,8 @@ def language_reports(run: Run, corpus: TextCorpus, schedule: Schedule) -> Iterat
     """Yields the report of each step of the training."""
     config: LanguageConfig = run.config  # type: ignore[assignment]
     run.training.model.train()
-    return fit(
-        run.training,
-        epoch_batches=corpus.batches,
-        loss=partial(token_losses, run.training, context=config.context == "text"),
-        schedule=schedule,
-        steps=run.steps,
-        seed=corpus.seed,
-        device=run.world.device,
-        precision=config.precision,
-        accumulate=config.accumulate,
-        clip=config.clip,
-        average=config.average,
-        wrapped=wrap_in_ddp(run.training.model, run.world),
-    )
+    loss = partial(token_losses, run.training, context=config.context == "text")
+    return run.fit(loss, corpus.batches, schedule, seed=corpus.seed)
 
 
 def perplexity(sentences: Sequence[Sequence[str]], config: LanguageConfig) -> Validate:

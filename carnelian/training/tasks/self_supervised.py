@@ -16,8 +16,7 @@ from carnelian.data.alphabet import ENGLISH, Alphabet
 from carnelian.data.batch import Batch
 from carnelian.recipe import Recipe
 from carnelian.training.corpus import Corpus, halves
-from carnelian.training.distributed import wrap_in_ddp
-from carnelian.training.fit import StepReport, fit, total_over_processes
+from carnelian.training.fit import StepReport, total_over_processes
 from carnelian.training.optim import Schedule
 from carnelian.training.run import Metric, Run, Score, Validate, checkpoint_path
 from carnelian.training.settings import PretrainingConfig, check_pretraining_recipe
@@ -167,18 +166,5 @@ def self_supervised_reports(
         return losses
 
     run.training.model.train()
-    return fit(
-        run.training,
-        epoch_batches=partial(cropped_batches, corpus, config.max_samples),
-        loss=loss,
-        schedule=schedule,
-        steps=run.steps,
-        seed=corpus.seed,
-        device=run.world.device,
-        precision=config.precision,
-        accumulate=config.accumulate,
-        clip=config.clip,
-        average=config.average,
-        wrapped=wrap_in_ddp(run.training.model, run.world),
-        halves=halves,
-    )
+    batches = partial(cropped_batches, corpus, config.max_samples)
+    return run.fit(loss, batches, schedule, seed=corpus.seed, halves=halves)
