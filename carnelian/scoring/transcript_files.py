@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from carnelian.errors import ScoringError
+from carnelian.files import one_line, reason_of
 from carnelian.scoring.sclite.ctm import read_ctm
 from carnelian.scoring.sclite.network import first_reading, parse_transcript
 from carnelian.scoring.sclite.stm import read_stm, read_text
@@ -74,7 +75,9 @@ def read_transcripts(
         if line.strip():
             name, *rest = line.rstrip("\r").split("\t" if kind == "tsv" else None, 2 if kind == "tsv" else 1)
             if texts.setdefault(name, rest[0] if rest else "") != (rest[0] if rest else ""):
-                raise ScoringError(f'{path}:{number}: "{name}" is there twice with other words. Leave one of them')
+                raise ScoringError(
+                    f'{path}:{number}: "{one_line(name, 60)}" is there twice with other words. Leave one of them'
+                )
     return TranscriptFile(path, texts)
 
 
@@ -108,14 +111,16 @@ def read_json_transcripts(path: Path, keys: tuple[str, ...], encoding: str = "ut
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ScoringError(f"{path}:{number}: not JSON ({str(error)[:80]}). Give one object a line") from None
+            raise ScoringError(f"{path}:{number}: not JSON ({reason_of(error)}). Give one object a line") from None
         for place, each in enumerate(found if whole else [found], 1):
             where = f"{path}:{place if whole else number}"
             name, words = named_text(each, keys, where)
             named = named and bool(name)
             name = name or f"line {place if whole else number}"
             if texts.setdefault(name, words) != words:
-                raise ScoringError(f'{where}: "{name}" is there twice with other words. Leave one of them')
+                raise ScoringError(
+                    f'{where}: "{one_line(name, 60)}" is there twice with other words. Leave one of them'
+                )
             if isinstance(each.get("speaker"), str | int):
                 speakers[name] = str(each["speaker"])
     return TranscriptFile(path, texts, named, speakers)
@@ -156,7 +161,8 @@ def paired_transcripts(
         found = renamed(found, reference.texts)
     if extra := [name for name in found if name not in reference.texts]:
         raise ScoringError(
-            f'{hypothesis.path}: {len(extra)} utterances have no reference in {reference.path}, the first is "{extra[0]}"'
+            f"{hypothesis.path}: {len(extra)} utterances have no reference in {reference.path}, "
+            f'the first is "{one_line(extra[0], 60)}"'
         )
     missing = sum(name not in found for name in reference.texts)
     ordered = list(reference.texts)

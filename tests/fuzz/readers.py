@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 import torch
+from nist_files import NIST_FILES  # type: ignore[import-not-found]
 
 from carnelian.benchmarking.results import (
     BenchmarkRow,
@@ -378,6 +379,10 @@ READERS = {
     "corrector": Reader(read_corrector, ".safetensors", corrector_seeds),
     "pieces": Reader(lambda path: make_alphabet(str(path)), ".model", pieces_seeds),
     "shard": Reader(read_shard, ".tar", shard_seeds),
+    **{
+        kind: Reader(read, suffix, lambda text=text: [text.encode()])  # type: ignore[misc]
+        for kind, (read, suffix, text) in NIST_FILES.items()
+    },
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carnelian.errors import ScoringError
-from carnelian.files import written
+from carnelian.files import one_line, written
 from carnelian.scoring.sclite.network import NULL, NetworkItem, NetworkWord, plain_word
 from carnelian.scoring.sclite.stm import finite_seconds, numbered_lines
 
@@ -39,7 +39,7 @@ class CtmWord:
 def read_ctm(path: str | Path, encoding: str = "utf-8") -> list[CtmWord]:
     """The words of a CTM file: `recording channel start duration word [confidence]`; `;;` begins a comment."""
     words: list[CtmWord] = []
-    inside = False
+    inside: tuple[str, str] | None = None  # recording and channel of alternates that are not closed
     for number, line in numbered_lines(path, encoding):
         if line.startswith(";"):
             continue
@@ -52,14 +52,15 @@ def read_ctm(path: str | Path, encoding: str = "utf-8") -> list[CtmWord]:
             confidence = float(fields[5]) if known else None
         except ValueError:
             raise ScoringError(
-                f'{path}:{number}: "{line.strip()[:60]}" is no CTM line. Give: recording channel start duration word '
+                f'{path}:{number}: "{one_line(line.strip(), 60)}" is no CTM line. Give: recording channel start duration word '
                 "[confidence]"
             ) from None
         words.append(CtmWord(recording, channel, *times, word, confidence))
-        if mark:
-            if inside != (words[-1].mark != "begin"):
-                raise ScoringError(f"{path}:{number}: {word} out of turn. Write <ALT_BEGIN> .. <ALT> .. <ALT_END>")
-            inside = words[-1].mark != "end"
+        place = (recording, channel)
+        allowed = ("", "next", "end") if inside == place else ("", "begin") if inside is None else ()
+        if words[-1].mark not in allowed:
+            raise ScoringError(f"{path}:{number}: alternates out of turn. Write <ALT_BEGIN> .. <ALT> .. <ALT_END>")
+        inside = None if words[-1].mark == "end" else place if mark else inside
     if inside:
         raise ScoringError(f"{path}: the last <ALT_BEGIN> has no <ALT_END>. Write <ALT_BEGIN> .. <ALT> .. <ALT_END>")
     return words
@@ -77,7 +78,7 @@ def write_ctm(path: str | Path, words: Iterable[CtmWord]) -> None:
 def ctm_groups(words: Sequence[CtmWord]) -> list[list[CtmWord]]:
     """Words one by one, but alternates with their marks together."""
     groups: list[list[CtmWord]] = []
-    inside = False
+    inside: tuple[str, str] | None = None  # recording and channel of alternates that are not closed
     for word in words:
         if inside:
             groups[-1].append(word)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from carnelian.errors import ScoringError
+from carnelian.files import one_line
 from carnelian.scoring.sclite.alignment import PLAIN_RULES, ScliteRules
 from carnelian.scoring.sclite.network import NULL
 from carnelian.scoring.sclite.scorer import ScoredSegment
@@ -108,5 +109,5 @@ def diff_lines(reference: Sequence[str], hypothesis: Sequence[str]) -> Iterator[
             path.write_text("".join(f"{word}\n" for word in words), encoding="utf-8", newline="")
         done = subprocess.run([program, *LINE_FORMATS, *paths], capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode > 1:
-        raise ScoringError(f"{program}: {done.stderr.strip()[:150]}. It must be GNU diff")
+        raise ScoringError(f"{program}: {one_line(done.stderr.strip(), 150)}. It must be GNU diff")
     return ((line[0], line[1:]) for line in done.stdout.split("\n") if line)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carnelian.errors import ScoringError
+from carnelian.files import one_line
 from carnelian.scoring.sclite.ctm import CtmWord
 from carnelian.scoring.sclite.stm import StmFile, numbered_lines
 
@@ -87,7 +88,9 @@ def read_glm(path: str | Path, kinds: Sequence[str], encoding: str = "utf-8") ->
             try:
                 applies = any(re.search(found[1].lower(), kind) for kind in kinds)
             except re.error as error:
-                raise ScoringError(f'{path}:{number}: "{found[1]}" is no regular expression ({error})') from None
+                raise ScoringError(
+                    f'{path}:{number}: "{one_line(found[1], 60)}" is no regular expression ({error.msg})'
+                ) from None
         if not applies or line.startswith(comment):
             continue
         if found := HEADER.match(line):
@@ -107,7 +110,7 @@ def parse_glm_rule(text: str, where: str) -> GlmRule:
     """A line such as `UH => %HESITATION / [ ] __ [ ]` as a rule."""
     source, arrow, target = text.partition("=>")
     if not arrow:
-        raise ScoringError(f'{where}: "{text[:60]}" has no arrow. Write: A => B, or A => B / C __ D')
+        raise ScoringError(f'{where}: "{one_line(text, 60)}" has no arrow. Write: A => B, or A => B / C __ D')
     before = after = ""
     head, slash, context = target.rpartition("/")
     closing, opening = context.find("]"), context.find("[")

@@ -13,7 +13,9 @@ from typing import TypeAlias
 import numpy as np
 
 from carnelian.errors import ScoringError
+from carnelian.files import one_line
 
+DEEPEST = 50  # alternates inside each other
 NULL = "@"
 """The word for "nothing" among alternates; it may be passed without an error."""
 IN_ALTERNATES = re.compile(r"[{}/]|[^\s{}/]+")
@@ -157,7 +159,7 @@ def parse_transcript(text: str) -> list[NetworkItem]:
     position = 0
     while found := OUTSIDE.search(text, position):
         if found[0] == "{":
-            alternates, position = parse_alternates(text, found.end())
+            alternates, position = parse_alternates(text, found.end(), 1)
             if alternates:
                 items.append(alternates)
         else:
@@ -166,8 +168,10 @@ def parse_transcript(text: str) -> list[NetworkItem]:
     return items
 
 
-def parse_alternates(text: str, position: int) -> tuple[list[list[NetworkItem]], int]:
+def parse_alternates(text: str, position: int, depth: int) -> tuple[list[list[NetworkItem]], int]:
     """The alternates after an opening brace, and the place behind the closing one."""
+    if depth > DEEPEST:
+        raise ScoringError(f'"{one_line(text.strip(), 80)}": alternates inside each other, {DEEPEST} deep at most')
     alternates: list[list[NetworkItem]] = [[]]
     while found := IN_ALTERNATES.search(text, position):
         position = found.end()
@@ -176,12 +180,12 @@ def parse_alternates(text: str, position: int) -> tuple[list[list[NetworkItem]],
         if found[0] == "/":
             alternates.append([])
         elif found[0] == "{":
-            inner, position = parse_alternates(text, position)
+            inner, position = parse_alternates(text, position, depth + 1)
             if inner:
                 alternates[-1].append(inner)
         else:
             alternates[-1].append(plain_word(found[0]))
-    raise ScoringError(f'"{text.strip()[:80]}": a brace {{ is not closed. Write alternates as {{ a / b / @ }}')
+    raise ScoringError(f'"{one_line(text.strip(), 80)}": a brace {{ is not closed. Write alternates as {{ a / b / @ }}')
 
 
 def plain_word(token: str, start: float = 0.0, end: float = 0.0) -> NetworkWord:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from carnelian.errors import ScoringError
+from carnelian.files import one_line
 from carnelian.scoring.sclite.alignment import PLAIN_RULES, AlignedItems, ScliteRules, align_items
 from carnelian.scoring.sclite.ctm import CtmWord, ctm_groups, ctm_items
 from carnelian.scoring.sclite.network import parse_transcript
@@ -50,7 +51,7 @@ def score_trn(
     extra = [name for name in hypotheses if name not in references]
     if extra:
         raise ScoringError(
-            f'{len(extra)} hypotheses have no reference, the first is "{extra[0]}". Give the references of all of them'
+            f'{len(extra)} hypotheses have no reference, the first is "{one_line(extra[0], 60)}". Give the references of all of them'
         )
     return [
         ScoredSegment(name, speaker_of(name, speakers), *align_texts(reference, hypotheses.get(name, ""), rules))
@@ -110,9 +111,8 @@ def refuse_unexpected(recognized: Iterable[tuple[str, str]], expected: Iterable[
     """Raises where a channel has recognized words but no reference."""
     if extra := set(recognized) - set(expected):
         recording, channel = min(extra)
-        raise ScoringError(
-            f'recording "{recording}", channel {channel}, has recognized words but no reference. Give its {what}'
-        )
+        where = one_line(f'recording "{recording}", channel {channel}', 100)
+        raise ScoringError(f"{where}, has recognized words but no reference. Give its {what}")
 
 
 def channel_key(each: StmSegment | CtmWord) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carnelian.errors import ScoringError
-from carnelian.files import written
+from carnelian.files import one_line, written
 
 LABEL = re.compile(r';;\s*(LABEL|CATEGORY)\s+"([^"]*)"\s+"([^"]*)"\s+"([^"]*)"', re.I)
 IGNORED = re.compile("IGNORE_TIME_SEGMENT_IN_SCORING|IGNORETIMESEGMENTINSCORING", re.I)
@@ -54,7 +54,7 @@ def read_stm(path: str | Path, encoding: str = "utf-8") -> StmFile:
             times = finite_seconds(start), finite_seconds(end)
         except ValueError:
             raise ScoringError(
-                f'{path}:{number}: "{line.strip()[:60]}" is no STM line. Give: recording channel speaker start end '
+                f'{path}:{number}: "{one_line(line.strip(), 60)}" is no STM line. Give: recording channel speaker start end '
                 "[<labels>] words"
             ) from None
         text = fields[5].strip() if len(fields) > 5 else ""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from carnelian.errors import ScoringError
-from carnelian.files import written
+from carnelian.files import one_line, written
 from carnelian.scoring.sclite.stm import numbered_lines
 
 
@@ -17,10 +17,14 @@ def read_trn(path: str | Path, encoding: str = "utf-8") -> dict[str, str]:
         words, opening, rest = line.rpartition("(")
         name, closing, after = rest.rpartition(")")
         if not opening or not closing or after.strip():
-            raise ScoringError(f'{path}:{number}: "{line.strip()[-60:]}" names no utterance. Write: words (utterance)')
+            raise ScoringError(
+                f'{path}:{number}: "{one_line(line.strip()[-60:], 90)}" names no utterance. Write: words (utterance)'
+            )
         name, words = name.strip().lower(), words.strip()
         if transcripts.setdefault(name, words) != words:
-            raise ScoringError(f"{path}:{number}: ({name}) is there twice with other words. Leave one of them")
+            raise ScoringError(
+                f"{path}:{number}: ({one_line(name, 60)}) is there twice with other words. Leave one of them"
+            )
     return transcripts
 
 

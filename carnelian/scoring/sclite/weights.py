@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carnelian.errors import ScoringError
+from carnelian.files import one_line
 from carnelian.scoring.sclite.network import NULL
 from carnelian.scoring.sclite.stm import numbered_lines
 
@@ -68,7 +69,9 @@ def read_word_weights(path: str | Path, encoding: str = "utf-8") -> WordWeights:
             word, text = line.split()[:2]
             weights.setdefault(word, float(text))
         except (ValueError, IndexError):
-            raise ScoringError(f'{path}:{number}: "{line.strip()[:60]}" gives no weight. Write: word weight') from None
+            raise ScoringError(
+                f'{path}:{number}: "{one_line(line.strip(), 60)}" gives no weight. Write: word weight'
+            ) from None
     if not weights:
         raise ScoringError(f"{path}: no word has a weight. Write in each line: word weight")
 

@@ -170,6 +170,12 @@ def test_braces_that_are_not_closed_are_refused(text):
         parse_transcript(text)
 
 
+def test_alternates_may_be_nested_but_not_without_end():
+    parse_transcript("{ " * 50 + "a" + " }" * 50)
+    with pytest.raises(ScoringError, match="50 deep at most"):
+        parse_transcript("{ " * 3000)
+
+
 @given(st.text(alphabet="ab{}/@ ()-;\\*\n\t", max_size=30), st.text(alphabet="ab{}/@ ()-;\\*", max_size=30))
 @settings(deadline=None)
 def test_no_text_breaks_it(reference, hypothesis):
