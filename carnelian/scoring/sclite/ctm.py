@@ -78,7 +78,7 @@ def write_ctm(path: str | Path, words: Iterable[CtmWord]) -> None:
 def ctm_groups(words: Sequence[CtmWord]) -> list[list[CtmWord]]:
     """Words one by one, but alternates with their marks together."""
     groups: list[list[CtmWord]] = []
-    inside: tuple[str, str] | None = None  # recording and channel of alternates that are not closed
+    inside = False
     for word in words:
         if inside:
             groups[-1].append(word)
