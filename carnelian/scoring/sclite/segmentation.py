@@ -8,7 +8,7 @@ from carnelian.errors import ScoringError
 from carnelian.scoring.sclite.network import NULL, Arc, NetworkWord, Node, WordNetwork
 from carnelian.scoring.sclite.stm import numbered_lines
 
-LONGEST_WORD = 100  # letters; every beginning of a word is held
+MAX_WORD_LETTERS = 100  # letters; every beginning of a word is held
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Lexicon:
 def read_lexicon(path: str | Path, fold: Callable[[str], str], encoding: str = "utf-8") -> Lexicon:
     """The first word of each line, with capitals as `fold` makes them."""
     words = frozenset(fold(line.split()[0]) for _, line in numbered_lines(path, encoding))
-    if (longest := max(map(len, words), default=0)) > LONGEST_WORD:
+    if (longest := max(map(len, words), default=0)) > MAX_WORD_LETTERS:
         raise ScoringError(
-            f"{path}: a word of {longest} letters, expected {LONGEST_WORD} at most. Give a list of words"
+            f"{path}: a word of {longest} letters, expected {MAX_WORD_LETTERS} at most. Give a list of words"
         )
     if not words:
         raise ScoringError(f"{path}: no words. Give a file with a word in each line")
