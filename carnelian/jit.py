@@ -29,6 +29,11 @@ def released(function: Callable) -> Any:
     return numba_module().njit(cache=True, nogil=True)(function)
 
 
+def vectorized(function: Callable) -> Any:
+    """Compiles as `released` does, with maxima and sums in any order, so that vectors take them; no number may be NaN."""
+    return numba_module().njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})(function)
+
+
 def borrowing(function: Callable) -> Any:
     """Compiles a function that only works on arrays which its caller holds, and neither makes nor returns any."""
     return numba_module().njit(**UNCOUNTED)(function)

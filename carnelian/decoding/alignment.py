@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from carnelian.jit import released
+from carnelian.jit import released, vectorized
 
 BAND = 256  # lattice states alive at one step that the first, fast pass holds (benchmarks/decoding.py)
 BREADTH = 100.0  # natural log; the first pass drops states that are this far behind the best at their step
@@ -42,9 +42,9 @@ def _align(log_probs, symbols, breadth, band, budget):
     size = steps if steps * band <= budget else max(1, int(np.sqrt(8.0 * steps)))
     blocks = (steps + size - 1) // size
     moves, lowest = np.empty((size, band), np.uint8), np.empty(size, np.int64)
-    scores, spare = np.full(states, -np.inf), np.full(states, -np.inf)
-    scores[0] = 0.0  # the blank before the first step
-    saved, bounds = np.empty((blocks if blocks > 1 else 0, states)), np.zeros((blocks, 2), np.int64)
+    scores, spare = np.full(states + 2, -np.inf), np.full(states + 2, -np.inf)  # see `_forward`
+    scores[2] = 0.0  # the blank before the first step
+    saved, bounds = np.empty((blocks if blocks > 1 else 0, states + 2)), np.zeros((blocks, 2), np.int64)
     low, high = 0, 0
     for block in range(blocks):
         bounds[block] = low, high
@@ -55,9 +55,9 @@ def _align(log_probs, symbols, breadth, band, budget):
         if high < 0:
             return False, first, last, peaks
     state = states - 1
-    if high < states - 1 or (low < states - 1 and scores[states - 2] > scores[states - 1]):
+    if high < states - 1 or (low < states - 1 and scores[states] > scores[states + 1]):
         state = states - 2
-    if high < state or low > state or not scores[state] > -np.inf:
+    if high < state or low > state or not scores[state + 2] > -np.inf:
         return False, first, last, peaks
     for block in range(blocks - 1, -1, -1):
         begin, end = block * size, min((block + 1) * size, steps)
@@ -75,37 +75,50 @@ def _align(log_probs, symbols, breadth, band, budget):
     return True, first, last, peaks
 
 
-@released
+@vectorized
 def _forward(log_probs, symbols, breadth, low, high, scores, spare, moves, lowest):
     """Takes the steps of log_probs (O, V) from `scores` of the states low to high; returns those alive after them.
 
+    `scores` and `spare` have two cells of minus infinity before the first state, as have the cells around the states alive: so
+    that no state needs a check of what lies before it, and a step's states are computed side by side (benchmarks/decoding.py).
     `scores` then holds the scores after the last step. moves (O, band): by how many states the best path to each state,
     counted from `lowest` (O,) on, moved. Returns (-1, -1) if more than a band of states is alive.
     """
-    blank, states, band = log_probs.shape[1] - 1, len(scores), moves.shape[1]
+    blank, states, band = log_probs.shape[1] - 1, len(scores) - 2, moves.shape[1]
+    written, leap = (
+        np.full(states, blank),
+        np.full(states, -np.inf),
+    )  # by each state; what it costs to leap over a blank to it
+    for index in range(len(symbols)):
+        written[2 * index + 1] = symbols[index]
+        if index > 0 and symbols[index] != symbols[index - 1]:
+            leap[2 * index + 1] = 0.0
     before, after = scores, spare
     for step in range(len(log_probs)):
-        best = -np.inf
         reach = min(high + 2, states - 1)
         lowest[step] = low
         if reach - low >= band:
             return -1, -1
+        for cell in range(high + 3, reach + 3):  # states that no path has reached yet
+            before[cell] = -np.inf
+        best = -np.inf
         for state in range(low, reach + 1):
-            symbol = symbols[state // 2] if state % 2 else blank
-            score, moved = before[state] if state <= high else -np.inf, 0
-            if state - 1 >= low and state - 1 <= high and before[state - 1] > score:
-                score, moved = before[state - 1], 1
-            leaps = state % 2 == 1 and state > 1 and symbol != symbols[state // 2 - 1]
-            if leaps and state - 2 >= low and before[state - 2] > score:
-                score, moved = before[state - 2], 2
-            after[state] = score + max(log_probs[step, symbol], FLOOR)
+            stay, one, two = before[state + 2], before[state + 1], before[state] + leap[state]
+            score = one if one > stay else stay
+            moved = 1 if one > stay else 0
+            moved = 2 if two > score else moved
+            score = two if two > score else score
+            emission = log_probs[step, written[state]]
+            score += emission if emission > FLOOR else FLOOR
+            after[state + 2] = score
             moves[step, state - low] = moved
-            best = max(best, after[state])
+            best = score if score > best else best
         high = reach
-        while low < high and after[low] < best - breadth:
+        while low < high and after[low + 2] < best - breadth:
             low += 1
-        while high > low and after[high] < best - breadth:
+        while high > low and after[high + 2] < best - breadth:
             high -= 1
+        after[low], after[low + 1] = -np.inf, -np.inf
         before, after = after, before
     if len(log_probs) % 2:
         scores[:] = before

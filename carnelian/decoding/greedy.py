@@ -10,10 +10,21 @@ from carnelian.decoding.log_probs import checked
 from carnelian.decoding.words import PlacedSymbols, Words
 
 
-def best_path(log_probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The symbol of highest log-probability at each step (O,), and that log-probability (O,)."""
+def best_runs(log_probs: np.ndarray) -> tuple[float, tuple[np.ndarray, ...]]:
+    """Returns the log-probability of the best path through log-probabilities (O, V), O at least 1, and its runs of equal symbols.
+
+    Of each run, in order: symbol, first step, last step, highest log-probability.
+    """
     path = log_probs.argmax(1)
-    return path, log_probs[np.arange(len(path)), path]
+    scores = log_probs[np.arange(len(path)), path]
+    changes = np.empty(len(path), bool)
+    changes[0] = True
+    np.not_equal(path[1:], path[:-1], out=changes[1:])
+    first = changes.nonzero()[0]
+    last = np.empty_like(first)
+    last[:-1], last[-1] = first[1:], len(path)
+    last -= 1
+    return float(scores.sum(dtype=np.float64)), (path[first], first, last, np.maximum.reduceat(scores, first))
 
 
 class Greedy:
@@ -27,9 +38,21 @@ class Greedy:
 
     def __call__(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """One hypothesis from log-probabilities (O, V); raises DecodingError if they are none."""
-        stream = self.stream()
-        stream.accept(log_probs)
-        return stream.hypotheses()
+        log_probs, _ = checked(log_probs, self.alphabet)
+        if not len(log_probs):
+            return [Hypothesis("", 0.0, 0.0)]
+        score, runs = best_runs(log_probs)
+        return [self.hypothesis(score, self.spoken(runs))]
+
+    def spoken(self, runs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """Those of the runs that are no blanks."""
+        spoken = (runs[0] != self.alphabet.blank).nonzero()[0]
+        return tuple([each[spoken] for each in runs])
+
+    def hypothesis(self, score: float, symbols: tuple[np.ndarray, ...]) -> Hypothesis:
+        """The hypothesis of symbols that are placed on steps, as `Words.spans` takes them."""
+        spans = self.words.spans(*symbols)
+        return Hypothesis(" ".join([span.text for span in spans]), score, score, spans=spans)
 
     def stream(self) -> "GreedyStream":
         """A decoder of one utterance whose log-probabilities come in pieces."""
@@ -58,30 +81,23 @@ class GreedyStream:
         log_probs, _ = checked(log_probs, self.decoder.alphabet)
         if not len(log_probs):
             return
-        path, scores = best_path(log_probs)
-        begin = np.flatnonzero(np.diff(path, prepend=-1))
-        first, last = begin + self.steps, np.append(begin[1:], len(path)) - 1 + self.steps
-        runs = (path[begin], first, last, np.maximum.reduceat(scores, begin))
-        self.score += float(scores.sum(dtype=np.float64))
-        self.steps += len(path)
+        score, runs = best_runs(log_probs)
+        for steps in runs[1:3]:
+            steps += self.steps
+        self.score += score
+        self.steps += len(log_probs)
         if len(self.last[0]) and self.last[0][0] == runs[0][0]:
             runs[1][0], runs[3][0] = self.last[1][0], max(self.last[3][0], runs[3][0])
         else:
-            self.placed.add(*self._spoken(self.last))
-        self.placed.add(*self._spoken(tuple(each[:-1] for each in runs)))
+            self.placed.add(*self.decoder.spoken(self.last))
+        self.placed.add(*self.decoder.spoken(tuple(each[:-1] for each in runs)))
         self.last = tuple(each[-1:] for each in runs)
-
-    def _spoken(self, runs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """Those of equal symbols in a row that are no blanks."""
-        spoken = runs[0] != self.decoder.alphabet.blank
-        return tuple(each[spoken] for each in runs)
 
     def hypotheses(self) -> list[Hypothesis]:
         """The hypothesis if the utterance ended here; more log-probabilities may follow."""
         if not self.steps:
             return [Hypothesis("", 0.0, 0.0)]
-        spans = self.decoder.words.spans(*self.placed.followed_by(*self._spoken(self.last)))
-        return [Hypothesis(" ".join([span.text for span in spans]), self.score, self.score, spans=spans)]
+        return [self.decoder.hypothesis(self.score, self.placed.followed_by(*self.decoder.spoken(self.last)))]
 
     def state(self) -> dict[str, np.ndarray]:
         """All that the stream has taken in, as arrays: see `restore`."""

@@ -1,14 +1,11 @@
 """From symbols placed on output steps to words placed on output steps."""
 
-import math
-from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.transcript import Span
-from carnelian.jit import compiled
 
 
 class SpelledSymbol(NamedTuple):
@@ -60,54 +57,55 @@ class Words:
 
     def __init__(self, alphabet: Alphabet):
         symbols = spelled_symbols(alphabet)
+        self.texts = [spelled.decode(errors="replace") for spelled in alphabet.spelling]
+        self.whole = all(text.encode() == spelled for text, spelled in zip(self.texts, alphabet.spelling))  # characters
         self.parts = [part for symbol in symbols for part in symbol.parts]
-        self.texts = [part.decode(errors="replace") for part in self.parts]
-        self.whole = all(text.encode() == part for text, part in zip(self.texts, self.parts))  # no parts of characters
-        self.begins = np.cumsum([0, *(len(symbol.parts) for symbol in symbols)])  # of each symbol's parts
-        self.opens = np.array([symbol.opens for symbol in symbols])
-        self.closes = np.array([symbol.closes for symbol in symbols])
+        counts = np.array([len(symbol.parts) for symbol in symbols], np.int64)
+        self.counts, self.begins = (
+            counts,
+            np.cumsum(counts) - counts,
+        )  # of each symbol's parts, and the first one's number
+        self.opens = np.array([symbol.opens for symbol in symbols], bool)
+        self.closes = np.array([symbol.closes and bool(symbol.parts) for symbol in symbols], bool)
+        self.simple = not self.closes.any() and counts.max(initial=0) <= 1  # white space stands before words only
 
     def spans(self, symbols: np.ndarray, first: np.ndarray, last: np.ndarray, peaks: np.ndarray) -> tuple[Span, ...]:
         """Returns the words that symbols (N,) spell, each symbol lying on the output steps `first` to `last`.
 
         `peaks` is each symbol's highest log-probability on them; a word is as sure as its least sure symbol.
         """
-        group = group_words.for_work(8 * len(symbols))
-        used, starts, *steps = group(symbols, first, last, peaks, self.begins, self.opens, self.closes)
-        ranges = pairwise(starts.tolist())
+        writer, place, starts = self.group(symbols)
+        if not len(starts):
+            return ()
+        ends = np.append(starts[1:], len(writer))
         if self.whole:  # faster, since no word is decoded (benchmarks/decoding.py, greedy)
-            texts = [self.texts[number] for number in used.tolist()]
-            words = ["".join(texts[begin:end]) for begin, end in ranges]
+            words = "".join([self.texts[symbol] for symbol in symbols.tolist()]).split()
         else:
-            parts = [self.parts[number] for number in used.tolist()]
+            parts = [self.parts[number] for number in (self.begins[symbols[writer]] + place).tolist()]
+            ranges = zip(starts.tolist(), ends.tolist())
             words = [b"".join(parts[begin:end]).decode(errors="replace") for begin, end in ranges]
+        confidences = np.exp(np.minimum.reduceat(peaks[writer], starts), dtype=np.float64)
+        steps = first[writer[starts]], last[writer[ends - 1]], np.minimum(confidences, 1.0)
         return tuple(map(Span._make, zip(words, *[values.tolist() for values in steps])))
 
+    def group(self, symbols: np.ndarray) -> tuple[np.ndarray, Any, np.ndarray]:
+        """Groups the parts of words that symbols (N,) write, in their order.
 
-@compiled(nogil=True)
-def group_words(symbols, first, last, peaks, begins, opens, closes):
-    """Returns the parts of words that symbols (N,) write, by number, where the parts of each word start among them, and
-    of each word first step, last step and lowest probability.
-
-    begins: (V,), the parts of symbol s have the numbers begins[s] to begins[s + 1].
-    """
-    total = 0
-    for symbol in symbols:
-        total += begins[symbol + 1] - begins[symbol]
-    used, starts = np.empty(total, np.int64), np.empty(total + 1, np.int64)
-    froms, tos, confidences = np.empty(total, np.int64), np.empty(total, np.int64), np.empty(total)
-    count, filled, fresh = 0, 0, True
-    for index in range(len(symbols)):
-        symbol = symbols[index]
-        fresh = fresh or opens[symbol]
-        for part in range(begins[symbol], begins[symbol + 1]):
-            if fresh:
-                starts[count], froms[count], confidences[count] = filled, first[index], 1.0
-                count += 1
-            used[filled] = part
-            filled += 1
-            tos[count - 1] = last[index]
-            confidences[count - 1] = min(confidences[count - 1], math.exp(peaks[index]))
-            fresh = part + 1 < begins[symbol + 1] or closes[symbol]
-    starts[count] = filled
-    return used, starts[: count + 1], froms[:count], tos[:count], confidences[:count]
+        Returns of each part the index of the symbol that writes it and its place among that symbol's parts (0 where no symbol
+        has several), and the indices of the parts that begin a word.
+        """
+        divided = self.opens[symbols]
+        counts = self.counts[symbols]
+        if self.simple:
+            writer, place = counts.nonzero()[0], 0
+        else:
+            divided[1:] |= self.closes[symbols[:-1]]
+            writer = np.repeat(np.arange(len(symbols)), counts)
+            place = np.arange(len(writer)) - (np.cumsum(counts) - counts)[writer]
+        words = divided.cumsum()[writer]  # numbers that change where white space stands
+        begins = np.empty(len(writer), bool)
+        begins[:1] = True
+        np.not_equal(words[1:], words[:-1], out=begins[1:])
+        if not self.simple:  # a symbol has several parts where white space divides them
+            begins |= place > 0
+        return writer, place, begins.nonzero()[0]
