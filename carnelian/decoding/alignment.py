@@ -85,10 +85,8 @@ def _forward(log_probs, symbols, breadth, low, high, scores, spare, moves, lowes
     counted from `lowest` (O,) on, moved. Returns (-1, -1) if more than a band of states is alive.
     """
     blank, states, band = log_probs.shape[1] - 1, len(scores) - 2, moves.shape[1]
-    written, leap = (
-        np.full(states, blank),
-        np.full(states, -np.inf),
-    )  # by each state; what it costs to leap over a blank to it
+    # of each state: the symbol it writes, and 0 where a path may leap over the blank before it
+    written, leap = np.full(states, blank), np.full(states, -np.inf)
     for index in range(len(symbols)):
         written[2 * index + 1] = symbols[index]
         if index > 0 and symbols[index] != symbols[index - 1]:

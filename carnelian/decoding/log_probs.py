@@ -1,4 +1,4 @@
-"""Log-probabilities: the check at the decoders' door that they are such, and what makes natural ones of those to base 10."""
+"""The check of log-probabilities that every decoder begins with."""
 
 import numpy as np
 
@@ -43,9 +43,8 @@ def misses_of_one(probs: np.ndarray) -> tuple[int, float, float]:
     """
     if not len(probs):
         return 0, 0.0, 0.0
-    misses = probs @ np.ones(
-        probs.shape[1], np.float32
-    )  # a third of the time of probs.sum(1) (benchmarks/decoding.py, greedy)
+    # a matrix product takes a third of the time of probs.sum(1) (benchmarks/decoding.py, greedy)
+    misses = probs @ np.ones(probs.shape[1], np.float32)
     misses -= 1
     np.abs(misses, out=misses)
     step = int(misses.argmax())

@@ -60,14 +60,12 @@ class Words:
         self.texts = [spelled.decode(errors="replace") for spelled in alphabet.spelling]
         self.whole = all(text.encode() == spelled for text, spelled in zip(self.texts, alphabet.spelling))  # characters
         self.parts = [part for symbol in symbols for part in symbol.parts]
-        counts = np.array([len(symbol.parts) for symbol in symbols], np.int64)
-        self.counts, self.begins = (
-            counts,
-            np.cumsum(counts) - counts,
-        )  # of each symbol's parts, and the first one's number
+        #: how many parts each symbol writes, and where its first one lies in `parts`
+        self.counts = np.array([len(symbol.parts) for symbol in symbols], np.int64)
+        self.begins = np.cumsum(self.counts) - self.counts
         self.opens = np.array([symbol.opens for symbol in symbols], bool)
         self.closes = np.array([symbol.closes and bool(symbol.parts) for symbol in symbols], bool)
-        self.simple = not self.closes.any() and counts.max(initial=0) <= 1  # white space stands before words only
+        self.simple = not self.closes.any() and self.counts.max(initial=0) <= 1  # white space stands before words only
 
     def spans(self, symbols: np.ndarray, first: np.ndarray, last: np.ndarray, peaks: np.ndarray) -> tuple[Span, ...]:
         """Returns the words that symbols (N,) spell, each symbol lying on the output steps `first` to `last`.
