@@ -182,6 +182,8 @@ def read_corpus(corpus: str, source: Path, out: Path, options: dict[str, Any]) -
         if name not in known:
             having = [each for each in CORPORA if name in inspect.signature(CORPORA[each].read).parameters]
             raise ManifestError(f"--{name.replace('_', '-')}: not for {corpus}, only for {', '.join(having)}")
+    if not source.exists() and "download" not in given:
+        raise ManifestError(f"{source}: no such file or folder. Give where the corpus {corpus} lies")
     return read(source, **given, **({"out": out} if "out" in known else {}))
 
 

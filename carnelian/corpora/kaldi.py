@@ -21,7 +21,9 @@ from carnelian.errors import AudioError, ManifestError, MissingExtraError
 from carnelian.files import written
 
 ARCHIVE_ENTRY = re.compile(r".*\.ark:\d+")
-FORBIDDEN = ("<s>", "</s>", "#0")  # words that Kaldi keeps for itself
+RESERVED = re.compile(r"(?<!\w)(?:</?s>|#0)(?!\w)", re.ASCII)
+"""Symbols that Kaldi keeps for itself. Its scripts find them by `grep -w`, also beside other signs: "(<s>)"."""
+SHORTEST_SEGMENT = 0.002  # seconds; times are written in milliseconds, and a segment must not end where it begins
 DECODERS = ("flac", "cat", "sph2pipe")
 """Programs whose part we take over: the file that they would convert is read here."""
 
@@ -150,12 +152,18 @@ def find_source(value: str, recording: str, folder: Path, allow_pipes: bool, aud
 
 
 def known_command(command: str, folder: Path) -> WavSource | None:
-    """The file that `flac`, `cat` or `sph2pipe` would convert, and the channel taken; None for any other command."""
+    """The file that `flac`, `cat` or `sph2pipe` would convert, or a command of our own export; None for any other command."""
     try:
         words = shlex.split(command)
     except ValueError:
         return None
-    if not words or os.path.basename(words[0]) not in DECODERS or set("|;&<>$`(") & set(command):
+    literal = shlex.join(words) == command or not set("|;&<>$`(") & set(command)  # nothing for a shell to expand
+    match words if literal else []:
+        case ["sox", name, "-t", "wav", "-", "remix", number] if number.isdecimal():  # as `wav_line` writes it
+            return WavSource(find_path(name, folder), int(number) - 1)
+        case ["ffmpeg", "-v", "8", "-i", name, "-f", "wav", "-acodec", "pcm_s16le", "-"]:  # likewise
+            return WavSource(find_path(name, folder))
+    if not words or os.path.basename(words[0]) not in DECODERS or not literal:
         return None
     files, channel, index = [], None, 1
     while index < len(words):
@@ -197,11 +205,13 @@ def write_directory(folder: Path, utterances: Sequence[Utterance]) -> WrittenDir
     with_text = any(utterance.text.strip() for utterance in utterances)
     kept = []
     for utterance in utterances:
-        words = printable_words(utterance.text).split()
+        words = printable_words(utterance.text)
         if "://" in utterance.audio_filepath or ".tar/" in utterance.audio_filepath:
             left_out["in a shard or at a URL"] += 1
-        elif with_text and (not words or set(words) & set(FORBIDDEN)):
+        elif with_text and (not words or RESERVED.search(words)):
             left_out["no text, or with words that Kaldi keeps for itself"] += 1
+        elif utterance.duration < SHORTEST_SEGMENT:
+            left_out["shorter than two milliseconds"] += 1
         else:
             kept.append(utterance)
     if not kept:
@@ -225,7 +235,7 @@ def write_directory(folder: Path, utterances: Sequence[Utterance]) -> WrittenDir
             end = utterance.offset + utterance.duration
             tables["segments"][name] = f"{recording} {utterance.offset:.3f} {end:.3f}"
             letter = "AB"[channel] if channel in (0, 1) else "A"
-            tables["reco2file_and_channel"][recording] = f"{without_spaces(Path(path).stem)} {letter}"
+            tables["reco2file_and_channel"][recording] = f"{kaldi_name(Path(path).stem)} {letter}"
     tables["spk2utt"] = {speaker: " ".join(those) for speaker, those in of_speaker.items()}
     for table, lines in tables.items():
         write_kaldi_table(folder / table, lines)
@@ -245,8 +255,8 @@ def write_kaldi_table(path: Path, table: dict[str, str]) -> None:
 
 def name_utterances(utterances: Sequence[Utterance]) -> tuple[list[str], list[str]]:
     """A name and a speaker for each utterance, such that sorting by names and sorting by speakers agree."""
-    names = [without_spaces(str(each.more.get("id") or own_name(each))) for each in utterances]
-    speakers = [without_spaces(str(each.more.get("speaker") or name)) for each, name in zip(utterances, names)]
+    names = [kaldi_name(str(each.more.get("id") or own_name(each))) for each in utterances]
+    speakers = [kaldi_name(str(each.more.get("speaker") or name)) for each, name in zip(utterances, names)]
     pairs = sorted(zip(names, speakers), key=lambda pair: pair[0].encode())
     by_speaker = sorted(pairs, key=lambda pair: (pair[1].encode(), pair[0].encode()))
     if len(set(names)) == len(names) and pairs == by_speaker:
@@ -270,9 +280,9 @@ def own_name(utterance: Utterance) -> str:
     return f"{stem}_{round(100 * utterance.offset):06d}-{round(100 * end):06d}"
 
 
-def without_spaces(name: str) -> str:
-    """A name without white space."""
-    return re.sub(r"\s+", "_", name.strip()) or "unknown"
+def kaldi_name(name: str) -> str:
+    """A name without white space, characters without a shape, and what Kaldi keeps for itself."""
+    return RESERVED.sub("_", re.sub(r"\s+", "_", printable_words(name))) or "unknown"
 
 
 def name_recordings(utterances: Sequence[Utterance]) -> dict[tuple[str, int | None], str]:
@@ -283,7 +293,7 @@ def name_recordings(utterances: Sequence[Utterance]) -> dict[tuple[str, int | No
         key = os.path.abspath(utterance.audio_filepath), utterance.more.get("channel")
         if key not in recordings:
             side = "" if key[1] is None else f"-{chr(ord('A') + key[1])}"
-            name = without_spaces(Path(key[0]).stem) + side
+            name = kaldi_name(Path(key[0]).stem) + side
             taken[name] += 1
             recordings[key] = f"{name}.{taken[name]}" if taken[name] > 1 else name
     return recordings

@@ -45,21 +45,31 @@ def subset_name(path: Path) -> str:
 
 
 def read_cuts(path: Path) -> Iterator[Utterance]:
-    """An utterance for each supervision of the cuts; those whose audio is not simply a part of a file are left out, and noted."""
+    """An utterance for each supervision of the cuts; noted is what is left out.
+
+    That are cuts whose audio is not a part of one file, and supervisions that an earlier cut had: where recordings are cut into
+    windows, a supervision is in every window that it touches.
+    """
     left_out: Counter[str] = Counter()
+    seen: set[tuple[str, str, float]] = set()
     for number, cut in read_objects(path):
         recording = cut.get("recording")
         if cut.get("type", "MonoCut") not in ("MonoCut", "MultiCut") or not recording:
             left_out["mixed or without a recording"] += 1
             continue
-        reason = why_unreadable(recording)
-        if reason:
-            left_out[reason] += 1
-            continue
         try:
+            if reason := why_unreadable(recording):
+                left_out[reason] += 1
+                continue
             for supervision in cut.get("supervisions", []):
-                yield of_supervision(recording, supervision, float(cut["start"]), path, cut.get("channel", 0))
-        except (KeyError, TypeError, ValueError) as error:
+                found = of_supervision(recording, supervision, float(cut["start"]), path, cut.get("channel", 0))
+                key = found.audio_filepath, str(found.more["id"]), round(found.offset, 3)
+                if key in seen:
+                    left_out["supervisions that an earlier cut had"] += 1
+                    continue
+                seen.add(key)
+                yield found
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ManifestError(f"{path}:{number}: not a cut as Lhotse writes it ({error!r})") from None
     note_left_out(path, left_out)
 
@@ -70,23 +80,24 @@ def read_supervisions(recordings: Path, supervisions: Path) -> Iterator[Utteranc
     known = {recording.get("id"): recording for _, recording in read_objects(recordings)}
     for number, supervision in read_objects(supervisions):
         recording = known.get(supervision.get("recording_id"))
-        reason = why_unreadable(recording) if recording else "of recordings that are not there"
-        if not recording or reason:
-            left_out[reason] += 1
-            continue
         try:
+            reason = why_unreadable(recording) if recording else "of recordings that are not there"
+            if not recording or reason:
+                left_out[reason] += 1
+                continue
             yield of_supervision(recording, supervision, 0.0, recordings, 0)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ManifestError(f"{supervisions}:{number}: not a supervision as Lhotse writes it ({error!r})") from None
     note_left_out(supervisions, left_out)
 
 
 def why_unreadable(recording: dict[str, Any]) -> str:
-    """Why a recording's audio is not simply a file; empty where it is one."""
+    """Why a recording's audio is not simply a file; empty where it is one. Another sample rate changes no time."""
     sources = recording.get("sources") or []
     if len(sources) != 1 or sources[0].get("type") not in ("file", "url"):
         return "of recordings that are commands, in memory, or in several files"
-    return "with transformed recordings (speed, tempo, volume)" if recording.get("transforms") else ""
+    transforms = [each.get("name") for each in recording.get("transforms") or []]
+    return "" if set(transforms) <= {"Resample"} else "with transformed recordings (speed, tempo, volume)"
 
 
 def of_supervision(recording: dict, supervision: dict, start: float, path: Path, channel: Any) -> Utterance:

@@ -1,5 +1,6 @@
 """Kaldi data directories both ways: what is written passes the rules of validate_data_dir.sh, what is read is complete."""
 
+import re
 import subprocess
 
 import numpy as np
@@ -93,10 +94,12 @@ def test_pipes_are_refused_and_run_when_trusted(tmp_path, run):
         ("/opt/kaldi/tools/sph2pipe_v2.5/sph2pipe -f wav {} |", None),
         ("flac -c -d -s {} |", None),
         ("cat {} |", None),
+        ("sox {} -t wav - remix 2 |", 1),
+        ("ffmpeg -v 8 -i {} -f wav -acodec pcm_s16le - |", None),
     ],
 )
 def test_what_known_programs_would_convert_is_read_itself(tmp_path, command, channel):
-    path = record(tmp_path / "a call.sph", 2, format="NIST", subtype="ULAW")
+    path = record(tmp_path / "a call (1).sph", 2, format="NIST", subtype="ULAW")
     folder = directory(tmp_path / "data", wav_scp=f"a {command.format(repr(str(path)))}\n")
     (one,) = kaldi(folder, allow_pipes=True, out=tmp_path / "out")["data"]
     assert one.audio_filepath == str(path) and one.more.get("channel") == channel
@@ -145,7 +148,7 @@ def validate(folder):
     if (folder / "text").exists():
         assert [key for key, _ in table(folder / "text")] == utterances
         assert all(letter.isprintable() or letter == "\n" for letter in (folder / "text").read_text())
-        assert not {b"<s>", b"</s>", b"#0"} & set((folder / "text").read_bytes().split())
+        assert not re.search(rb"(?<!\w)(<s>|</s>|#0)(?!\w)", (folder / "text").read_bytes())  # grep -w, in any line
     assert [key for key, _ in table(folder / "utt2dur")] == utterances
     recordings = [key for key, _ in table(folder / "wav.scp")]
     assert not any(value.startswith(b"~") for _, value in table(folder / "wav.scp"))
@@ -183,6 +186,20 @@ def test_what_is_written_passes_kaldi_s_rules(tmp_path, segmented):
     again = list(kaldi(tmp_path / "data", allow_pipes=True, out=tmp_path / "out")["data"])
     assert sorted(each.audio_filepath for each in again) == sorted(each.audio_filepath for each in utterances[:-1])
     assert {(each.text, each.offset) for each in again} == {("two words", offset)}
+
+
+def test_what_kaldi_keeps_for_itself_is_left_out_or_renamed(tmp_path):
+    path = str(record(tmp_path / "a.wav", 2))
+    texts = ["yes", "<s>", "a (</s>)", "#0-", "x<s>y", "<S>"]
+    utterances = [
+        Utterance(path, 0.5, text, 0.5 * n, {"id": f"u{n}", "channel": 1}) for n, text in enumerate(texts[:4])
+    ]
+    utterances += [Utterance(path, 0.5, text, 0.25, {"id": f"<s>-{text}", "speaker": "#0"}) for text in texts[4:]]
+    utterances.append(Utterance(path, 0.0004, "too short", 0.0, {"id": "short"}))
+    written = write_directory(tmp_path / "data", utterances)
+    validate(tmp_path / "data")
+    assert sum(written.left_out.values()) == 4
+    assert sorted(each.text for each in kaldi(tmp_path / "data", allow_pipes=True)["data"]) == ["<S>", "x<s>y", "yes"]
 
 
 def test_the_way_there_and_back_keeps_names(tmp_path, run):

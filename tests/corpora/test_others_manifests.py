@@ -58,6 +58,18 @@ def test_lhotse_s_cuts(tmp_path, capsys):
     assert "1 with transformed recordings" in said and "1 mixed or without a recording" in said
 
 
+def test_a_supervision_in_several_cuts_of_lhotse_s_is_read_once(tmp_path, capsys):
+    slower = [{"name": "Resample", "kwargs": {"source_sampling_rate": 8000, "target_sampling_rate": 4000}}]
+    cut = {"duration": 0.7, "channel": 0, "type": "MonoCut"}
+    cut["recording"] = recording(record(tmp_path / "a.wav"), transforms=slower)
+    windows = [cut | {"start": start, "supervisions": [supervision(0.5 - start, 1.0, "one") | {"id": "s"}]}
+               for start in (0.0, 0.7, 1.4)]  # fmt: skip
+    write_lines(tmp_path / "cuts.jsonl", windows)
+    (one,) = lhotse(tmp_path)["all"]
+    assert (one.offset, one.duration, one.text) == (0.5, 1.0, "one")
+    assert "2 supervisions that an earlier cut had are left out" in capsys.readouterr().err
+
+
 def test_lhotse_s_recordings_and_supervisions(tmp_path, run):
     write_lines(tmp_path / "m/dev_recordings.jsonl.gz", [recording(record(tmp_path / "a.wav"))])
     lost = supervision(0.0, 1.0, "lost") | {"recording_id": "none"}
@@ -70,7 +82,12 @@ def test_lhotse_s_recordings_and_supervisions(tmp_path, run):
 
 @pytest.mark.parametrize(
     "content",
-    [b"[1]\n", b"{\n", b'{"type": "MonoCut", "recording": {"sources": [{"type": "file"}]}, "supervisions": [{}]}\n'],
+    [
+        b"[1]\n",
+        b"{\n",
+        b'{"recording": {"sources": ["a.wav"]}}\n',
+        b'{"type": "MonoCut", "recording": {"sources": [{"type": "file"}]}, "supervisions": [{}]}\n',
+    ],
 )
 def test_no_cuts_of_lhotse_s(tmp_path, content):
     (tmp_path / "cuts.jsonl").write_bytes(content)
