@@ -12,6 +12,7 @@ from carnelian.data.recording import (
     HINT_COPY,
     Recording,
     Source,
+    check_sample_rate,
     much_less,
     name_of,
     open_audio,
@@ -23,6 +24,7 @@ from carnelian.errors import AudioError
 from carnelian.files import is_file
 
 MAX_BLOCK_SAMPLES = 1 << 23  # of all channels together, in a block that is decoded at once
+HINT_RATE = "Give the rate of the samples, such as 16000"
 HINT_CHECK = 'Fix the manifest with "carnelian check"'
 
 
@@ -82,8 +84,9 @@ def as_waveform(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     """Returns samples in memory as a waveform (S,) float32 in [-1, 1] at `sample_rate`.
 
     samples: (S,), (1, S) or (S, 1), floats in [-1, 1] or integers of any width, `rate` a second. Raises AudioError for other shapes,
-    NaN and infinity.
+    NaN and infinity, and rates that no recording has.
     """
+    check_sample_rate(rate, "audio", HINT_RATE)
     if samples.ndim == 2 and 1 in samples.shape:
         samples = samples.reshape(-1)
     if samples.ndim != 1:

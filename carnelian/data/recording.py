@@ -78,13 +78,9 @@ class Recording:
         self.sample_rate, self.channels = parts[0].samplerate, parts[0].channels
         self.frames = sum(part.frames for part in parts)
         self.places = [0] * len(parts)
-        low, high = SAMPLE_RATES
         if len({(part.samplerate, part.channels) for part in parts}) > 1:
             raise AudioError(f"{name}: joined of parts with several sample rates or channel counts. {HINT_CONVERT}")
-        if not low <= self.sample_rate <= high:
-            raise AudioError(
-                f"{name}: {self.sample_rate} samples per second; expected {low:,} to {high:,}. {HINT_COPY}"
-            )
+        check_sample_rate(self.sample_rate, name, HINT_COPY)
         if self.frames >= UNKNOWN_LENGTH:
             raise AudioError(f"{name}: its header gives no length. {HINT_CONVERT}")
 
@@ -123,6 +119,13 @@ class Recording:
         audio = part.read(frames, dtype="float32", always_2d=True)
         self.places[index] = first + len(audio)
         return audio
+
+
+def check_sample_rate(rate: float, name: str, hint: str) -> None:
+    """Raises AudioError for a sample rate that no recording of speech has. hint: what to do."""
+    low, high = SAMPLE_RATES
+    if not low <= rate <= high:
+        raise AudioError(f"{name}: {rate:.15g} samples per second; expected {low:,} to {high:,}. {hint}")
 
 
 @contextmanager

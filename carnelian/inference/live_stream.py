@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from carnelian.data.audio import Resampler, as_waveform
+from carnelian.data.audio import HINT_RATE, Resampler, as_waveform
+from carnelian.data.recording import check_sample_rate
 from carnelian.data.transcript import Transcript, Word, transcript
 from carnelian.errors import CarnelianError
 from carnelian.inference.endpointing import Endpointer, EndpointSettings
@@ -136,6 +137,7 @@ class RecognizerStream:
             )
         self.engine, self.decoder, self.endpoints = engine, decoder, endpoints
         self.given_rate = sample_rate or engine.sample_rate
+        check_sample_rate(self.given_rate, "sample_rate", HINT_RATE)
         self.resampler = Resampler(self.given_rate, engine.sample_rate)
         self.step_samples = round(engine.seconds_per_step * engine.sample_rate)
         self.update_samples = max(1, round(update_seconds / engine.seconds_per_step)) * self.step_samples

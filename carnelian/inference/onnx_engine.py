@@ -10,16 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from carnelian.data.alphabet import load_alphabet
+from carnelian.data.recording import SAMPLE_RATES
 from carnelian.errors import CheckpointError, MissingExtraError
+from carnelian.files import one_line
 from carnelian.inference.emissions import Emissions
 from carnelian.inference.precision import choose_precision
 from carnelian.inference.processor import available_cores
+from carnelian.models.time_stretch import TIME_STRETCH_RANGE, in_range
 
 ONNX_FORMAT = "carnelian onnx 1"
 #: releases that give wrong results for such graphs
 WRONG_RUNTIMES = re.compile(r"1\.24\.1|1\.25\.\d+|1\.26\.0")
 #: from this length on, the memory of a run is given back after it
 LONG_SECONDS = 60.0
+LONGEST_OUTPUT_STEP = 10.0  # seconds of audio that one output step may cover
 
 
 class OnnxEngine:
@@ -51,11 +55,34 @@ class OnnxEngine:
             self.time_stretches = tuple(json.loads(metadata["time_stretches"]))
             self.weights = metadata.get("weights", "")
             self.precision, self.recipe = metadata["precision"], json.loads(metadata["recipe"])
+            self.symbols = len(self.alphabet) + 1
+            self._check()
         except (KeyError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{self.name}: its metadata do not make sense ({error}). Export it again") from None
-        self.symbols = len(self.alphabet) + 1
+            reason = one_line(str(error), 120)
+            raise CheckpointError(f"{self.name}: its metadata do not make sense ({reason}). Export it again") from None
         #: tells models apart
         self.identity = f"onnx {self.weights} {self.precision}"
+
+    def _check(self) -> None:
+        """Raises ValueError for values out of range, and for a graph of other inputs and outputs than the metadata say."""
+        low, high = SAMPLE_RATES
+        if not low <= self.sample_rate <= high:
+            raise ValueError(f"sample_rate {self.sample_rate}, expected {low:,} to {high:,}")
+        if not 1 / self.sample_rate <= self.seconds_per_step <= LONGEST_OUTPUT_STEP:
+            raise ValueError(f"seconds_per_step {self.seconds_per_step:g}")
+        if not in_range(self.time_stretches):
+            raise ValueError(f"time_stretches {list(self.time_stretches)}, expected {TIME_STRETCH_RANGE}")
+        if not isinstance(self.recipe, dict):
+            raise ValueError("its recipe is no table")
+        inputs = {each.name for each in self.wide_session.get_inputs()}
+        outputs = {each.name: each.shape for each in self.wide_session.get_outputs()}
+        if inputs != {"audio", "audio_lengths"}:  # the time stretch has a default, and is not among them
+            raise ValueError(f"the graph's inputs are {', '.join(sorted(inputs))}")
+        if not {"log_probs", "steps"} <= outputs.keys():
+            raise ValueError(f"the graph's outputs are {', '.join(sorted(outputs))}")
+        symbols = outputs["log_probs"][-1] if outputs["log_probs"] else None
+        if isinstance(symbols, int) and symbols != self.symbols:
+            raise ValueError(f"an alphabet of {self.symbols - 1} symbols, and {symbols} outputs")
 
     @cached_property
     def session(self):
@@ -81,7 +108,7 @@ class OnnxEngine:
         try:
             return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a class of its own for each kind of fault
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(" ".join(str(error).split()), 140)
             raise CheckpointError(
                 f"{self.name}: not an ONNX model that can be run ({reason}). Export it again"
             ) from None
@@ -114,7 +141,13 @@ class OnnxEngine:
         if len(audio) > LONG_SECONDS * self.sample_rate:
             options = import_onnxruntime().RunOptions()
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        log_probs, steps = session.run(["log_probs", "steps"], inputs, options)
+        try:
+            log_probs, steps = session.run(["log_probs", "steps"], inputs, options)
+        except Exception as error:  # onnxruntime raises a class of its own for each kind of fault
+            seconds, reason = len(audio) / self.sample_rate, one_line(str(error), 120)
+            raise CheckpointError(
+                f"{self.name}: failed on {seconds:.1f} s of audio ({reason}). Export it again"
+            ) from None
         return log_probs[0, : steps[0]]
 
 

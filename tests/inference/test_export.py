@@ -280,6 +280,46 @@ def test_what_is_refused(saved, tmp_path, monkeypatch):
             OnnxEngine(tmp_path / "other.onnx")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "finding"),
+    [
+        ("alphabet", "[1, 2", "metadata do not make sense"),
+        ("alphabet", '{"symbols": "ab"}', "metadata do not make sense"),
+        ("sample_rate", "0", "sample_rate 0, expected"),
+        ("sample_rate", "fast", "fast"),
+        ("seconds_per_step", "nan", "seconds_per_step nan"),
+        ("seconds_per_step", "-0.02", "seconds_per_step -0.02"),
+        ("time_stretches", "[0.0]", "time_stretches"),
+        ("time_stretches", "7", "metadata do not make sense"),
+        ("recipe", "[]", "its recipe is no table"),
+        ("precision", None, "precision"),
+    ],
+)
+def test_metadata_that_make_no_sense_are_one_line(key, value, finding):
+    _, proto = exported(ENCODERS["quartznet"])
+    kept = [each for each in proto.metadata_props if each.key != key]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(kept)
+    if value is not None:
+        onnx.helper.set_model_props(proto, {**{each.key: each.value for each in kept}, key: value})
+    with pytest.raises(CheckpointError, match=finding) as error:
+        OnnxEngine(proto.SerializeToString())
+    assert "\n" not in str(error.value) and len(str(error.value)) <= 300
+
+
+def test_a_graph_that_its_metadata_do_not_describe_is_one_line():
+    _, proto = exported(ENCODERS["quartznet"])
+    named = next(each for each in proto.graph.input if each.name == "audio_lengths")
+    for node in proto.graph.node:
+        node.input[:] = ["lengths" if each == named.name else each for each in node.input]
+        for attribute in node.attribute:
+            for inner in attribute.g.node:
+                inner.input[:] = ["lengths" if each == named.name else each for each in inner.input]
+    named.name = "lengths"
+    with pytest.raises(CheckpointError, match=r"the graph's inputs are audio, lengths"):
+        OnnxEngine(proto.SerializeToString())
+
+
 def test_an_alphabet_without_a_space_gives_one_word():
     model, checkpoint = checkpoint_of(ENCODERS["quartznet"])
     alphabet = Alphabet("abcdefghijklmnopqrstuvwxyz'-")

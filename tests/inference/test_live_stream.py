@@ -106,6 +106,11 @@ def test_hostile_streams():
         recognizer.stream().accept(np.array([0, np.nan], np.float32))
     with pytest.raises(CarnelianError, match="stable_updates 0"):
         recognizer.stream(stable_updates=0)
+    for rate in (-16000, 5, 10_000_000):
+        with pytest.raises(AudioError, match=rf"sample_rate: {rate} samples per second; expected"):
+            recognizer.stream(sample_rate=rate)
+        with pytest.raises(AudioError, match=rf"audio: {rate} samples per second; expected"):
+            recognizer(np.zeros(100, np.float32), rate)
 
 
 def test_segments_of_a_fed_model_are_those_of_its_log_probabilities():
