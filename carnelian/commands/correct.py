@@ -30,7 +30,9 @@ def correct_text(
     texts: Annotated[Path, "texts, one a line, or - for standard input; or results of `carnelian evaluate --out`"],
     *,
     out: Annotated[Path | None, "the file to write; of texts, by default standard output"] = None,
-    threshold: Annotated[float | None, "apply corrections of a higher gain; by default as stored in the model"] = None,
+    threshold: Annotated[
+        float | None, "apply corrections of a higher probability, 0 to 1; by default as stored in the model"
+    ] = None,
     beam_width: Annotated[PositiveInt, BEAM_HELP] = BEAM_WIDTH,
     device: Annotated[str, DEVICE_HELP] = "",
     overwrite: Annotated[bool, "replace outputs that exist"] = False,
@@ -92,9 +94,10 @@ def store_threshold(
     beam_width: Annotated[PositiveInt, BEAM_HELP] = BEAM_WIDTH,
     device: Annotated[str, DEVICE_HELP] = "",
 ) -> None:
-    """Find how much likelier a correction must be than the text to be trusted, and store that in the corrector's checkpoint.
+    """Find how probable a correction must be to be trusted, and store that in the corrector's checkpoint.
 
-    It is the threshold that saves the most errors in 95 % of draws of the speakers; where none saves any, nothing will be corrected.
+    It is the threshold that saves the most errors in 95 % of draws of the speakers. Where thresholds found on some of them save no
+    errors on the others, nothing will be corrected.
     Never give a test list: its word error rates would be too good.
 
     Example: carnelian correct threshold runs/corrector held_out.jsonl
@@ -127,7 +130,7 @@ def print_threshold(found: FoundThreshold, pairs: int) -> None:
     rows = [
         ("no correction", *rates(found.before)),
         ("every correction", *rates(found.unbounded)),
-        (f"gain above {found.threshold:.3g}: {found.corrected} of {pairs} texts", *rates(found.after)),
+        (f"probability above {found.threshold:.3g}: {found.corrected} of {pairs} texts", *rates(found.after)),
     ]
     title = f"{found.speakers} held-out speakers"
     table(title, ("", "WER %", "errors"), rows)

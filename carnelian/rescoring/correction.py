@@ -1,4 +1,4 @@
-"""Transcripts corrected by a BERTx2: the likeliest output of a beam search, where it is likelier enough than the transcript."""
+"""Transcripts corrected by a BERTx2: the likeliest output of a beam search, where it is sure enough of it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,17 +32,17 @@ UNSEEN_LETTERS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """The likeliest correction of a text, and how much likelier it is than the text itself (natural logarithm).
+    """A correction that is likelier than the text itself, and its probability: the geometric mean of its pieces'.
 
     Where the corrector would change nothing, the text and 0.
     """
 
     text: str
-    gain: float = 0.0
+    probability: float = 0.0
 
 
 class Corrector:
-    """Corrects texts of a recognizer: `corrector(["a text", ...])` returns them, those corrected whose gain is above the threshold."""
+    """Corrects texts of a recognizer: `corrector(["a text", ...])` returns them, those corrected of which it is sure."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class Corrector:
         longest: int = 0,
         beam_width: int = BEAM_WIDTH,
     ):
-        """threshold: natural logarithm; infinite: nothing is corrected. characters: those that it was trained on; a text with a letter
-        besides is left as it is ("": any may be). longest: pieces of a text that are read at once (0: as many as the model can).
+        """threshold: probability above which a correction is applied; 1: none is. characters: those that it was trained on; a text
+        with another letter is left as it is ("": any). longest: pieces of a text that are read at once (0: as many as the model can).
         """
         self.model, self.pieces, self.threshold, self.beam_width = model.eval(), pieces, threshold, beam_width
         self.letters = {character.lower() for character in characters if character.isalpha()}
@@ -70,6 +70,10 @@ class Corrector:
 
         Raises CarnelianError where none is stored and none is given.
         """
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise CarnelianError(
+                f"threshold {threshold:g}: no probability. Give a number from 0 (all corrections) to 1 (none)"
+            )
         checkpoint, pieces = load_corrector_checkpoint(path)
         more: Mapping[str, Any] = checkpoint.more or {}
         if threshold is None and "correction" not in more:
@@ -83,9 +87,8 @@ class Corrector:
             model = build_corrector(checkpoint.recipe, pieces)
             load_weights(model, checkpoint.weights, where=path)
             if threshold is None:
-                stored = more["correction"]["threshold"]
-                threshold = math.inf if stored is None else float(stored)
-            if math.isinf(threshold):
+                threshold = float(more["correction"]["threshold"])
+            if threshold >= 1:
                 note(f"{path}: did not win on held-out speakers, so that nothing is corrected")
             notes = {"characters": str(more.get("characters", "")), "longest": int(more.get("longest", 0))}
         return cls(model.to(choose_device(device)), pieces, threshold=threshold, beam_width=beam_width, **notes)  # type: ignore[arg-type]
@@ -102,15 +105,17 @@ class Corrector:
             )
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
-        """Returns the texts, each corrected where the gain is above the threshold; a long one part by part."""
-        if math.isinf(self.threshold):
+        """Returns the texts, each corrected where the probability is above the threshold; a long one part by part."""
+        if self.threshold >= 1:
             return list(texts)
         parts = [split_long(self.pieces, text, self.longest) if self.is_known(text) else [] for text in texts]
-        found = iter(self.propose([part for each in parts for part in each], self.threshold))
+        found = iter(self.propose([part for each in parts for part in each]))
         corrected = []
         for text, own in zip(texts, parts):
             choices = [next(found) for _ in own]
-            chosen = [choice.text if choice.gain > self.threshold else part for choice, part in zip(choices, own)]
+            chosen = [
+                choice.text if choice.probability > self.threshold else part for choice, part in zip(choices, own)
+            ]
             corrected.append(text if chosen == own else " ".join(filter(None, chosen)))
         return corrected
 
@@ -124,11 +129,8 @@ class Corrector:
         return self.is_known(text) and len(split_long(self.pieces, text, self.longest)) == 1
 
     @torch.inference_mode()
-    def propose(self, texts: Sequence[str], threshold: float = 0.0) -> list[Correction]:
-        """Returns the likeliest correction of each text, none of them longer than the model reads (those are left as they are).
-
-        Corrections whose gain cannot be above the threshold (0 or more) are not searched for.
-        """
+    def propose(self, texts: Sequence[str]) -> list[Correction]:
+        """Returns the likeliest correction of each text; texts longer than the model reads are left as they are."""
         split = self.pieces.split(texts)
         corrections = [Correction(text) for text in texts]
         usable = [index for index, each in enumerate(split) if 0 < len(each) <= self.model.config.positions - 2]
@@ -138,31 +140,31 @@ class Corrector:
         for batch in plan_batches(lengths, batch_seconds=BATCH_PIECES, shuffle=False):
             indices = [usable[place] for place in batch]
             sources = [[piece for piece, *_ in split[index]] for index in indices]
-            for index, (output, gain) in zip(indices, self.search(sources, threshold)):
-                text = spell_correction(self.pieces, output, texts[index], split[index]) if gain > 0 else None
+            for index, (output, probability) in zip(indices, self.search(sources)):
+                text = spell_correction(self.pieces, output, texts[index], split[index]) if probability else None
                 if text is not None and text != texts[index]:
-                    corrections[index] = Correction(text, gain)
+                    corrections[index] = Correction(text, probability)
         return corrections
 
-    def search(self, sources: Sequence[Sequence[int]], threshold: float) -> list[tuple[list[int], float]]:
-        """Returns the likeliest pieces for each text's, with how much likelier they are than the text's own; its own and 0 if not."""
+    def search(self, sources: Sequence[Sequence[int]]) -> list[tuple[list[int], float]]:
+        """Returns the likeliest pieces for those of each text, and their mean probability; its own and 0 where these are likelier.
+
+        A text whose own pieces have half of the probability or more is not searched: no others can have more.
+        """
         pieces, device = self.pieces, self.model.bias.device
         marked = [np.array([pieces.first, *source, pieces.last], np.int64) for source in sources]
         read, lengths = (each.to(device) for each in padded(marked))
         state = self.model.read(read, lengths)
         own = output_scores(self.model, state, read, lengths)
         found = [(list(source), 0.0) for source in sources]
-        # whatever else is written has the rest of the probability at most
-        open_rows = [
-            row for row, score in enumerate(own) if math.log1p(-min(math.exp(score), 1 - 1e-7)) - score > threshold
-        ]
+        open_rows = [row for row, score in enumerate(own) if score < math.log(0.5)]
         if open_rows:
             state.select(torch.tensor(open_rows, device=device))
             longest = [self.output_limit(len(sources[row])) for row in open_rows]
             best = best_outputs(self.model, state, longest, self.forbidden(device), pieces, self.beam_width)
             for row, (output, score) in zip(open_rows, best):
                 if score > own[row] and output != list(sources[row]):
-                    found[row] = output, score - own[row]
+                    found[row] = output, math.exp(score / (len(output) + 1))  # with the mark of the end
         return found
 
     def output_limit(self, length: int) -> int:

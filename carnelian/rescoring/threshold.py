@@ -1,6 +1,5 @@
-"""How much likelier a correction must be than the text, found on pairs of held-out speakers."""
+"""How probable a correction must be to be trusted, found on pairs of held-out speakers."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,12 +12,13 @@ from carnelian.scoring.confidence import drawn_sums
 from carnelian.scoring.wer import Errors, errors_of_texts
 
 MOST_CANDIDATES = 200
-SURE = 0.95  # share of draws of speakers in which a threshold must save more errors than it makes
+SURE = 0.95  # share of draws of speakers
+FOLDS = 10  # parts of the speakers, for each of which a threshold is found on the others
 
 
 @dataclass(frozen=True, slots=True)
 class FoundThreshold:
-    """A threshold on the gain of corrections, infinite where none is to be trusted; the errors without and with it.
+    """A threshold on the probability of corrections, 1 where none is to be trusted; the errors without and with it.
 
     corrected: texts that it corrects. unbounded: the errors with every correction.
     """
@@ -33,7 +33,7 @@ class FoundThreshold:
     def saved(self) -> dict[str, object]:
         """Returns it as a checkpoint holds it."""
         return {
-            "threshold": self.threshold if math.isfinite(self.threshold) else None,
+            "threshold": self.threshold,
             "held_out_wer_before": self.before.rate,
             "held_out_wer_after": self.after.rate,
             "held_out_speakers": self.speakers,
@@ -42,10 +42,10 @@ class FoundThreshold:
 
 
 def find_threshold(pairs: Sequence[Pair], corrections: Sequence[Correction]) -> FoundThreshold:
-    """Returns the threshold whose saved errors are highest at the lower end: in 95 % of the draws of speakers there are as many.
+    """Returns the threshold that saves the most errors, the lower end over speakers taken, if it can be trusted; else 1.
 
-    Where none has more than 0 there, what it wins may be chance: the threshold is infinite, and nothing is corrected. Of equally good
-    ones it is the highest. An unknown speaker is one of its own. Raises ManifestError for no words.
+    It can be trusted where thresholds that are found in the same way without some of the speakers save errors on these: in 95 % of the
+    draws of speakers more than none. An unknown speaker is one of its own. Raises ManifestError for no words.
     """
     texts = [pair.text for pair in pairs]
     before = errors_of_texts(texts, [pair.hypothesis for pair in pairs])
@@ -53,32 +53,46 @@ def find_threshold(pairs: Sequence[Pair], corrections: Sequence[Correction]) -> 
     if not sum(errors.reference_words for errors in before):
         raise ManifestError("no words in the references of the held-out pairs. Give pairs with references")
     saved = np.array([old.total - new.total for old, new in zip(before, after)])
-    gains = np.array([correction.gain for correction in corrections])
+    sure_of = np.array([correction.probability for correction in corrections])
     names: dict[str, int] = {}
     speakers = np.array(
         [names.setdefault(pair.speaker or f"\0{index}", len(names)) for index, pair in enumerate(pairs)]
     )
-    candidates = threshold_candidates(gains[gains > 0])
+    candidates = threshold_candidates(sure_of[sure_of > 0])
     sums = np.zeros((len(names), len(candidates)))
-    np.add.at(sums, speakers, np.where(gains[:, None] > candidates, saved[:, None], 0))
-    sure = np.quantile(drawn_sums(sums, draws=1000, seed=0), 1 - SURE, axis=0)
-    best = len(candidates) - 1 - int(sure[::-1].argmax())
-    threshold = float(candidates[best]) if sure[best] > 0 else math.inf
-    applied = gains > threshold
+    np.add.at(sums, speakers, np.where(sure_of[:, None] > candidates, saved[:, None], 0))
+    trusted = lower_end(saved_on_others(sums)[:, None])[0] > 0
+    threshold = float(candidates[best_candidate(sums)]) if trusted else 1.0
+    applied = sure_of > threshold
     chosen = [new if use else old for old, new, use in zip(before, after, applied)]
-    return FoundThreshold(
-        threshold,
-        sum(before, Errors()),
-        sum(chosen, Errors()),
-        sum(after, Errors()),
-        int(applied.sum()),
-        len(names),
-    )
+    without, with_it, unbounded = (sum(errors, Errors()) for errors in (before, chosen, after))
+    return FoundThreshold(threshold, without, with_it, unbounded, int(applied.sum()), len(names))
 
 
-def threshold_candidates(gains: np.ndarray) -> np.ndarray:
-    """Returns thresholds (K,), rising, that part gains (N,): 0, and between neighbours; of many, evenly spread ones."""
-    ordered = np.unique(gains)
+def lower_end(sums: np.ndarray) -> np.ndarray:
+    """Returns what the sums of the columns of (S, K), a row for each speaker, exceed in 95 % of the draws of speakers."""
+    return np.quantile(drawn_sums(sums, draws=1000, seed=0), 1 - SURE, axis=0)
+
+
+def best_candidate(sums: np.ndarray) -> int:
+    """Returns the candidate (column of (S, K) saved errors) whose lower end is highest; of equally good ones the last."""
+    return sums.shape[1] - 1 - int(lower_end(sums)[::-1].argmax())
+
+
+def saved_on_others(sums: np.ndarray) -> np.ndarray:
+    """Returns the errors saved (S,) on each speaker by the candidate that the speakers of the other folds choose."""
+    folds = np.arange(len(sums)) % min(FOLDS, len(sums))
+    found = np.zeros(len(sums))
+    for fold in range(folds.max() + 1):
+        chosen = folds == fold
+        if not chosen.all():
+            found[chosen] = sums[chosen, best_candidate(sums[~chosen])]
+    return found
+
+
+def threshold_candidates(probabilities: np.ndarray) -> np.ndarray:
+    """Returns thresholds (K,), rising, that part probabilities (N,): 0, and between neighbours; of many, evenly spread ones."""
+    ordered = np.unique(probabilities)
     between = np.concatenate([[0.0], (ordered[1:] + ordered[:-1]) / 2])
     if len(between) > MOST_CANDIDATES:
         between = between[np.linspace(0, len(between) - 1, MOST_CANDIDATES).astype(int)]

@@ -1,7 +1,6 @@
 """`carnelian correct` and --correct: corrections are applied where they are to be trusted, and what cannot be is one line."""
 
 import json
-import math
 import shutil
 
 import numpy as np
@@ -61,10 +60,10 @@ def test_threshold_is_stored_and_used(folder, carnelian):
     assert code == 2 and "carnelian correct threshold" in err and err.count("\n") == 1
     before = load_checkpoint(folder / "run")
     code, out, _ = carnelian("correct", "threshold", folder / "run", folder / "held_out.jsonl")
-    assert code == 0 and "10 held-out speakers" in out and "gain above" in out
+    assert code == 0 and "10 held-out speakers" in out and "probability above" in out
     after = load_checkpoint(folder / "run")
     stored = after.more["correction"]
-    assert 0 <= stored["threshold"] < 20 and stored["held_out_wer_after"] < stored["held_out_wer_before"]
+    assert 0 <= stored["threshold"] < 1 and stored["held_out_wer_after"] < stored["held_out_wer_before"]
     assert after.weights.keys() == before.weights.keys() and after.step == before.step == 150
     code, out, _ = carnelian(
         "correct", "text", folder / "run", folder / "held_out.jsonl", "--out", folder / "corrected.jsonl"
@@ -81,7 +80,7 @@ def test_lines_of_text(folder, carnelian, monkeypatch, tmp_path):
     (tmp_path / "texts.txt").write_text("a c a\n\nA  c c\nzzz c\n")
     code, out, _ = carnelian("correct", "text", folder / "run", tmp_path / "texts.txt", "--threshold", "0")
     assert code == 0 and out == "a b a\n\nA b b\nzzz c\n"  # z it has never seen: that text stays
-    code, out, _ = carnelian("correct", "text", folder / "run", tmp_path / "texts.txt", "--threshold", "1000")
+    code, out, _ = carnelian("correct", "text", folder / "run", tmp_path / "texts.txt", "--threshold", "1")
     assert out == (tmp_path / "texts.txt").read_text()
     code, _, _ = carnelian(
         "correct", "text", folder / "run", tmp_path / "texts.txt", "--threshold", "0", "--out", tmp_path / "out.txt"
@@ -102,13 +101,13 @@ def test_texts_of_any_length(folder):
     assert corrector([]) == []
 
 
-def test_an_infinite_threshold_corrects_nothing(folder, capsys):
+def test_a_threshold_of_1_corrects_nothing(folder, capsys):
     write_pairs(
         folder / "wrong.jsonl", [Pair(pair.hypothesis, pair.hypothesis, pair.speaker) for pair in misheard_pairs(30, 2)]
     )
     store_threshold(folder / "run", [folder / "wrong.jsonl"])
     assert "nothing will be corrected" in capsys.readouterr().out
-    assert load_checkpoint(folder / "run").more["correction"]["threshold"] is None
+    assert load_checkpoint(folder / "run").more["correction"]["threshold"] == 1
     corrector = Corrector.load(folder / "run")
     assert corrector(["a c a"]) == ["a c a"] and "nothing is corrected" in capsys.readouterr().err
 
@@ -147,44 +146,46 @@ def test_a_corrector_for_another_language(folder):
     assert corrector(["ñ c"]) == ["ñ c"]
 
 
-def hand_made(gains_and_savings, speakers=None):
-    """Pairs and corrections with these gains, each of which saves (or makes) an error."""
+def hand_made(outcomes, speakers=None):
+    """Pairs and corrections with these probabilities, each of which saves (or makes) an error."""
     pairs, corrections = [], []
-    for index, (gain, saved) in enumerate(gains_and_savings):
+    for index, (probability, saved) in enumerate(outcomes):
         hypothesis, corrected = {1: ("x b", "a b"), -1: ("a b", "x b"), 0: ("x b", "y b")}[saved]
         pairs.append(Pair(hypothesis, "a b", f"{(speakers or range(1000))[index]}"))
-        corrections.append(Correction(corrected, gain) if gain else Correction(hypothesis))
+        corrections.append(Correction(corrected, probability) if probability else Correction(hypothesis))
     return pairs, corrections
 
 
 def test_the_threshold_that_wins():
-    """High gains are right and low ones wrong: the threshold lies between."""
-    found = find_threshold(
-        *hand_made([(5 + index / 10, 1) for index in range(20)] + [(1 + index / 10, -1) for index in range(20)])
-    )
-    assert 2.9 < found.threshold < 5.0
+    """Sure corrections are right and others wrong: the threshold lies between."""
+    right, wrong = [(0.6 + index / 100, 1) for index in range(20)], [(0.1 + index / 100, -1) for index in range(20)]
+    found = find_threshold(*hand_made(right + wrong))
+    assert 0.29 < found.threshold < 0.6
     assert found.before == Errors(60, 20) and found.after == Errors(80, 0) and found.unbounded == Errors(60, 20)
     assert found.corrected == 20 and found.speakers == 40 and found.saved()["held_out_words"] == 80
 
 
 def test_what_may_be_chance_is_not_trusted():
-    few = find_threshold(*hand_made([(3.0, 1)] + [(0.0, 0)] * 30))  # a single win
-    assert math.isinf(few.threshold) and few.after == few.before and few.corrected == 0
-    assert few.saved()["threshold"] is None
+    few = find_threshold(*hand_made([(0.9, 1)] + [(0.0, 0)] * 30))  # a single win
+    assert few.threshold == 1 and few.after == few.before and few.corrected == 0
     # as many wins, but all of one speaker
-    one = find_threshold(*hand_made([(3.0, 1)] * 20 + [(0.0, 0)] * 20, [0] * 20 + list(range(1, 21))))
-    many = find_threshold(*hand_made([(3.0, 1)] * 20 + [(0.0, 0)] * 20))
-    assert math.isinf(one.threshold) and many.threshold == 0.0
+    one = find_threshold(*hand_made([(0.9, 1)] * 20 + [(0.0, 0)] * 20, [0] * 20 + list(range(1, 21))))
+    many = find_threshold(*hand_made([(0.9, 1)] * 20 + [(0.0, 0)] * 20))
+    assert one.threshold == 1 and many.threshold == 0
     with pytest.raises(ManifestError, match="no words"):
         find_threshold([], [])
 
 
-def test_candidates_part_all_gains():
-    gains = np.array([1.0, 2.0, 2.0, 5.0])
-    assert threshold_candidates(gains).tolist() == [0.0, 1.5, 3.5]
+def test_candidates_part_all_probabilities():
+    assert threshold_candidates(np.array([0.125, 0.25, 0.25, 0.75])).tolist() == [0.0, 0.1875, 0.5]
     assert threshold_candidates(np.zeros(0)).tolist() == [0.0]
-    many = threshold_candidates(np.arange(1, 5000.0))
-    assert len(many) == 200 and many[0] == 0.0 and many[-1] == 4998.5
+    many = threshold_candidates(np.arange(1, 5000) / 5000)
+    assert len(many) == 200 and many[0] == 0.0 and many[-1] == pytest.approx(4998.5 / 5000)
+
+
+def test_a_threshold_is_a_probability(folder, carnelian):
+    code, _, err = carnelian("correct", "text", folder / "run", folder / "held_out.jsonl", "--threshold", "1.5")
+    assert code == 2 and "threshold 1.5: no probability" in err
 
 
 def test_results_with_other_keys_are_kept(folder, tmp_path, carnelian):

@@ -292,7 +292,7 @@ def corrector_seeds() -> list[bytes]:
     }
     pieces = BertPieces(VOCABULARY.split())
     model = build_corrector(recipe, pieces)
-    notes = {"correction": {"threshold": 1.5}, "characters": " ab", "longest": 3}
+    notes = {"correction": {"threshold": 0.5}, "characters": " ab", "longest": 3}
     with tempfile.TemporaryDirectory() as place:
         path = Path(place, "corrector.safetensors")
         save_checkpoint(path, Checkpoint(model.state_dict(), pieces, recipe, 1, notes))
