@@ -14,7 +14,7 @@ from carnelian.data.text.pairs import Pair, iterate_pairs, read_results
 from carnelian.files import check_outputs, written
 from carnelian.ranges import PositiveInt
 from carnelian.rescoring.correction import BEAM_WIDTH, Correction, Corrector, load_corrector_checkpoint
-from carnelian.rescoring.threshold import FoundThreshold, find_threshold
+from carnelian.rescoring.threshold import LEAST_SPEAKERS, FoundThreshold, find_threshold
 from carnelian.scoring.confidence import difference
 from carnelian.scoring.sclite.stm import read_text
 from carnelian.scoring.significance import matched_pairs
@@ -96,8 +96,8 @@ def store_threshold(
 ) -> None:
     """Find how probable a correction must be to be trusted, and store that in the corrector's checkpoint.
 
-    It is the threshold that saves the most errors in 95 % of draws of the speakers. Where thresholds found on some of them save no
-    errors on the others, nothing will be corrected.
+    It is the threshold that saves the most errors in 99 % of draws of the speakers. With fewer than 20 speakers, or where thresholds
+    found on some of them save no errors on the others, nothing will be corrected.
     Never give a test list: its word error rates would be too good.
 
     Example: carnelian correct threshold runs/corrector held_out.jsonl
@@ -134,7 +134,9 @@ def print_threshold(found: FoundThreshold, pairs: int) -> None:
     ]
     title = f"{found.speakers} held-out speakers"
     table(title, ("", "WER %", "errors"), rows)
-    if not found.corrected:
+    if found.speakers < LEAST_SPEAKERS:
+        print(f"fewer than {LEAST_SPEAKERS} speakers show too little: nothing will be corrected. Give pairs of more")
+    elif not found.corrected:
         print("no threshold saves errors on these speakers for sure: nothing will be corrected")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def misheard_pairs(count: int, seed: int) -> list[Pair]:
     """A recognizer that writes "c" for every "b"; no speaker says "c"."""
     rng = np.random.default_rng(seed)
     texts = [" ".join(rng.choice(["a", "b"], rng.integers(3, 6))) for _ in range(count)]
-    return [Pair(text.replace("b", "c"), text, f"{seed}-{index % 10}") for index, text in enumerate(texts)]
+    return [Pair(text.replace("b", "c"), text, f"{seed}-{index % 20}") for index, text in enumerate(texts)]
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +61,7 @@ def test_threshold_is_stored_and_used(folder, carnelian):
     assert code == 2 and "carnelian correct threshold" in err and err.count("\n") == 1
     before = load_checkpoint(folder / "run")
     code, out, _ = carnelian("correct", "threshold", folder / "run", folder / "held_out.jsonl")
-    assert code == 0 and "10 held-out speakers" in out and "probability above" in out
+    assert code == 0 and "20 held-out speakers" in out and "probability above" in out
     after = load_checkpoint(folder / "run")
     stored = after.more["correction"]
     assert 0 <= stored["threshold"] < 1 and stored["held_out_wer_after"] < stored["held_out_wer_before"]
@@ -106,10 +107,20 @@ def test_a_threshold_of_1_corrects_nothing(folder, capsys):
         folder / "wrong.jsonl", [Pair(pair.hypothesis, pair.hypothesis, pair.speaker) for pair in misheard_pairs(30, 2)]
     )
     store_threshold(folder / "run", [folder / "wrong.jsonl"])
-    assert "nothing will be corrected" in capsys.readouterr().out
+    assert "no threshold saves errors" in capsys.readouterr().out
     assert load_checkpoint(folder / "run").more["correction"]["threshold"] == 1
     corrector = Corrector.load(folder / "run")
     assert corrector(["a c a"]) == ["a c a"] and "nothing is corrected" in capsys.readouterr().err
+
+
+def test_too_few_speakers_are_told_of(folder, carnelian):
+    write_pairs(
+        folder / "few.jsonl",
+        [replace(pair, speaker=f"{index % 19}") for index, pair in enumerate(misheard_pairs(40, 1))],
+    )
+    code, out, _ = carnelian("correct", "threshold", folder / "run", folder / "few.jsonl")
+    assert code == 0 and "fewer than 20 speakers show too little: nothing will be corrected" in out
+    assert load_checkpoint(folder / "run").more["correction"]["threshold"] == 1
 
 
 def test_a_recognizer_corrects(folder, tiny_model, record, tmp_path, carnelian):
@@ -172,6 +183,9 @@ def test_what_may_be_chance_is_not_trusted():
     one = find_threshold(*hand_made([(0.9, 1)] * 20 + [(0.0, 0)] * 20, [0] * 20 + list(range(1, 21))))
     many = find_threshold(*hand_made([(0.9, 1)] * 20 + [(0.0, 0)] * 20))
     assert one.threshold == 1 and many.threshold == 0
+    # a gain for every speaker, but too few of them
+    assert find_threshold(*hand_made([(0.9, 1)] * 40, [index % 19 for index in range(40)])).threshold == 1
+    assert find_threshold(*hand_made([(0.9, 1)] * 40, [index % 20 for index in range(40)])).threshold == 0
     with pytest.raises(ManifestError, match="no words"):
         find_threshold([], [])
 
