@@ -1,9 +1,13 @@
 """The structure: imports run only down and in no circle, one door per foreign library, and limits on sizes and names."""
 
 import ast
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from carnelian.errors import EXTRA_OF
 
 ROOT = Path(__file__).parent.parent / "carnelian"
 FLOORS = {
@@ -156,3 +160,14 @@ def test_no_name_has_two_meanings():
 def test_file_names_say_something():
     nothing = {"utils", "util", "helpers", "helper", "common", "base", "misc", "manager"}
     assert not [path for path in FILES if nothing & {part.removesuffix(".py") for part in path.relative_to(ROOT).parts}]
+
+
+def test_every_extra_that_a_message_names_exists():
+    """Also those of `EXTRA_OF`, and of the commands that messages tell to run."""
+    extras = set(tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    named = set(EXTRA_OF.values())
+    for path in FILES:
+        text = path.read_text()
+        for match in re.findall(r'MissingExtraError\(\s*[^,]+,\s*"(\w+)"|carnelian\[([\w,]+)\]', text):
+            named.update(filter(None, ",".join(match).split(",")))
+    assert {"train", "search", "silero", "ray"} <= named <= extras

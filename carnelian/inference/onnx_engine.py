@@ -11,7 +11,7 @@ import numpy as np
 
 from carnelian.data.alphabet import load_alphabet
 from carnelian.data.recording import SAMPLE_RATES
-from carnelian.errors import CheckpointError, MissingExtraError
+from carnelian.errors import CheckpointError
 from carnelian.files import one_line
 from carnelian.inference.emissions import Emissions
 from carnelian.inference.precision import choose_precision
@@ -185,7 +185,9 @@ def import_onnxruntime():
     try:
         import onnxruntime
     except ImportError:
-        raise MissingExtraError("onnxruntime", "onnx", "Running an .onnx model") from None
+        raise CheckpointError(
+            'Running an .onnx model needs the package "onnxruntime", which is not installed. Run: pip install onnxruntime'
+        ) from None
     if WRONG_RUNTIMES.fullmatch(onnxruntime.__version__):
         raise CheckpointError(
             f"onnxruntime {onnxruntime.__version__}: this release gives wrong results. "

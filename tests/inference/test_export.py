@@ -7,11 +7,13 @@ from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from carnelian.checkpoint import Checkpoint, load_model, save_checkpoint
 from carnelian.commands import export_onnx as command
 from carnelian.data.alphabet import Alphabet
+from carnelian.decoding.settings import DecodingConfig
 from carnelian.errors import CarnelianError, CheckpointError
 from carnelian.inference.onnx_engine import OnnxEngine
 from carnelian.inference.processor import processor_facts
@@ -242,6 +244,26 @@ def test_one_recognizer_for_both(saved, tmp_path):
         Recognizer.load(tmp_path / "model.onnx", device="cuda")
     with pytest.raises(CarnelianError, match=r"exists already.*--overwrite"):
         command.onnx(saved, tmp_path / "model.onnx")
+
+
+def test_the_proof_tells_errors_and_speed_of_both(saved, tmp_path, capsys):
+    """With texts that the checkpoint itself wrote, neither makes an error; without recordings there are no error rates."""
+    with open(tmp_path / "dev.jsonl", "w") as manifest:
+        for number, audio in enumerate(sounds()[:3]):
+            path = tmp_path / f"{number}.wav"
+            soundfile.write(path, audio, 16000, subtype="FLOAT")
+            text = Recognizer.load(saved, device="cpu", decoding=DecodingConfig(time_stretches=(1.0,)))(path).text
+            line = {"audio_filepath": str(path), "duration": len(audio) / 16000, "text": text}
+            manifest.write(json.dumps(line) + "\n")
+    command.onnx(saved, tmp_path / "model.onnx", calibrate=tmp_path / "dev.jsonl")
+    printed = capsys.readouterr()
+    rows = [line.split("│") for line in printed.out.splitlines() + printed.err.splitlines() if line.count("│") == 5]
+    rates = {row[1].strip(): row[3].strip() for row in rows if row[1].strip()}
+    assert rates == {"checkpoint": "0.00", "fp32": "0.00"}
+    assert all(0 < float(row[4]) < 10 for row in rows if row[1].strip())
+    assert "windows of 60 s" in printed.err
+    command.onnx(saved, tmp_path / "model.onnx", overwrite=True)
+    assert "0.00 │" not in capsys.readouterr().out
 
 
 def test_batch_norm_folded_at_load_changes_nothing(saved):

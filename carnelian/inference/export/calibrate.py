@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from carnelian.decoding.greedy import Greedy
 from carnelian.errors import CarnelianError
 from carnelian.inference.export.graph import OnnxModel
 from carnelian.inference.export.int8 import Quantizer, Ranges, Scheme
+from carnelian.inference.long_audio import log_probs_of
 from carnelian.inference.onnx_engine import OnnxEngine
 from carnelian.inference.processor import multiplies_bytes
 from carnelian.scoring.confidence import Interval, difference
@@ -26,11 +28,12 @@ ALLOWED_LOSS = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a model did on recordings, on one thread."""
+    """What a model did on recordings, on one thread; errors: none where the recordings have no text."""
 
     errors: list[Errors]
     log_probs: list[np.ndarray]
     seconds: float
+    audio_seconds: float
 
     @property
     def total(self) -> Errors:
@@ -48,7 +51,6 @@ class Quantized:
     in_float: list[str]
     float32: Trial
     int8: Trial
-    audio_seconds: float
 
     @property
     def loss(self) -> float:
@@ -62,15 +64,19 @@ class Quantized:
 
 
 def try_model(model: OnnxModel, audio: Sequence[np.ndarray], texts: Sequence[str]) -> Trial:
-    """Recognizes recordings (S,) greedily."""
-    engine = OnnxEngine(model.SerializeToString(), threads=1)
+    """Recognizes recordings (S,) greedily with an exported model."""
+    return try_engine(OnnxEngine(model.SerializeToString(), threads=1), audio, texts)
+
+
+def try_engine(engine: Any, audio: Sequence[np.ndarray], texts: Sequence[str]) -> Trial:
+    """Recognizes recordings (S,) greedily, one after the other. texts: what they say; may be empty."""
     decoder = Greedy(engine.alphabet)
-    engine.log_probs(audio[:1])
+    log_probs_of(engine, audio[0])  # the first run also plans the memory
     started = time.perf_counter()
-    log_probs = engine.log_probs(audio)
+    log_probs = [log_probs_of(engine, each) for each in audio]
     seconds = time.perf_counter() - started
     errors = [count_errors(text, decoder(each)[0].text) for text, each in zip(texts, log_probs)]
-    return Trial(errors, log_probs, seconds)
+    return Trial(errors, log_probs, seconds, sum(map(len, audio)) / engine.sample_rate)
 
 
 def divergence(expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
@@ -122,8 +128,7 @@ def quantize(model: OnnxModel, utterances: Sequence[Utterance], sample_rate: int
                 quantizer, scheme, ranges, [audio[index] for index in spread(len(audio), SENSITIVITY)]
             )
             in_float = order[: max(1, 2 * len(in_float))]
-    seconds = sum(map(len, audio)) / sample_rate
-    return Quantized(quantized, scheme, in_float, before, after, seconds)
+    return Quantized(quantized, scheme, in_float, before, after)
 
 
 def choose_scheme(quantizer: Quantizer, ranges: Ranges, audio: Sequence[np.ndarray], texts: Sequence[str]) -> Scheme:
@@ -143,10 +148,10 @@ def choose_scheme(quantizer: Quantizer, ranges: Ranges, audio: Sequence[np.ndarr
 
 def by_loss(quantizer: Quantizer, scheme: Scheme, ranges: Ranges, audio: Sequence[np.ndarray]) -> list[str]:
     """The names of all convolutions, first the one that alone in 8 bits changes the log-probabilities most."""
-    expected = try_model(quantizer.model, audio, [""] * len(audio)).log_probs
+    expected = try_model(quantizer.model, audio, ()).log_probs
     names = [node.name for node in quantizer.convolutions]
     losses = {}
     for name in names:
         alone = quantizer.quantized(scheme, ranges, set(names) - {name})
-        losses[name] = divergence(expected, try_model(alone, audio, [""] * len(audio)).log_probs)
+        losses[name] = divergence(expected, try_model(alone, audio, ()).log_probs)
     return sorted(names, key=lambda name: -losses[name])

@@ -11,7 +11,7 @@ try:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 except ImportError:
-    raise MissingExtraError("onnx", "export", "Writing ONNX files") from None
+    raise MissingExtraError("onnx", "train", "Writing ONNX files") from None
 
 OPSET = 17
 IR_VERSION = 9
