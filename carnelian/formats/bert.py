@@ -11,7 +11,7 @@ from torch import Tensor
 
 from carnelian.checkpoint import check_weights
 from carnelian.data.alphabet import BertPieces
-from carnelian.errors import CheckpointError
+from carnelian.errors import CarnelianError, CheckpointError, MissingExtraError
 from carnelian.files import reading
 from carnelian.formats.hugging_face import folder_weights, read_json
 from carnelian.formats.nemo.configuration import Section
@@ -87,7 +87,12 @@ def read_vocabulary(path: str | Path) -> BertPieces:
     if not isinstance(lower, bool):
         words = [symbol for symbol in symbols if not symbol.startswith("[")]
         lower = all(word == word.lower() for word in words)
-    return BertPieces(symbols, lower_case=lower)
+    try:
+        return BertPieces(symbols, lower_case=lower)
+    except MissingExtraError:
+        raise
+    except CarnelianError as error:
+        raise CheckpointError(f"{file}: {error}") from None
 
 
 def bert_names(layers: int) -> dict[str, str]:

@@ -84,6 +84,7 @@ def test_older_layouts_are_read(folder, bert):
         ({"config": {"num_hidden_layers": 3}}, "has no layers.2.*16 such tensors"),
         ({"config": {"num_hidden_layers": 1}}, "holds encoder.layer.1.*which the model has not"),
         ({"config": {"hidden_size": "x"}}, "hidden_size is 'x', expected int"),
+        ({"vocab": ["a", "b"]}, r"vocab.txt: a vocabulary of 2 pieces without \[PAD\]"),
         ({"missing": "vocab.txt"}, "vocab.txt: no such file. Give a vocabulary of BERT"),
         ({"missing": "config.json"}, "config.json: no such file"),
         ({"missing": "model.safetensors"}, "model.safetensors: no such checkpoint"),

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from carnelian.models.losses.contrastive import MaskedContrast, draw_negatives, future_predictions
+from carnelian.models.losses.contrastive import FuturePredictions, MaskedContrast, draw_negatives, future_predictions
 from carnelian.models.pretraining.wav2vec import build_wav2vec, share_that_varies
 
 
@@ -70,6 +70,15 @@ def test_chance_and_offset_of_the_published_model():
     scores = torch.randn(4, 8, 2000), torch.randn(4, 8, 2000)
     accuracy = float(model.contrast(*scores, torch.full((4,), 2000))[1])
     assert accuracy == pytest.approx(1 / 11, abs=0.01)
+
+
+def test_crops_too_short_for_a_prediction_have_a_loss_and_gradients_of_0():
+    model = FuturePredictions(4, offset=3, steps=2, negatives=2)
+    context = torch.randn(2, 4, 3, requires_grad=True)
+    losses, accuracy = model(context, torch.randn(2, 4, 3), torch.tensor([3, 2]))
+    losses.sum().backward()
+    assert losses.tolist() == [0, 0] and float(accuracy) == 0
+    assert all(not tensor.grad.any() for tensor in (context, model.weight, model.bias))
 
 
 def test_variance_tells_a_collapse():

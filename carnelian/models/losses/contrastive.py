@@ -59,8 +59,9 @@ class FuturePredictions(nn.Module):
         if negatives is None:
             negatives = draw_negatives(frames, width, self.negatives)
         candidates = torch.cat([encoded[:, :, None], take_places(encoded, negatives)], dim=2)  # the true one first
-        losses = encoded.new_zeros(len(encoded), dtype=torch.float32)
-        counts, best = torch.zeros_like(losses), torch.zeros_like(losses)
+        # 0, with a gradient of 0 for every weight also where no row has a step to predict
+        nothing = 0.0 * (self.weight.float().sum() + self.bias.float().sum() + context.float().sum((1, 2)))
+        losses, counts, best = nothing, torch.zeros_like(nothing), torch.zeros_like(nothing)
         for step in range(min(self.steps, width - self.offset)):
             ahead = self.offset + step
             predicted = context[:, : width - ahead] @ self.weight[step].T + self.bias
