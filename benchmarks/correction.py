@@ -22,7 +22,7 @@ from carnelian.data.batch import padded
 from carnelian.data.text.pairs import iterate_pairs
 from carnelian.formats.bert import read_bert
 from carnelian.models.text.bert import BertConfig
-from carnelian.models.text.bertx2 import BertX2, DecoderState, twice
+from carnelian.models.text.bertx2 import BertX2, DecoderState, bertx2_weights
 from carnelian.rescoring.beams import best_outputs
 from carnelian.rescoring.correction import Corrector
 
@@ -70,7 +70,7 @@ def main() -> None:
     asked = parser.parse_args()
     bert = read_bert(asked.bert)
     model = BertX2(len(bert.pieces), BertConfig(**bert.sizes)).eval()
-    model.load_state_dict(twice(bert.weights))
+    model.load_state_dict(bertx2_weights(bert.weights))
     corrector = Corrector(model, bert.pieces)
     texts = [pair.hypothesis for pair in iterate_pairs(asked.results)][: asked.texts]
     pieces = bert.pieces

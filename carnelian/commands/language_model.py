@@ -90,7 +90,7 @@ def build(
     kept = result.sizes
     with console.bar("Writing", sum(kept) * (bool(arpa) + bool(binary))) as advance:
         if arpa:
-            write_arpa(arpa, counts.text, kept, lambda length: _told(result.blocks(length), advance))
+            write_arpa(arpa, counts.text, kept, lambda length: with_progress(result.blocks(length), advance))
         if binary:
             save_binary(with_word_tree(result.model(advance)), binary)
     rows = [
@@ -100,7 +100,8 @@ def build(
     console.table(f"{counts.tokens:,} words", ["order", "n-grams", "D1", "D2", "D3+"], rows)
 
 
-def _told(blocks: Iterable, advance: Callable[..., None]) -> Iterable:
+def with_progress(blocks: Iterable, advance: Callable[..., None]) -> Iterable:
+    """Yields blocks of n-grams, and moves a bar by the number of each one's n-grams once it has been used."""
     for block in blocks:
         yield block
         advance(len(block.words))

@@ -23,27 +23,27 @@ def output_scores(model: BertX2, state: DecoderState, outputs: Tensor, lengths: 
 
 @dataclass
 class TextBeams:
-    """The search of one text: outputs that go on, best first, with their scores, and the best that has ended."""
+    """The search of one text: unfinished outputs, best first, with their scores, and the best finished one."""
 
-    going: list[list[int]]
+    unfinished: list[list[int]]
     scores: list[float]
-    ended: list[int] = field(default_factory=list)
-    ended_score: float = float("-inf")
+    finished: list[int] = field(default_factory=list)
+    finished_score: float = float("-inf")
 
     def extend(self, candidates: Sequence[tuple[float, int, int]], end: int, width: int) -> list[int]:
-        """Takes the best candidates (score, beam, piece), best first, and returns which beams those that go on come from."""
-        going: list[list[int]] = []
+        """Takes the best candidates (score, beam, piece), best first, and returns the beams that the unfinished ones come from."""
+        unfinished: list[list[int]] = []
         scores, sources = [], []
         for score, beam, piece in candidates:
-            if len(going) == width or score <= self.ended_score:
+            if len(unfinished) == width or score <= self.finished_score:
                 break
             if piece == end:
-                self.ended, self.ended_score = self.going[beam], score
+                self.finished, self.finished_score = self.unfinished[beam], score
             else:
-                going.append([*self.going[beam], piece])
+                unfinished.append([*self.unfinished[beam], piece])
                 scores.append(score)
                 sources.append(beam)
-        self.going, self.scores = going, scores
+        self.unfinished, self.scores = unfinished, scores
         return sources
 
 
@@ -54,8 +54,9 @@ def best_outputs(
     """Returns the likeliest output that a beam search finds for each row of a state, without its marks, and the logarithm of its
     probability.
 
-    longest: pieces of each row's output at most; one that has not ended by then counts as none, of score -inf. forbidden: outputs (V,)
-    that are never written. A score only falls as an output grows: a search ends where no beam's is above that of the best ended.
+    longest: pieces of each row's output at most; one that is not finished by then counts as none, of score -inf. forbidden: outputs
+    (V,) that are never written. A score only falls as an output grows: a search ends where no unfinished output has a higher one than
+    the best finished.
     """
     device = forbidden.device
     texts = [TextBeams([[]], [0.0]) for _ in longest]
@@ -79,12 +80,12 @@ def best_outputs(
             if length > longest[text]:
                 continue
             kept += [first + source for source in sources]
-            following += [output[-1] for output in beams.going]
-            rows += [(text, beam) for beam in range(len(beams.going))]
+            following += [output[-1] for output in beams.unfinished]
+            rows += [(text, beam) for beam in range(len(beams.unfinished))]
         if not rows:
             break
         # what was read is the same for the beams of a text, and need not be moved while all texts have as many of them
         move = state.reorder if before == [text for text, _ in rows] else state.select
         move(torch.tensor(kept, device=device))
         written = torch.tensor(following, device=device)[:, None]
-    return [(text.ended, text.ended_score) for text in texts]
+    return [(text.finished, text.finished_score) for text in texts]

@@ -1,4 +1,4 @@
-"""Transcripts corrected by a BERTx2: the likeliest output of a beam search, where it is sure enough of it."""
+"""Transcripts corrected by a BERTx2: the likeliest output of a beam search, where it is probable enough."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ class Correction:
 
 
 class Corrector:
-    """Corrects texts of a recognizer: `corrector(["a text", ...])` returns them, those corrected of which it is sure."""
+    """Corrects texts of a recognizer: `corrector(["a text", ...])` returns them with their probable corrections."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Corrector:
             if threshold is None:
                 threshold = float(more["correction"]["threshold"])
             if threshold >= 1:
-                note(f"{path}: did not win on held-out speakers, so that nothing is corrected")
+                note(f"{path}: did not win on enough held-out speakers, so that nothing is corrected")
             notes = {"characters": str(more.get("characters", "")), "longest": int(more.get("longest", 0))}
         return cls(model.to(choose_device(device)), pieces, threshold=threshold, beam_width=beam_width, **notes)  # type: ignore[arg-type]
 
@@ -157,12 +157,12 @@ class Corrector:
         state = self.model.read(read, lengths)
         own = output_scores(self.model, state, read, lengths)
         found = [(list(source), 0.0) for source in sources]
-        open_rows = [row for row, score in enumerate(own) if score < math.log(0.5)]
-        if open_rows:
-            state.select(torch.tensor(open_rows, device=device))
-            longest = [self.output_limit(len(sources[row])) for row in open_rows]
+        searched = [row for row, score in enumerate(own) if score < math.log(0.5)]
+        if searched:
+            state.select(torch.tensor(searched, device=device))
+            longest = [self.output_limit(len(sources[row])) for row in searched]
             best = best_outputs(self.model, state, longest, self.forbidden(device), pieces, self.beam_width)
-            for row, (output, score) in zip(open_rows, best):
+            for row, (output, score) in zip(searched, best):
                 if score > own[row] and output != list(sources[row]):
                     found[row] = output, math.exp(score / (len(output) + 1))  # with the mark of the end
         return found

@@ -12,7 +12,7 @@ from carnelian.scoring.confidence import drawn_sums
 from carnelian.scoring.wer import Errors, errors_of_texts
 
 MOST_CANDIDATES = 200
-SURE = 0.99  # share of draws of speakers in which errors must be saved
+SHARE_OF_DRAWS = 0.99  # of speakers, in which errors must be saved
 LEAST_SPEAKERS = (
     20  # with fewer nothing is trusted: on AN4 none of 12 held-out speakers lost, and the test speakers did
 )
@@ -57,17 +57,17 @@ def find_threshold(pairs: Sequence[Pair], corrections: Sequence[Correction]) -> 
     if not sum(errors.reference_words for errors in before):
         raise ManifestError("no words in the references of the held-out pairs. Give pairs with references")
     saved = np.array([old.total - new.total for old, new in zip(before, after)])
-    sure_of = np.array([correction.probability for correction in corrections])
+    probabilities = np.array([correction.probability for correction in corrections])
     names: dict[str, int] = {}
     speakers = np.array(
         [names.setdefault(pair.speaker or f"\0{index}", len(names)) for index, pair in enumerate(pairs)]
     )
-    candidates = threshold_candidates(sure_of[sure_of > 0])
+    candidates = threshold_candidates(probabilities[probabilities > 0])
     sums = np.zeros((len(names), len(candidates)))
-    np.add.at(sums, speakers, np.where(sure_of[:, None] > candidates, saved[:, None], 0))
+    np.add.at(sums, speakers, np.where(probabilities[:, None] > candidates, saved[:, None], 0))
     trusted = len(names) >= LEAST_SPEAKERS and lower_end(saved_on_others(sums)[:, None])[0] > 0
     threshold = float(candidates[best_candidate(sums)]) if trusted else 1.0
-    applied = sure_of > threshold
+    applied = probabilities > threshold
     chosen = [new if use else old for old, new, use in zip(before, after, applied)]
     without, with_it, unbounded = (sum(errors, Errors()) for errors in (before, chosen, after))
     return FoundThreshold(threshold, without, with_it, unbounded, int(applied.sum()), len(names))
@@ -75,7 +75,7 @@ def find_threshold(pairs: Sequence[Pair], corrections: Sequence[Correction]) -> 
 
 def lower_end(sums: np.ndarray) -> np.ndarray:
     """Returns what the sums of the columns of (S, K), a row for each speaker, exceed in 99 % of the draws of speakers."""
-    return np.quantile(drawn_sums(sums, draws=1000, seed=0), 1 - SURE, axis=0)
+    return np.quantile(drawn_sums(sums, draws=1000, seed=0), 1 - SHARE_OF_DRAWS, axis=0)
 
 
 def best_candidate(sums: np.ndarray) -> int:

@@ -9,7 +9,7 @@ import torch
 
 from carnelian.errors import RecipeError
 from carnelian.models.text.bert import Bert, BertConfig
-from carnelian.models.text.bertx2 import BertX2, twice
+from carnelian.models.text.bertx2 import BertX2, bertx2_weights
 
 specification = importlib.util.spec_from_file_location("bert_golden", Path(__file__).with_name("bert_golden.py"))
 bert_golden = importlib.util.module_from_spec(specification)
@@ -63,7 +63,7 @@ def test_the_decoder_begins_as_the_encoder():
     config = BertConfig(**bert_golden.SIZES)
     bert = Bert(18, config)
     model = BertX2(18, config)
-    model.load_state_dict(twice(bert.state_dict()))
+    model.load_state_dict(bertx2_weights(bert.state_dict()))
     weights = model.state_dict()
     assert weights["encoder.word.weight"].shape == (24, 8) and weights["bias"].shape == (24,)
     assert not weights["encoder.word.weight"][18:].any() and not weights["bias"].any()

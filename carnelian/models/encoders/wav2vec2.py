@@ -147,9 +147,8 @@ class Wav2Vec2(nn.Module):
         encoded = encoded + F.gelu(position[..., : encoded.shape[1]]).transpose(1, 2)
         pre_norm = bool(len(self.layers)) and self.layers[0].pre_norm
         encoded = self.dropout(encoded if pre_norm else self.norm(encoded))
-        mask = (inside | ~inside.any(1, keepdim=True))[
-            :, None, None
-        ]  # a row of no steps attends to zeros, not to nothing
+        # a row of no steps attends to zeros: a softmax over nothing would not be finite
+        mask = (inside | ~inside.any(1, keepdim=True))[:, None, None]
         for layer in self.layers:
             if not self.training or not self.layer_drop or torch.rand(()) >= self.layer_drop:
                 encoded = layer(encoded, mask)
@@ -164,8 +163,8 @@ class Wav2Vec2(nn.Module):
 
     def mask(self, encoded: Tensor, steps: Tensor) -> Tensor:
         """Returns projected features (B, O, D) with spans of steps replaced by the mask vector, and spans of channels by zeros."""
-        hidden = draw_spans(steps, encoded.shape[1], *self.time_mask)
-        encoded = torch.where(hidden[..., None], self.mask_vector.to(encoded.dtype), encoded)
+        masked = draw_spans(steps, encoded.shape[1], *self.time_mask)
+        encoded = torch.where(masked[..., None], self.mask_vector.to(encoded.dtype), encoded)
         sizes = torch.full((len(encoded),), self.channels, device=encoded.device)
         return encoded.masked_fill(draw_spans(sizes, self.channels, *self.channel_mask)[:, None], 0)
 

@@ -27,21 +27,21 @@ class Wav2Vec2Pretraining(nn.Module):
         waveforms, samples = self.features(audio, audio_lengths)
         extracted, steps = self.encoder.extract(waveforms[:, 0], samples)
         features = self.encoder.feature_norm(extracted)
-        hidden = draw_spans(steps, features.shape[1], *self.encoder.time_mask)
+        masked = draw_spans(steps, features.shape[1], *self.encoder.time_mask)
         projected = self.dropout(self.encoder.projection(features))
-        mask = self.encoder.mask_vector.to(projected.dtype)
-        context = self.encoder.contextualize(torch.where(hidden[..., None], mask, projected), steps)
+        mask_vector = self.encoder.mask_vector.to(projected.dtype)
+        context = self.encoder.contextualize(torch.where(masked[..., None], mask_vector, projected), steps)
         # the masked steps of each row, one after the other
-        counts = hidden.sum(1)
-        order = (~hidden).to(torch.uint8).argsort(dim=1, stable=True)[:, : max(1, int(counts.max()))]
-        rows = torch.arange(len(order), device=order.device)[:, None]
-        inside = torch.arange(order.shape[1], device=order.device) < counts[:, None]
-        targets = self.dropout(features)[rows, order]
+        counts = masked.sum(1)
+        masked_steps = (~masked).to(torch.uint8).argsort(dim=1, stable=True)[:, : max(1, int(counts.max()))]
+        rows = torch.arange(len(masked_steps), device=masked_steps.device)[:, None]
+        inside = torch.arange(masked_steps.shape[1], device=masked_steps.device) < counts[:, None]
+        targets = self.dropout(features)[rows, masked_steps]
         chosen, perplexity = self.quantizer(targets[inside] if bool(inside.any()) else targets[:, 0])
-        codes = chosen.new_zeros(*order.shape, chosen.shape[-1])
+        codes = chosen.new_zeros(*masked_steps.shape, chosen.shape[-1])
         if bool(inside.any()):
             codes[inside] = chosen
-        summed, accuracy = self.contrast(context[rows, order], codes, counts)
+        summed, accuracy = self.contrast(context[rows, masked_steps], codes, counts)
         # a row's part of the sum over the batch by the number of masked steps in it
         losses = summed * (len(counts) / counts.sum().clamp_min(1))
         most = self.quantizer.groups * self.quantizer.entries

@@ -102,7 +102,7 @@ class BertX2(nn.Module):
         return F.linear(hidden, self.encoder.word.weight, self.bias)
 
 
-def twice(bert: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def bertx2_weights(bert: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns the weights of a BERTx2 that begins with those of a BERT, whose vocabulary is padded with zeros."""
     rows = len(bert["word.weight"])
     weights = {f"encoder.{name}": tensor for name, tensor in bert.items()}

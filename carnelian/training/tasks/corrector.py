@@ -15,7 +15,7 @@ from carnelian.data.alphabet import Alphabet, BertPieces
 from carnelian.data.text.pairs import Pair, iterate_pairs
 from carnelian.errors import RecipeError
 from carnelian.formats.bert import read_bert, read_vocabulary
-from carnelian.models.text.bertx2 import twice
+from carnelian.models.text.bertx2 import bertx2_weights
 from carnelian.recipe import Recipe, call
 from carnelian.rescoring.correction import Corrector, build_corrector, load_corrector_checkpoint
 from carnelian.scoring.wer import Errors, count_errors
@@ -49,13 +49,13 @@ class CorrectorInitialization:
             )
 
 
-def read_beginning(recipe: Recipe) -> tuple[Recipe, BertPieces, dict[str, Tensor] | None]:
-    """Returns the recipe with the sizes of what it begins with, the pieces, and the weights; None: random ones."""
+def load_initial_weights(recipe: Recipe) -> tuple[Recipe, BertPieces, dict[str, Tensor] | None]:
+    """Returns the recipe with the sizes of the model it begins with, the pieces, and the weights (None: random ones)."""
     given = call(CorrectorInitialization, recipe["initialize"], where="initialize")
     sizes, weights = {}, None
     if given.bert:
         bert = read_bert(given.bert)
-        pieces, sizes, weights = bert.pieces, bert.sizes, twice(bert.weights)
+        pieces, sizes, weights = bert.pieces, bert.sizes, bertx2_weights(bert.weights)
     elif given.checkpoint:
         checkpoint, pieces = load_corrector_checkpoint(given.checkpoint)
         sizes, weights = checkpoint.recipe["corrector"], checkpoint.weights
@@ -108,7 +108,7 @@ def train_corrector(recipe: Recipe, folder: str | Path, *, allow_changes: bool =
     The settings are those of `train_acoustic`. Raises Stopped after SIGINT and SIGTERM, when all is saved.
     """
     config = check_corrector_recipe(recipe)
-    recipe, pieces, weights = read_beginning(recipe)
+    recipe, pieces, weights = load_initial_weights(recipe)
     with open_session(recipe, folder, config, allow_changes=allow_changes, dry_run=dry_run) as session:
         model = build_corrector(recipe, pieces)
         if weights is not None:

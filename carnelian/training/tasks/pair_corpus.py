@@ -73,8 +73,8 @@ class PairCorpus:
         pieces = self.pieces
         texts, hypotheses = [pair.text for pair in pairs], [pair.hypothesis for pair in pairs]
         self.characters.update(*texts, *hypotheses)
+        self.words += sum(len(text.split()) for text in texts)
         for source, target in zip(pieces.split(hypotheses), pieces.split(texts)):
-            self.words += len(target)
             self.unknown += sum(piece == pieces.unknown_piece for piece, *_ in target)
             if max(len(source), len(target)) + 2 > positions:
                 self.too_long += 1

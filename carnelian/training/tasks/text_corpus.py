@@ -146,16 +146,15 @@ class TextCorpus:
                 yield self.batch(self.starts[numbers], self.lengths[numbers], fresh=True)
             return
         length = (len(self.tokens) - 1) // self.rows
-        shift = np.random.default_rng((self.seed, epoch)).integers(
-            len(self.tokens) - 1
-        )  # rows begin elsewhere each epoch
+        # rows begin at other places of the text in each epoch
+        shift = np.random.default_rng((self.seed, epoch)).integers(len(self.tokens) - 1)
         own = np.arange(self.config.batch_size) + self.world.rank * self.config.batch_size
         for place in plan:
             count = min(self.config.segment, length - place)
             yield self.batch(shift + own * length + place, np.full(len(own), count), fresh=place == 0)
 
     def batch(self, starts: np.ndarray, lengths: np.ndarray, *, fresh: bool) -> TextBatch:
-        """The rows of so many tokens from places in the text on, which goes on at its beginning."""
+        """Returns rows of `lengths` tokens from `starts` on; past the end of the text they go on at its beginning."""
         columns = np.arange(lengths.max())
         inside = columns < lengths[:, None]
         places = (starts[:, None] + columns) % (len(self.tokens) - 1)

@@ -15,7 +15,7 @@ from carnelian.recipe import load_recipe
 from carnelian.rescoring.correction import Corrector, build_corrector
 from carnelian.training.distributed import World
 from carnelian.training.settings import CorrectorConfig, check_corrector_recipe
-from carnelian.training.tasks.corrector import corrector_loss, read_beginning, train_corrector
+from carnelian.training.tasks.corrector import corrector_loss, load_initial_weights, train_corrector
 from carnelian.training.tasks.pair_corpus import NO_TARGET, PairCorpus, pair_batch
 
 pytest.importorskip("tokenizers")
@@ -190,6 +190,6 @@ def test_recipes(name):
     config = check_corrector_recipe(recipe)
     assert config.label_smoothing == 0.1 and recipe["corrector"]["dropout"] == 0.25
     with pytest.raises(CarnelianError, match="bert-base-uncased: no folder of a BERT"):
-        read_beginning(recipe)
+        load_initial_weights(recipe)
     with pytest.raises(RecipeError, match=r"label_smoothing = 1\.5: expected a number from 0 to below 1"):
         check_corrector_recipe({**recipe, "train": recipe["train"] | {"label_smoothing": 1.5}})
