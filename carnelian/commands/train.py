@@ -18,6 +18,7 @@ from carnelian.training.fit import total_over_processes
 from carnelian.training.run import Score, Validate
 from carnelian.training.signals import Stopped
 from carnelian.training.tasks.acoustic import train_acoustic
+from carnelian.training.tasks.best_rq import train_best_rq
 from carnelian.training.tasks.corrector import train_corrector
 from carnelian.training.tasks.language import train_language
 from carnelian.training.tasks.wav2vec import train_wav2vec
@@ -76,6 +77,7 @@ def train_recognizer(recipe: Recipe, folder: Path, *, allow_changes: bool, dry_r
 #: what a recipe's `task` may be, and the function that trains it
 TASKS: dict[str, Callable[..., Path]] = {
     "acoustic": train_recognizer,
+    "best_rq": train_best_rq,
     "corrector": train_corrector,
     "language": train_language,
     "wav2vec": train_wav2vec,
@@ -84,6 +86,7 @@ TASKS: dict[str, Callable[..., Path]] = {
 INITIALIZE = 'Next: in the recipe of a recognizer, [initialize] checkpoint = "{path}" and parts = '
 NEXT = {
     "acoustic": "Try: carnelian evaluate {path} MANIFEST, or carnelian transcribe {path} FILES",
+    "best_rq": INITIALIZE + '["features", "encoder"]',
     "corrector": "Next, on pairs of held-out speakers: carnelian correct threshold {path} PAIRS",
     "language": "Try: carnelian language-model score {path} TEXT --summary, or carnelian evaluate MODEL MANIFEST --rescore {path}",
     "wav2vec": INITIALIZE + '["features"]',

@@ -11,6 +11,7 @@ from carnelian.errors import RecipeError
 from carnelian.models.block_spec import BlockSpec
 from carnelian.models.conv2d import Conv2dLayer
 from carnelian.models.losses.contrastive import future_predictions, masked_contrast
+from carnelian.models.pretraining.best_rq import masked_prediction
 from carnelian.models.pretraining.quantizer import gumbel_quantizer
 from carnelian.models.registry import CRITERIA, ENCODERS, FEATURES, MASKS, NEURAL_LANGUAGE_MODELS
 from carnelian.models.text.bert import BertConfig
@@ -25,7 +26,11 @@ from carnelian.training.tasks.text_corpus import choose_words
 REFERENCE: dict[str, tuple[str, Mapping[str, Callable] | Callable, tuple[str, ...]]] = {
     "train": ("what to train on, for how long, and what is kept", TrainingConfig, ()),
     "train_corrector": ("[train] of the task `corrector`", CorrectorConfig, ()),
-    "train_wav2vec": ("[train] of self-supervised training: the tasks `wav2vec` and `wav2vec2`", PretrainingConfig, ()),
+    "train_wav2vec": (
+        "[train] of self-supervised training: the tasks `wav2vec`, `wav2vec2` and `best_rq`",
+        PretrainingConfig,
+        (),
+    ),
     "train_language": ("[train] of a language model: the task `language`", LanguageConfig, ()),
     "vocabulary": ("the words of a language model; without this table all of its texts", choose_words, ("text",)),
     "model": ("the network of a language model", NEURAL_LANGUAGE_MODELS, ("tokens",)),
@@ -46,6 +51,7 @@ REFERENCE: dict[str, tuple[str, Mapping[str, Callable] | Callable, tuple[str, ..
         {"wav2vec": future_predictions, "wav2vec2": masked_contrast},
         ("channels", "offset", "context", "codes"),
     ),
+    "prediction": ("the objective of the task `best_rq`", masked_prediction, ("features", "encoder")),
     "optimizer": ("how the weights are changed", OPTIMIZERS, ("parameters",)),
     "schedule": ("the learning rate over the steps", SCHEDULES, ("steps",)),
     "initialize": ("an earlier model to begin with", Initialization, ()),
@@ -121,8 +127,8 @@ def reference_page() -> str:
         "anything is done. This page is made from the code by `python docs/make_reference.py`; "
         "`carnelian info --keys TABLE` prints the same.",
         "At the top of the file: `alphabet` (the symbols that the model writes, or the path of word pieces), `seed` (a whole "
-        "number), `time_stretches` (factors that a recognizer tries), `task` (`acoustic`, `corrector`, `language`, `wav2vec`, "
-        "`wav2vec2`).",
+        "number), `time_stretches` (factors that a recognizer tries), `task` (`acoustic`, `best_rq`, `corrector`, `language`, "
+        "`wav2vec`, `wav2vec2`).",
     ]
     for table, (words, named, _) in REFERENCE.items():
         parts.append(f"## [{table}]\n\n{words[0].upper()}{words[1:]}.")

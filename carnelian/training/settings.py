@@ -151,7 +151,8 @@ def check_recipe(recipe: Recipe) -> TrainingConfig:
 PRETRAINING_TOP_LEVEL: dict[str, Any] = {
     **{key: TOP_LEVEL[key] for key in ("task", "seed")},
     **dict.fromkeys(
-        ("train", "features", "encoder", "quantizer", "contrast", "augment", "optimizer", "schedule"), dict
+        ("train", "features", "encoder", "quantizer", "contrast", "prediction", "augment", "optimizer", "schedule"),
+        dict,
     ),
 }
 
@@ -173,7 +174,7 @@ def check_pretraining_recipe(recipe: Recipe, tables: Sequence[str]) -> Pretraini
     tables: those that this task reads beside [train], [features], [augment], [optimizer] and [schedule].
     """
     known = {key: PRETRAINING_TOP_LEVEL[key] for key in PRETRAINING_TOP_LEVEL}
-    for table in {"encoder", "quantizer", "contrast"} - set(tables):
+    for table in {"encoder", "quantizer", "contrast", "prediction"} - set(tables):
         del known[table]
     check_top_level(recipe, known, ("train", "optimizer", "schedule"))
     return call(PretrainingConfig, recipe["train"], where="train")

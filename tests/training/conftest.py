@@ -60,3 +60,15 @@ def long_manifest(tmp_path) -> Path:
 @pytest.fixture
 def recipe(manifest) -> dict:
     return small_recipe(manifest)
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory):
+    """A manifest of recordings without transcripts: tones that rise and fall, so that what is hidden can be predicted."""
+    folder, rng, lines = tmp_path_factory.mktemp("unlabelled"), np.random.default_rng(0), []
+    for index in range(8):
+        frequency = 1000 + 800 * np.sin(2 * np.pi * (np.arange(8000) / 8000 + rng.random()))
+        soundfile.write(folder / f"{index}.wav", 0.1 * np.sin(2 * np.pi * np.cumsum(frequency) / 16000), 16000)
+        lines.append(json.dumps({"audio_filepath": f"{index}.wav", "duration": 0.5, "text": ""}) + "\n")
+    (folder / "unlabelled.jsonl").write_text("".join(lines))
+    return folder / "unlabelled.jsonl"

@@ -17,6 +17,7 @@ class Wav2VecPretraining(nn.Module):
     def __init__(self, features: Any, contrast: nn.Module):
         super().__init__()
         self.features, self.contrast = features, contrast
+        self.candidates = 1 + int(contrast.negatives)  # type: ignore[arg-type]
 
     def forward(self, audio: Tensor, audio_lengths: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         encoded, frames = self.features.encode(audio, audio_lengths)

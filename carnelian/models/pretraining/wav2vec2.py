@@ -21,7 +21,7 @@ class Wav2Vec2Pretraining(nn.Module):
     def __init__(self, features: Any, encoder: Any, quantizer: Any, contrast: Any):
         super().__init__()
         self.features, self.encoder, self.quantizer, self.contrast = features, encoder, quantizer, contrast
-        self.dropout = nn.Dropout(encoder.dropout.p)
+        self.dropout, self.candidates = nn.Dropout(encoder.dropout.p), 1 + int(contrast.negatives)
 
     def forward(self, audio: Tensor, audio_lengths: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         waveforms, samples = self.features(audio, audio_lengths)

@@ -1,4 +1,4 @@
-"""Self-supervised training: what wav2vec and wav2vec 2.0 have in common, from unlabelled manifests to a run in its folder."""
+"""Self-supervised training: what its tasks have in common, from unlabelled manifests to a run in its folder."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -30,13 +30,15 @@ VALIDATION_BATCH = 8  # recordings
 class Objective:
     """What a self-supervised task hands in.
 
-    build: the model of a recipe, whose forward pass gives losses (B,) and figures, "accuracy" and "variance" among them. tables: of
-    the recipe, that `build` reads. before_step: is called with the model and the number of steps taken, before each batch.
+    build: the model of a recipe, whose forward pass gives losses (B,) and figures, "accuracy" and "variance" among them; it has the
+    number of `candidates` among which it chooses. tables: of the recipe, that `build` reads. before_step: is called with the model and
+    the number of steps taken, before each batch. metric: the name of 1 - accuracy on the validation.
     """
 
     build: Callable[[Recipe], nn.Module]
     tables: tuple[str, ...]
     before_step: Callable[[Any, int], None] = lambda model, step: None
+    metric: str = "contrast error"
 
 
 @dataclass
@@ -83,8 +85,8 @@ def cropped_batches(corpus: Corpus, longest: int, epoch: int, start: int) -> Ite
         yield crop(batch, longest, np.random.default_rng((corpus.seed, epoch, position, corpus.world.rank)))
 
 
-def contrast_error(corpus: Corpus, config: PretrainingConfig) -> Validate:
-    """Returns a validation: the share of contrasts that are lost, on recordings cropped at their ends.
+def choice_error(corpus: Corpus, config: PretrainingConfig) -> Validate:
+    """Returns a validation: the share of wrong choices, on recordings cropped at their ends.
 
     Negatives and masks are drawn the same at each validation.
     """
@@ -129,13 +131,13 @@ def train_self_supervised(
             corpus,
             steps,
             build=partial(objective.build, recipe),
-            validate=contrast_error(held_out, config) if held_out else None,
-            metric=Metric("contrast error"),
+            validate=choice_error(held_out, config) if held_out else None,
+            metric=Metric(objective.metric),
             figures=monitor.figures,
         )
         session.describe(run, corpus, schedule, state)
-        negatives = int(model.contrast.negatives)  # type: ignore[union-attr,arg-type]
-        console.note(f"chance: accuracy {1 / (1 + negatives):.3g} (1 in {1 + negatives})")
+        candidates = int(model.candidates)  # type: ignore[arg-type]
+        console.note(f"chance: accuracy {1 / candidates:.3g} (1 in {candidates})")
         session.finish(
             run,
             lambda: run.train(self_supervised_reports(run, corpus, objective, schedule, monitor), session.stop),

@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
 from carnelian.checkpoint import load_checkpoint
@@ -25,17 +24,6 @@ ENCODER = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def unlabelled(tmp_path_factory):
-    folder, rng, lines = tmp_path_factory.mktemp("unlabelled"), np.random.default_rng(0), []
-    for index in range(8):
-        frequency = 1000 + 800 * np.sin(2 * np.pi * (np.arange(8000) / 8000 + rng.random()))
-        soundfile.write(folder / f"{index}.wav", 0.1 * np.sin(2 * np.pi * np.cumsum(frequency) / 16000), 16000)
-        lines.append(json.dumps({"audio_filepath": f"{index}.wav", "duration": 0.5, "text": ""}) + "\n")
-    (folder / "unlabelled.jsonl").write_text("".join(lines))
-    return folder / "unlabelled.jsonl"
-
-
 def small(manifest, **train):
     return {
         "task": "wav2vec2",
@@ -52,8 +40,8 @@ def small(manifest, **train):
     }  # fmt: skip
 
 
-def test_trains_and_serves_as_encoder(unlabelled, manifest, recipe, tmp_path):
-    path = train_wav2vec2(small(unlabelled, steps=12, validation=[str(unlabelled)]), tmp_path / "run")
+def test_trains_and_serves_as_encoder(tones, manifest, recipe, tmp_path):
+    path = train_wav2vec2(small(tones, steps=12, validation=[str(tones)]), tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "loss" in line]
     assert all(0 <= line["accuracy"] <= 1 and 2 <= line["perplexity"] <= 8 for line in steps)
@@ -137,9 +125,9 @@ def test_tri_stage_is_that_of_fairseq():
         ({"features": {"name": "log_mel"}}, "no features has this name"),
     ],
 )
-def test_faulty_recipes(unlabelled, tmp_path, change, expected):
+def test_faulty_recipes(tones, tmp_path, change, expected):
     with pytest.raises(RecipeError, match=expected):
-        train_wav2vec2({**small(unlabelled), **change}, tmp_path / "run")
+        train_wav2vec2({**small(tones), **change}, tmp_path / "run")
 
 
 @pytest.mark.parametrize(("name", "millions"), [("base", 95.0), ("large", 317.4)])
