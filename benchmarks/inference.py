@@ -32,8 +32,7 @@ from carnelian.inference.export.int8 import Quantizer, Scheme
 from carnelian.inference.export.model import onnx_model
 from carnelian.inference.onnx_engine import OnnxEngine, graph_inputs
 from carnelian.inference.processor import multiplies_bytes
-from carnelian.inference.torch_engine import TorchEngine
-from carnelian.models.layers import fold_batch_norm
+from carnelian.inference.torch_engine import TorchEngine, ready_engine
 from carnelian.models.registry import build_model
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -165,8 +164,7 @@ def ways_to_run(name: str, threads: int, nemo: str, folder: Path) -> dict[str, R
         graph = onnx_model(model, Checkpoint(model.state_dict(), ALPHABET, recipe))
     except CarnelianError as error:
         print(f"{name}: not exported ({error})")
-    fold_batch_norm(model)
-    eager = TorchEngine(model, ALPHABET)
+    eager = ready_engine(model, ALPHABET)
     found["PyTorch, eager"] = lambda audio: eager.emissions(audio, [1.0])
     return found | (exported_ways(name, graph, threads, audio) if graph else {})
 

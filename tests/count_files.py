@@ -16,8 +16,7 @@ import carnelian
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.utterance import Utterance, write_manifest
 from carnelian.inference.recognizer import Recognizer
-from carnelian.inference.torch_engine import TorchEngine
-from carnelian.models.layers import fold_batch_norm
+from carnelian.inference.torch_engine import ready_engine
 from carnelian.models.registry import build_model
 from carnelian.training.corpus import Corpus
 from carnelian.training.distributed import World
@@ -75,9 +74,7 @@ def prepared(folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     training = Training(model, adamw(model.parameters()))
     reports = fit(training, epoch_batches=corpus.batches, loss=acoustic_loss, schedule=lambda step: 0.001, steps=2)
     next(reports)
-    loaded = build_model(recipe, alphabet).eval()
-    fold_batch_norm(loaded)  # as a recognizer does when it loads a checkpoint
-    recognizer = Recognizer(TorchEngine(loaded, alphabet))
+    recognizer = Recognizer(ready_engine(build_model(recipe, alphabet), alphabet))
     recognizer(folder / "a.wav")
     return lambda: next(reports), lambda: recognizer(folder / "a.wav")
 

@@ -5,8 +5,7 @@ import torch
 
 from carnelian.checkpoint import Checkpoint, save_checkpoint
 from carnelian.data.alphabet import Alphabet
-from carnelian.inference.torch_engine import TorchEngine
-from carnelian.models.layers import fold_batch_norm
+from carnelian.inference.torch_engine import ready_engine
 from carnelian.models.registry import build_model
 
 LETTERS = Alphabet(" abcdefghijklmnopqrstuvwxyz'")
@@ -14,9 +13,7 @@ LETTERS = Alphabet(" abcdefghijklmnopqrstuvwxyz'")
 
 def engine_of(encoder, *, letters=True, **features):
     """An engine with random weights; with `letters` its head is scaled so that greedy decoding gives text."""
-    model = model_of(encoder, letters=letters, **features)
-    fold_batch_norm(model)
-    return TorchEngine(model, LETTERS)
+    return ready_engine(model_of(encoder, letters=letters, **features), LETTERS)
 
 
 def save_model(path, encoder, **features):

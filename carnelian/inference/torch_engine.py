@@ -1,5 +1,6 @@
 """Runs a checkpoint's model with PyTorch."""
 
+import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
@@ -17,7 +18,7 @@ from carnelian.inference.precision import choose_precision
 from carnelian.models.acoustic import AcousticModel
 from carnelian.models.device import choose_device
 from carnelian.models.features import NORMALIZATIONS
-from carnelian.models.layers import fold_batch_norm
+from carnelian.models.layers import fold_batch_norm, pack_convolutions
 from carnelian.models.streaming.acoustic import (
     AcousticStream,
     FeatureNormalizer,
@@ -97,7 +98,8 @@ class TorchEngine:
         digest = hashlib.blake2b(repr((self.precision, self.alphabet.symbols)).encode(), digest_size=8)
         for name, values in self.model.state_dict().items():
             digest.update(name.encode())
-            digest.update(values.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+            values = values.to_dense() if values.is_mkldnn else values.cpu()
+            digest.update(values.contiguous().view(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     @property
@@ -145,10 +147,21 @@ def load_torch_engine(path: str | Path, *, device: str = "", precision: str = "f
     if threads:
         torch.set_num_threads(threads)
     model, checkpoint = load_model(find_checkpoint(path))
-    fold_batch_norm(model)
-    model = model.to(choose_device(device))
+    model, alphabet = model.to(choose_device(device)), checkpoint.alphabet
     if precision != "auto":
-        return TorchEngine(model, checkpoint.alphabet, precision=precision)
-    engines = {each: partial(TorchEngine, model, checkpoint.alphabet, precision=each) for each in ("fp32", "bf16")}
+        return ready_engine(model, alphabet, precision)
+
+    def ready_copy(precision: str) -> TorchEngine:
+        return ready_engine(copy.deepcopy(model), alphabet, precision)
+
+    engines = {each: partial(ready_copy, each) for each in ("fp32", "bf16")}
     kind = f"torch {next(model.parameters()).device.type} {checkpoint.recipe.get('encoder', {}).get('name', '')}"
     return choose_precision(f"{kind}, {torch.get_num_threads()} threads", engines)[1]
+
+
+def ready_engine(model: AcousticModel, alphabet: Alphabet, precision: str = "fp32") -> TorchEngine:
+    """Returns the engine of a model, which is changed in place to what computes fastest: it is for recognition only from then on."""
+    fold_batch_norm(model)
+    if precision == "fp32" and next(model.parameters()).device.type == "cpu":
+        pack_convolutions(model)
+    return TorchEngine(model, alphabet, precision=precision)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from random_engines import LETTERS, engine_of, pieces, places, save_model, speech_like
+from random_engines import LETTERS, engine_of, model_of, pieces, places, save_model, speech_like
 
 from carnelian import cli
 from carnelian.data.utterance import Utterance
@@ -16,6 +16,7 @@ from carnelian.decoding.greedy import Greedy
 from carnelian.inference import long_audio
 from carnelian.inference.long_audio import long_log_probs, recording_statistics, transcribe_long, window_log_probs
 from carnelian.inference.recognizer import Recognizer
+from carnelian.inference.torch_engine import TorchEngine
 from carnelian.models.streaming.acoustic import FeatureStream
 from carnelian.models.streaming.convolutional import ConvolutionalStream
 
@@ -26,7 +27,7 @@ def test_twenty_minutes_in_chunks_equal_the_whole():
 
     The encoder runs in float64: a network of random weights makes 1e-7 at its input 1e-1 at its output, a trained one does not.
     """
-    engine = engine_of({"name": "quartznet", "width": 0.04}, letters=False)
+    engine = TorchEngine(model_of({"name": "quartznet", "width": 0.04}, letters=False), LETTERS)
     audio, encoder = speech_like(1200), engine.model.encoder.double()
     features, frames = engine.model.features(torch.from_numpy(audio)[None], torch.tensor([len(audio)]))
     features = features[:, :, : int(frames[0])]

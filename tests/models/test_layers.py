@@ -43,6 +43,33 @@ def test_depthwise_equals_convolution(kernel, dilation, stride, later, frames):
     for one, other in zip(torch.autograd.grad(result, [encoded, ours.weight], gradient), theirs):
         torch.testing.assert_close(one, other)
     assert ours.lengths(torch.tensor(frames)) == expected.shape[-1]
+    padded = F.pad(encoded.detach(), ours.padding).contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours.without_padding(padded), expected)
+
+
+@pytest.mark.parametrize(("batch", "frames"), [(1, 1), (1, 5), (1, 3000), (3, 40)])
+def test_packed_pointwise_convolutions_give_the_same(batch, frames):
+    module = layers.Convolution(48, 80, 1)
+    module.bias = random(80).float()
+    encoded = random(batch, 48, 1, frames).float().contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        expected = F.conv2d(encoded, module.weight, module.bias)
+        layers.pack_convolutions(module)
+        for result in (module(encoded), module.without_padding(encoded), module(encoded.contiguous())):
+            torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
+            assert result.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("stride", "later"), [(1, 0), (2, 0), (1, 3)])
+def test_wide_dense_convolutions_give_the_same_without_gradients(stride, later):
+    module = layers.Convolution(40, 48, 11, stride=stride, later=later)
+    encoded = random(1, 40, 1, 30).float().contiguous(memory_format=torch.channels_last)
+    expected = module(encoded)
+    with torch.no_grad():
+        result = module(encoded)
+    assert module.weight.numel() > 2 * encoded.numel()
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
+    assert result.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("dilation", [1, 2])

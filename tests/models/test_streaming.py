@@ -6,7 +6,7 @@ import torch
 from carnelian.data.alphabet import Alphabet
 from carnelian.errors import RecipeError
 from carnelian.models.features import log_mel
-from carnelian.models.layers import fold_batch_norm
+from carnelian.models.layers import fold_batch_norm, pack_convolutions
 from carnelian.models.registry import build_model
 from carnelian.models.streaming.acoustic import AcousticStream, FeatureStatistics, FeatureStream
 
@@ -95,7 +95,9 @@ def test_models_that_look_at_the_whole_are_refused():
 
 @pytest.mark.parametrize("samples", [40_000, 25_600, 9_999, 160, 0])
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
-def test_convolutions_of_pieces_equal_those_of_the_whole(name, samples):
+@pytest.mark.parametrize("ready", [False, True])
+def test_convolutions_of_pieces_equal_those_of_the_whole(name, samples, ready):
+    """Also where the model has been changed to what computes fastest."""
     torch.manual_seed(samples)
     recipe = {"features": {"name": "log_mel", "features": 20}, "encoder": CONVOLUTIONAL[name]}
     model = build_model(recipe, Alphabet(" abc"))
@@ -103,10 +105,11 @@ def test_convolutions_of_pieces_equal_those_of_the_whole(name, samples):
     for _ in range(2):  # statistics of the batch norms
         model(0.1 * torch.randn(2, 20_000), torch.tensor([20_000, 15_000]))
     model.eval()
-    if name == "quartznet":
-        fold_batch_norm(model)
     with torch.no_grad():
         expected, (steps,) = model(audio, torch.tensor([samples]))
+    if ready:
+        fold_batch_norm(model)
+        pack_convolutions(model)
     statistics, features = FeatureStatistics(model.features), FeatureStream(model.features)
     for piece in pieces_of(audio, generator, 3_000):
         statistics.add(features.step(piece))

@@ -90,8 +90,7 @@ def engine_of_recipe(path: Path, precision: str, threads: int, device: str) -> t
     import torch
 
     from carnelian.data.alphabet import make_alphabet
-    from carnelian.inference.torch_engine import TorchEngine
-    from carnelian.models.layers import fold_batch_norm
+    from carnelian.inference.torch_engine import ready_engine
     from carnelian.models.registry import build_model
 
     recipe = load_recipe(path)
@@ -99,9 +98,7 @@ def engine_of_recipe(path: Path, precision: str, threads: int, device: str) -> t
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(0)
-    model = build_model(recipe, alphabet).eval()
-    fold_batch_norm(model)
-    return TorchEngine(model.to(device), alphabet, precision=precision), recipe
+    return ready_engine(build_model(recipe, alphabet).to(device), alphabet, precision), recipe
 
 
 def gflop_of(recipe: Recipe, alphabet: Alphabet) -> float:

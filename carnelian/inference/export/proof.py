@@ -12,9 +12,8 @@ from carnelian.inference.export.calibrate import Quantized, Trial, try_engine
 from carnelian.inference.export.graph import OnnxModel
 from carnelian.inference.long_audio import MARGIN_SECONDS, WINDOW_SECONDS, log_probs_of, window_difference
 from carnelian.inference.onnx_engine import OnnxEngine
-from carnelian.inference.torch_engine import TorchEngine
+from carnelian.inference.torch_engine import TorchEngine, ready_engine
 from carnelian.models.acoustic import AcousticModel
-from carnelian.models.layers import fold_batch_norm
 
 #: the model, how its log-probabilities changed, its word error rate in percent, its real-time factor
 ProofRow = tuple[str, str, str, str]
@@ -23,7 +22,7 @@ ProofRow = tuple[str, str, str, str]
 def float_proof(model: AcousticModel, exported: OnnxModel, utterances: Sequence[Utterance]) -> list[ProofRow]:
     """The rows of the checkpoint and of its export in float32, on recordings with their text, or where there are none on noise.
 
-    Folds the batch norms of `model` into its convolutions, as every command that recognizes with a checkpoint does.
+    `model` is changed to what computes fastest, as by every command that recognizes with a checkpoint.
     """
     rate, noise = model.features.sample_rate, np.random.default_rng(0)
     texts = [utterance.text for utterance in utterances]
@@ -32,9 +31,9 @@ def float_proof(model: AcousticModel, exported: OnnxModel, utterances: Sequence[
     engine = OnnxEngine(exported.SerializeToString(), threads=1)
     eager = TorchEngine(model, engine.alphabet)
     compared = audio[:: max(1, len(audio) // 4)][:4]
-    expected = [log_probs_of(eager, each) for each in compared]  # of the batch norms as they are in the checkpoint
+    expected = [log_probs_of(eager, each) for each in compared]  # before it is changed
     apart = largest_difference(expected, engine.log_probs(compared))
-    fold_batch_norm(model)
+    eager = ready_engine(model, engine.alphabet)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with bar("comparing", 2) as advance:
