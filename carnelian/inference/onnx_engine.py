@@ -102,6 +102,8 @@ class OnnxEngine:
         options.add_free_dimension_override_by_name("batch", 1)
         # without this, int8 activations are turned to uint8 where nothing branches, and those at a branch run in float32
         options.add_session_config_entry("session.qdqisint8allowed", "1")
+        # between two runs the threads must not wait in a busy loop, which takes the cores from everything else
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if not isinstance(self.source, bytes) and not Path(self.source).is_file():
             raise CheckpointError(f"{self.source}: no such model. Give the path of an .onnx file")
         source = self.source if isinstance(self.source, bytes) else str(self.source)
