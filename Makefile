@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: fuzz quickstart install test test-fast test-cloud test-notebooks test-docs test-ray docs check package format clients clean
+.PHONY: fuzz results quickstart install test test-fast test-cloud test-notebooks test-docs test-ray docs check package format clients clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/carnelian quickstart
@@ -80,6 +80,11 @@ package: $(VENV)/.test
 
 fuzz: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py --inputs 100000
+
+# Measures the rows of docs/RESULTS.md that this machine can, writes its tables, and says which rows it cannot measure, and why.
+# What rows need is given so: make results RESULTS="--books books.txt.gz --lmplz PATH --nemo PYTHON"; without, the installed peers alone.
+results: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/results.py $(RESULTS)
 
 format: $(VENV)/.test
 	$(BIN)/ruff format .
