@@ -77,7 +77,7 @@ def tables_of(results: Results) -> str:
     """Returns the part of the page that is made: a table for each question, the machines, and a table of where rows are from."""
     parts = [
         "\n".join(f"Machine {letter}: {text}.  " for letter, text in results.machines.items()).rstrip(),
-        "Ratio: how many times as fast as the peer. Load: processes that wanted a processor meanwhile. Command, commit and date of each "
+        "Ratio: how many times as fast as the peer. Load: processes that wanted a processor. Command, commit and date of each "
         "row stand below the last of these tables.",
     ]
     sources = []
