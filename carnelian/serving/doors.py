@@ -85,7 +85,11 @@ def request_door(app: App, metrics: Metrics) -> App:
                 metrics.errors.labels(notes["notes"]["error"]).inc()
             metrics.observe_request(route, status or 499, seconds)  # 499: the client left before an answer
             if scope["path"] not in ("/health/live", "/health/ready", "/metrics"):
-                told = {"method": scope.get("method", "WEBSOCKET"), "path": scope["path"], "status": status or 499}
+                told = {
+                    "method": scope.get("method", "WEBSOCKET"),
+                    "path": scope["path"][:200],
+                    "status": status or 499,
+                }
                 log("info", "request", request_id=request_id, **told, seconds=round(seconds, 4), **notes["notes"])
 
     return door

@@ -171,6 +171,24 @@ def test_readers_that_do_not_read_are_let_go(start):
     assert served.request("GET", "/health/ready").status == 200
 
 
+def test_connections_that_ask_for_nothing_are_closed(start, singer, encoder):
+    """Also those of a client that was answered before, and then sends half of the next request's head."""
+    served = start(idle_seconds=1.0)
+    head = b"GET /health/live HTTP/1.1\r\nhost: x\r\n"
+    clients = [socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in range(60)]
+    for client in clients[20:]:
+        client.sendall(head)
+    for client in clients[40:]:
+        client.sendall(b"\r\n")
+        assert b" 200 " in client.recv(4096)
+        client.sendall(head)
+    assert served.transcribe(encoder(singer("do re"))).json["text"] == "do re"
+    for client in clients:
+        while client.recv(4096):
+            pass
+    assert served.request("GET", "/health/ready").status == 200
+
+
 def until(condition, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():

@@ -51,7 +51,8 @@ class WyomingClient:
         content = json.dumps(data, ensure_ascii=False).encode() if data else b""
         head = {"type": kind, "version": "1.10.0"} | ({"data_length": len(content)} if content else {})
         self.writer.write(json.dumps(head).encode() + b"\n" + content)
-        await self.writer.drain()
+        async with asyncio.timeout(self.service.config.idle_seconds):  # a client may not read
+            await self.writer.drain()
 
     async def run(self) -> None:
         """Answers events until the client leaves."""
