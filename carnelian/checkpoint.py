@@ -1,7 +1,7 @@
 """A checkpoint: weights in one safetensors file, with alphabet, recipe and step in its metadata. Data, never code.
 
-The training state (optimizer, running averages, place in the epoch) lies beside it in a second file of the same kind. The door to
-safetensors.
+The training state (optimizer, running averages, place in the epoch) lies beside it in a second file of the same kind.
+The only importer of safetensors.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What people see while they wait: progress bars, tables, one-line notes, all on standard error. The door to rich."""
+"""What people see while they wait: progress bars, tables, one-line notes, all on standard error. The only importer of rich."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""The structure: imports run only down and in no circle, one door per foreign library, and limits on sizes and names."""
+"""The structure: imports run only down and in no circle, one importing module per foreign library, and limits on sizes and names."""
 
 import ast
 import re
@@ -22,7 +22,7 @@ FLOORS = {
     **dict.fromkeys(["recipe", "console", "files", "jit", "parallel"], 1),
     **dict.fromkeys(["errors", "ranges", "file_kinds"], 0),
 }
-DOORS = {
+IMPORTERS = {
     "typer": "cli.py",
     "rich": "console.py",
     "safetensors": "checkpoint.py",
@@ -77,15 +77,15 @@ def test_imports_run_down(path):
         assert FLOORS[parts[1]] < FLOORS[room], f"{path}:{line}: {room} imports {parts[1]}, which is not below it"
 
 
-@pytest.mark.parametrize("library", DOORS)
-def test_one_door_per_library(library):
-    doors = {
+@pytest.mark.parametrize("library", IMPORTERS)
+def test_one_importing_module_per_library(library):
+    importers = {
         str(path.relative_to(ROOT))
         for path in FILES
         for _, module in imports(path)
         if library in module.split(".")[:1] or module.startswith(f"torch.utils.{library}")
     }
-    assert doors <= {DOORS[library]}
+    assert importers <= {IMPORTERS[library]}
 
 
 def test_every_room_has_a_floor():

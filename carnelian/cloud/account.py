@@ -1,4 +1,4 @@
-"""The account on AWS: clients of its services, and what its refusals mean. The door to boto3."""
+"""The account on AWS: clients of its services, and what its refusals mean. The only importer of boto3."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Folders of Hugging Face's `datasets`: audio folders with metadata, Parquet files, saved Arrow tables. The door to pyarrow."""
+"""Folders of Hugging Face's `datasets`: audio folders with metadata, Parquet files, Arrow tables. The only importer of pyarrow."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Kaldi data directories, read and written: wav.scp, segments, text, utt2spk and their kin. The door to kaldiio."""
+"""Kaldi data directories, read and written: wav.scp, segments, text, utt2spk and their kin. The only importer of kaldiio."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""A small spoken corpus made by espeak-ng: commands to a house, in many voices. The door to espeakng-loader."""
+"""A small spoken corpus made by espeak-ng: commands to a house, in many voices. The only importer of espeakng-loader."""
 
 import ctypes
 import os

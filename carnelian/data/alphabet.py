@@ -1,4 +1,4 @@
-"""The symbols a model writes in: characters, or word pieces. The door to sentencepiece and tokenizers."""
+"""The symbols a model writes in: characters, or word pieces. The only importer of sentencepiece and tokenizers."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Recordings as waveforms: any format, rate and channels in, mono float32 out. The door to soxr."""
+"""Recordings as waveforms: any format, rate and channels in, mono float32 out. The only importer of soxr."""
 
 from collections.abc import Iterator
 from contextlib import suppress

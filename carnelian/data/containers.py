@@ -1,4 +1,4 @@
-"""Recordings that libsndfile does not read (M4A, WebM, AAC, WMA, AMR, ...), decoded by FFmpeg's libraries. The door to av."""
+"""Recordings that libsndfile does not read (M4A, WebM, AAC, WMA, AMR, ...), decoded by FFmpeg's libraries. The only importer of av."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Recordings in their files: opened, with their true length, and read from any place. The door to soundfile."""
+"""Recordings in their files: opened, with their true length, and read from any place. The only importer of soundfile."""
 
 import io
 import os

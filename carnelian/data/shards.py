@@ -1,4 +1,4 @@
-"""Shards: tar files of recordings (WebDataset's and NeMo's layouts), on a disk or at any URL. The door to fsspec.
+"""Shards: tar files of recordings (WebDataset's and NeMo's layouts), on a disk or at any URL. The only importer of fsspec.
 
 A recording in a shard is named by a path that goes through it: "shards/shard_00003.tar/00000042-an251.flac".
 """

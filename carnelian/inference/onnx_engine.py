@@ -1,4 +1,4 @@
-"""Runs an exported model with ONNX Runtime, without PyTorch. The door to onnxruntime."""
+"""Runs an exported model with ONNX Runtime, without PyTorch. The only importer of onnxruntime."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The web application: routes of every protocol behind the doors of `serving.doors`. The door to FastAPI and Starlette."""
+"""The web application: routes of every protocol, wrapped in `serving.middleware`. The only importer of FastAPI and Starlette."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from carnelian import __version__
 from carnelian.data.transcript import Transcript
 from carnelian.errors import MissingExtraError
 from carnelian.serving.config import Refusal
-from carnelian.serving.doors import App, body_door, key_door, origin_door, request_door
+from carnelian.serving.middleware import App, with_body_limit, with_key, with_origin_check, with_request_id
 from carnelian.serving.protocols.messages import ClientLeft, Socket
 from carnelian.serving.protocols.openai_http import (
     RESPONSE_FORMATS,
@@ -96,8 +96,8 @@ def make_app(service: Service, *, keys: tuple[str, ...] = (), log_transcripts: b
     add_live(app, service)
     add_operation(app, service)
     add_page(app)
-    inner = key_door(app, keys)
-    return request_door(body_door(origin_door(inner), service.config), service.metrics)
+    inner = with_key(app, keys)
+    return with_request_id(with_body_limit(with_origin_check(inner), service.config), service.metrics)
 
 
 def add_refusals(app: FastAPI) -> None:

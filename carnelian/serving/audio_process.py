@@ -29,16 +29,16 @@ REQUEST = struct.Struct(
 FRAME = struct.Struct("<cQ")
 
 
-def fork_decoders(door: socket.socket) -> None:
+def fork_decoders(connections: socket.socket) -> None:
     """Forks a child for every socket that arrives, until the other side closes."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that end are not waited for
     while True:
-        letter, sockets, *_ = socket.recv_fds(door, 1, 1)
+        letter, sockets, *_ = socket.recv_fds(connections, 1, 1)
         if not letter:
             return
         with socket.socket(fileno=sockets[0]) as client:
             if os.fork() == 0:
-                door.close()
+                connections.close()
                 try:
                     decode_recording(client)
                 except (OSError, EOFError):  # nobody waits for the answer any more

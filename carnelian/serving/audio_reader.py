@@ -43,13 +43,13 @@ class AudioReader:
         self.config, self.sample_rate = config, sample_rate
         self.restarts = -1
         self.server: subprocess.Popen | None = None
-        self.door: socket.socket | None = None
+        self.control: socket.socket | None = None
 
     def start(self) -> None:
         """Starts the process that forks the decoders, in place of one that may be there."""
         self.close()
-        self.door, other = socket.socketpair()
-        self.door.setblocking(False)
+        self.control, other = socket.socketpair()
+        self.control.setblocking(False)
         with other:
             self.server = subprocess.Popen(
                 [sys.executable, "-m", "carnelian.serving.audio_process", str(other.fileno())],
@@ -62,12 +62,12 @@ class AudioReader:
 
     def close(self) -> None:
         """Ends the process that forks; decoders that are at work end with their connection."""
-        if self.door:
-            self.door.close()
+        if self.control:
+            self.control.close()
         if self.server:
             self.server.kill()
             self.server.wait()
-        self.server = self.door = None
+        self.server = self.control = None
 
     async def blocks(self, recording: bytes, max_seconds: float | None = None) -> AsyncGenerator[np.ndarray]:
         """The recording as blocks (S,) float32, mono, at the service's rate.
@@ -145,11 +145,11 @@ class AudioReader:
         with its:
             if self.server is None or self.server.poll() is not None:
                 self.start()
-            assert self.door
+            assert self.control
             try:
-                socket.send_fds(self.door, [b"+"], [its.fileno()])
+                socket.send_fds(self.control, [b"+"], [its.fileno()])
             except OSError:  # it has just died, or does not take what is sent
                 self.start()
                 with suppress(OSError):
-                    socket.send_fds(self.door, [b"+"], [its.fileno()])
+                    socket.send_fds(self.control, [b"+"], [its.fileno()])
         return await asyncio.open_connection(sock=mine, limit=1 << 18)

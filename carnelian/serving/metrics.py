@@ -1,4 +1,4 @@
-"""What a service measures of itself, for Prometheus. The door to prometheus-client."""
+"""What a service measures of itself, for Prometheus. The only importer of prometheus-client."""
 
 from typing import Any
 

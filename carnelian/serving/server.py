@@ -1,4 +1,4 @@
-"""The running process: sockets, signals, warm-up and a shutdown that finishes what was accepted. The door to uvicorn."""
+"""The running process: sockets, signals, warm-up and a shutdown that finishes what was accepted. The only importer of uvicorn."""
 
 import asyncio
 import resource
@@ -8,8 +8,8 @@ from collections import Counter
 from typing import Any
 
 from carnelian.errors import CarnelianError, MissingExtraError
-from carnelian.serving.doors import App, Receive, Scope, Send
 from carnelian.serving.logs import UVICORN_LOG_CONFIG, log
+from carnelian.serving.middleware import App, Receive, Scope, Send
 from carnelian.serving.protocols.wyoming import start_wyoming
 from carnelian.serving.service import Service
 
@@ -18,47 +18,49 @@ try:
 except ImportError:
     raise MissingExtraError("uvicorn", "serve", "Serving") from None
 
-MOST_FILES = 65_536  # open at once, each connection being one
-TICKS = 10  # of uvicorn's, in a second
+MAX_OPEN_FILES = 65_536  # each connection is one
+TICKS_PER_SECOND = 10  # calls of uvicorn's `on_tick`
 WAITING_MESSAGES = 4  # of a WebSocket; a client that sends more is slowed down
 
 
 class GracefulServer(uvicorn.Server):
-    """Uvicorn, which on SIGTERM or SIGINT drains the service before it closes connections, and closes those that ask for nothing."""
+    """Uvicorn with a shutdown that finishes accepted requests first, and with a time limit for clients that send no request."""
 
-    def __init__(self, config: uvicorn.Config, app: App, service: Service, grace: float, wyoming: int | None):
+    def __init__(self, config: uvicorn.Config, service: Service, grace: float, wyoming: int | None):
         super().__init__(config)
         self.service, self.grace, self.wyoming_port = service, grace, wyoming
         self.wyoming: asyncio.Server | None = None
-        self.asking: Counter[Any] = Counter()  # requests and sessions under way, by the client's address
-        self.idle: dict[Any, float] = {}  # when a connection was first seen without any
-        config.app = self.counted(app)
+        self.active: Counter[Any] = Counter()  # requests and sessions in progress, by the address of their connection
+        self.idle_since: dict[Any, float] = {}  # connections without any, and when that was first seen
+        config.load()
+        config.loaded_app = self._counted(config.loaded_app)  # outside uvicorn's middleware, which replaces addresses
 
-    def counted(self, app: App) -> App:
-        """The application, which knows whose requests are under way."""
+    def _counted(self, app: App) -> App:
+        """The application, with its requests counted in `active`."""
 
-        async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
             client = scope.get("client")
-            self.asking[client] += 1
+            self.active[client] += 1
             try:
                 await app(scope, receive, send)
             finally:
-                self.asking[client] -= 1
-                self.asking += Counter()  # forgets who has left
+                self.active[client] -= 1
+                if not self.active[client]:
+                    del self.active[client]
 
-        return counting
+        return counted
 
     async def on_tick(self, counter: int) -> bool:
-        """Once in a second, closes connections that have sent no whole head of a request for the idle time."""
-        if counter % TICKS == 0:
-            now, most = time.monotonic(), self.service.config.idle_seconds
+        """Closes, once a second, each connection that has been without a complete request head for `idle_seconds`."""
+        if counter % TICKS_PER_SECOND == 0:
+            now, limit = time.monotonic(), self.service.config.idle_seconds
             connections: set[Any] = set(self.server_state.connections)
-            idle = [each for each in connections if each.client not in self.asking]
-            self.idle = {each: self.idle.get(each, now) for each in idle}
-            for connection, since in self.idle.items():
-                if now - since > 2 * most:  # nor does it read what it got
+            idle = [connection for connection in connections if connection.client not in self.active]
+            self.idle_since = {connection: self.idle_since.get(connection, now) for connection in idle}
+            for connection, since in self.idle_since.items():
+                if now - since > 2 * limit:  # it was closed, and does not read the rest of its last answer
                     connection.transport.abort()
-                elif now - since > most:
+                elif now - since > limit:
                     connection.transport.close()
         return await super().on_tick(counter)
 
@@ -94,14 +96,20 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
+def raise_open_files() -> None:
+    """Raises the process's limit of open files to `MAX_OPEN_FILES`, or as near to it as the system allows."""
+    now, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if allowed == resource.RLIM_INFINITY else min(allowed, MAX_OPEN_FILES)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, allowed))
+
+
 def run_server(
     app: Any, service: Service, *, host: str, port: int, wyoming: int | None = None, grace: float = 60.0
 ) -> None:
     """Serves until SIGTERM or SIGINT; `grace` is how many seconds accepted requests may then still take."""
     bound = listen(host, port)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    raise_open_files()
     config = uvicorn.Config(
         app,
         host=host,
@@ -116,4 +124,4 @@ def run_server(
         backlog=2048,
         lifespan="on",
     )
-    GracefulServer(config, app, service, grace, wyoming).run(sockets=[bound])
+    GracefulServer(config, service, grace, wyoming).run(sockets=[bound])

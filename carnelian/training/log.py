@@ -1,4 +1,4 @@
-"""The log of a run: JSON lines always, TensorBoard where it is installed; and the words for a step. The door to tensorboard."""
+"""The log of a run: JSON lines, TensorBoard where it is installed, and the words for a step. The only importer of tensorboard."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""OpenAI's transcription API over plain HTTP: every format, every refusal, in the order of the doors."""
+"""OpenAI's transcription API over plain HTTP: every format, every refusal, in the order of the checks."""
 
 import io
 import json

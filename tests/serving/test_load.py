@@ -171,8 +171,8 @@ def test_readers_that_do_not_read_are_let_go(start):
     assert served.request("GET", "/health/ready").status == 200
 
 
-def test_connections_that_ask_for_nothing_are_closed(start, singer, encoder):
-    """Also those of a client that was answered before, and then sends half of the next request's head."""
+def test_connections_without_a_request_are_closed(start, singer, encoder):
+    """Those that never sent a byte, those with half a request head, and those with half of a second one."""
     served = start(idle_seconds=1.0)
     head = b"GET /health/live HTTP/1.1\r\nhost: x\r\n"
     clients = [socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in range(60)]
@@ -187,6 +187,13 @@ def test_connections_that_ask_for_nothing_are_closed(start, singer, encoder):
         while client.recv(4096):
             pass
     assert served.request("GET", "/health/ready").status == 200
+
+
+def test_a_long_request_is_not_taken_for_an_idle_connection(start, singer, encoder):
+    """Also not behind a proxy, where the request has another address than its connection."""
+    served = start(idle_seconds=1.0, work=1.0)
+    answer = served.transcribe(encoder(singer(SCALE)), {"x-forwarded-for": "192.0.2.1"})
+    assert answer.status == 200 and answer.json["text"] == SCALE
 
 
 def until(condition, seconds: float = 60) -> None:

@@ -1,4 +1,4 @@
-"""Numbers as they are spoken: cardinals, ordinals, years, decimals, fractions, money, times. The door to num2words."""
+"""Numbers as they are spoken: cardinals, ordinals, years, decimals, fractions, money, times. The only importer of num2words."""
 
 import re
 from functools import lru_cache

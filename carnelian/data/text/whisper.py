@@ -1,4 +1,4 @@
-"""The normalisers of OpenAI's Whisper, by which the Open ASR Leaderboard scores. The door to whisper_normalizer."""
+"""The normalisers of OpenAI's Whisper, by which the Open ASR Leaderboard scores. The only importer of whisper_normalizer."""
 
 from importlib.metadata import PackageNotFoundError, version
 

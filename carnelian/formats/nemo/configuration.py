@@ -1,4 +1,4 @@
-"""NeMo's configurations, read as data: their tables, NeMo's version, and the recipe's [features] and [masks]. The door to pyyaml."""
+"""NeMo's configurations, read as data: tables, NeMo's version, the recipe's [features] and [masks]. The only importer of pyyaml."""
 
 import re
 import reprlib

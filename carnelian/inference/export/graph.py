@@ -1,4 +1,4 @@
-"""Builds ONNX graphs node by node. The door to the package onnx."""
+"""Builds ONNX graphs node by node. The only importer of the package onnx."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a request passes before anything of it is parsed, outermost first: request id, body limit, key. Plain ASGI."""
+"""ASGI middleware that runs before a request is parsed; from the outside in: request id, body limit, origin, key."""
 
 import asyncio
 import hashlib
@@ -20,11 +20,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-#: what is served without a key: the page and its files, health, and the description of the interface
+#: paths that need no key: the page and its files, health, and the description of the interface
 OPEN = {"/", "/page.css", "/page.js", "/icon.svg", "/health/live", "/health/ready", "/openapi.json", "/docs"}
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 KEY_PROTOCOL = "openai-insecure-api-key."  # how a browser, which may set no header, gives a key to a WebSocket
-DISCARD = 4  # times the limit: so much of a body that is too large is read and thrown away, so that its sender reads the answer
+#: of a body over the limit, so many times the limit is read and thrown away: most clients read the answer only after they have sent all
+DISCARD = 4
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob:; media-src 'self' blob:; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; "
@@ -43,16 +44,16 @@ def header(scope: Scope, name: str) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), "")
 
 
-def request_door(app: App, metrics: Metrics) -> App:
-    """Gives every request an id, which its answer carries; measures and logs it; turns refusals and failures into errors."""
+def with_request_id(app: App, metrics: Metrics) -> App:
+    """An application that gives every request an id, also in its answer; measures and logs it; answers exceptions with error objects."""
 
-    async def door(scope: Scope, receive: Receive, send: Send) -> None:
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await app(scope, receive, send)
         given = header(scope, "x-request-id")
         request_id = given if REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
-        notes = scope.setdefault("state", {})
-        notes |= {"request_id": request_id, "notes": {}}
+        state = scope.setdefault("state", {})
+        state |= {"request_id": request_id, "notes": {}}
         started, status = time.monotonic(), 0
 
         async def send_with_id(message: Message) -> None:
@@ -81,18 +82,18 @@ def request_door(app: App, metrics: Metrics) -> App:
         finally:
             route = getattr(scope.get("route"), "path", "none")
             seconds = time.monotonic() - started
-            if "error" in notes["notes"]:
-                metrics.errors.labels(notes["notes"]["error"]).inc()
+            if "error" in state["notes"]:
+                metrics.errors.labels(state["notes"]["error"]).inc()
             metrics.observe_request(route, status or 499, seconds)  # 499: the client left before an answer
             if scope["path"] not in ("/health/live", "/health/ready", "/metrics"):
-                told = {
+                fields = {
                     "method": scope.get("method", "WEBSOCKET"),
                     "path": scope["path"][:200],
                     "status": status or 499,
                 }
-                log("info", "request", request_id=request_id, **told, seconds=round(seconds, 4), **notes["notes"])
+                log("info", "request", request_id=request_id, **fields, seconds=round(seconds, 4), **state["notes"])
 
-    return door
+    return checked
 
 
 async def refuse(scope: Scope, send: Send, refusal: Refusal, *, close: bool = False) -> None:
@@ -110,21 +111,21 @@ async def refuse(scope: Scope, send: Send, refusal: Refusal, *, close: bool = Fa
     await send({"type": f"{kind}.body", "body": body})
 
 
-def body_door(app: App, config: ServingConfig) -> App:
-    """Refuses bodies over the limit with 413, by their Content-Length or once that many bytes have come; slow senders with 408.
+def with_body_limit(app: App, config: ServingConfig) -> App:
+    """An application that refuses bodies over the limit with 413, by Content-Length or by what arrives, and slow senders with 408.
 
-    No byte over the limit reaches what lies behind. All bodies together are limited too (503).
+    No byte over the limit reaches `app`. The bodies of all requests in progress are limited together too (503).
     """
     held = 0
 
-    async def door(scope: Scope, receive: Receive, send: Send) -> None:
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal held
         if scope["type"] != "http":
             return await app(scope, receive, send)
         limit, length = config.max_upload_bytes, header(scope, "content-length")
         if length.isdigit() and int(length) > limit:
-            patient = int(length) <= DISCARD * limit and not header(scope, "expect")
-            await discard(receive, DISCARD * limit if patient else 0)
+            worth_reading = int(length) <= DISCARD * limit and not header(scope, "expect")
+            await discard(receive, DISCARD * limit if worth_reading else 0)
             return await refuse(scope, send, too_large(limit, int(length)), close=True)
         count, refusal, answered, complete = 0, None, False, False
 
@@ -151,7 +152,7 @@ def body_door(app: App, config: ServingConfig) -> App:
             nonlocal answered
             if refusal is None:
                 answered = answered or message["type"] == "http.response.start"
-                async with asyncio.timeout(config.idle_seconds):  # a reader that does not read holds no place
+                async with asyncio.timeout(config.idle_seconds):  # a client may not read its answer
                     await send(message)
 
         try:
@@ -165,7 +166,7 @@ def body_door(app: App, config: ServingConfig) -> App:
             await discard(receive, DISCARD * limit if refusal.status == 413 else 0)
             await refuse(scope, send, refusal, close=True)
 
-    return door
+    return checked
 
 
 def too_large(limit: int, count: int) -> Refusal:
@@ -175,7 +176,7 @@ def too_large(limit: int, count: int) -> Refusal:
 
 
 async def discard(receive: Receive, most: int, seconds: float = 10.0) -> None:
-    """Reads and throws away the rest of a body, up to a limit: who is still sending may not see an answer."""
+    """Reads and throws away the rest of a body, at most `most` bytes: a client that still sends may not read the answer."""
     try:
         async with asyncio.timeout(seconds):
             while most > 0:
@@ -187,15 +188,15 @@ async def discard(receive: Receive, most: int, seconds: float = 10.0) -> None:
         return
 
 
-def key_door(app: App, keys: tuple[str, ...]) -> App:
-    """Refuses with 401 who gives none of the keys, before a byte of the body is read; without keys everybody passes."""
+def with_key(app: App, keys: tuple[str, ...]) -> App:
+    """An application that refuses requests without one of the keys with 401, before their body is read. No keys: it refuses none."""
     digests = [hashlib.sha256(key.encode()).digest() for key in keys]
 
     def known(key: str) -> bool:
         digest = hashlib.sha256(key.encode()).digest()
         return any([hmac.compare_digest(digest, each) for each in digests])  # a list: it takes as long for every key
 
-    async def door(scope: Scope, receive: Receive, send: Send) -> None:
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or not keys or scope["path"] in OPEN:
             return await app(scope, receive, send)
         scheme, _, key = header(scope, "authorization").partition(" ")
@@ -211,13 +212,13 @@ def key_door(app: App, keys: tuple[str, ...]) -> App:
         scope["state"]["client"] = key
         await app(scope, receive, send)
 
-    return door
+    return checked
 
 
-def origin_door(app: App) -> App:
-    """Refuses a WebSocket that a page of another site opens: browsers let any page reach a service on this machine."""
+def with_origin_check(app: App) -> App:
+    """An application that refuses WebSockets of pages of other sites (403): browsers let every page connect to localhost."""
 
-    async def door(scope: Scope, receive: Receive, send: Send) -> None:
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         origin = header(scope, "origin") if scope["type"] == "websocket" else ""
         if origin and origin.partition("://")[2] != header(scope, "host"):
             message = f"Pages of {origin[:100]} may not open live sessions here."
@@ -225,4 +226,4 @@ def origin_door(app: App) -> App:
             return None
         await app(scope, receive, send)
 
-    return door
+    return checked
