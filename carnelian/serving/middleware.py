@@ -24,7 +24,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN = {"/", "/page.css", "/page.js", "/icon.svg", "/health/live", "/health/ready", "/openapi.json", "/docs"}
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 KEY_PROTOCOL = "openai-insecure-api-key."  # how a browser, which may set no header, gives a key to a WebSocket
-#: of a body over the limit, so many times the limit is read and thrown away: most clients read the answer only after they have sent all
+#: of a body over the limit, this many times the limit is read and thrown away: most clients read the answer only after sending all
 DISCARD = 4
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -45,7 +45,7 @@ def header(scope: Scope, name: str) -> str:
 
 
 def with_request_id(app: App, metrics: Metrics) -> App:
-    """An application that gives every request an id, also in its answer; measures and logs it; answers exceptions with error objects."""
+    """An application that gives every request an id, also in its answer; measures and logs it; answers exceptions with errors."""
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
