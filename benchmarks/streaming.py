@@ -1,11 +1,15 @@
 """What waiting buys in live recognition: a table over right context, the audio that a model sees ahead of each step.
 
-    python benchmarks/streaming.py RECIPE.toml FOLDER MANIFEST [--limit 200] [--language-model words.arpa]
+    carnelian prepare an4 PATH/TO/an4 data/an4 --hold-out 4
+    python benchmarks/streaming.py benchmarks/streaming.toml runs/streaming data/an4/test.jsonl
 
-trains the recipe's model once for each right context (0.16, 0.32, 0.64, 1.3, 2.6 s: `[encoder] lookahead`, features without
-normalization) into FOLDER, where it is not there yet, and feeds it each recording of the manifest in chunks of 20 ms, with
-half a second of silence before and four after it. The columns:
+Models that are not in the folder yet are trained: first the recipe, whose steps see 2.6 s ahead; then one for each right
+context (0.16, 0.32, 0.64, 1.3, 2.6 s) from its weights, with `[encoder] lookahead` and the same settings for each. Each tap of a
+kernel keeps its place in time; what was further ahead is cut off. (From random weights, models with little lookahead learn
+nothing in 20 epochs.) Each recording of the manifest then comes in chunks of 20 ms, with half a second of silence before
+and four after it. The columns:
 
+- right context: the audio that a step sees ahead.
 - WER offline, and live: of the final results of all endpoints.
 - equal: share of the recordings whose live text without endpoints is the offline text.
 - first partial: from the first loud frame (less than 30 dB below the loudest) to the first result with a word, audio and computing.
@@ -18,24 +22,41 @@ import argparse
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch.nn.functional as F
 
+from carnelian.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
 from carnelian.console import table, track
 from carnelian.data.audio import load_audio
 from carnelian.data.utterance import Manifest
 from carnelian.decoding.settings import DecodingConfig
+from carnelian.formats.catalog import find_checkpoint
 from carnelian.inference.endpointing import EndpointSettings, frame_levels
 from carnelian.inference.processor import machine_facts
 from carnelian.inference.recognizer import Recognizer
-from carnelian.recipe import load_recipe
-from carnelian.scoring.wer import count_errors
+from carnelian.models.layers import Convolution
+from carnelian.models.registry import build_model
+from carnelian.scoring.wer import Errors, count_errors
 
 CONTEXTS = (0.16, 0.32, 0.64, 1.3, 2.6)
 CHUNK, BEFORE, AFTER = 0.02, 0.5, 4.0  # seconds
 LOUD = 30.0  # decibels below the loudest frame
+COLUMNS = (
+    "right context s",
+    "WER % offline",
+    "live",
+    "equal %",
+    "first partial s (90 %)",
+    "unstable words",
+    "stable ones",
+    "final s (90 %)",
+    "false ends",
+    "real-time factor",
+)
 
 
 @dataclass
@@ -64,40 +85,48 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="recordings, from the beginning of the manifest; 0: all")
     parser.add_argument("--language-model", default="")
     parser.add_argument("--update-seconds", type=float, default=0.32)
+    changes = ["train.epochs=12", "train.validate_every=576", "schedule.peak=0.004", "schedule.warmup=100"]
+    parser.add_argument("--set", nargs="*", default=changes, help="changes to the recipe, of each right context")
     given = parser.parse_args()
     rows = []
     for context in CONTEXTS:
         recognizer = Recognizer.load(
-            trained(given.recipe, given.folder, context), decoding=DecodingConfig(given.language_model)
+            trained(given.recipe, given.folder, context, given.set), decoding=DecodingConfig(given.language_model)
         )
         found = measure(recognizer, given.manifest, given.limit, given.update_seconds)
-        rows.append(row_of(context, recognizer, found))
-    columns = (
-        "right context s, WER % offline, live, equal %, first partial s (90 %), unstable words, stable, final s (90 %)"
-    )
-    table("live recognition", [*columns.split(", "), "false ends", "real-time factor"], rows)
+        rows.append(row_of(recognizer, found))
+    table("live recognition", COLUMNS, rows)
     print(f"{machine_facts()}; {len(found.references)} recordings, {found.words} words")
 
 
-def trained(recipe: Path, folder: Path, context: float) -> Path:
-    """The run of the recipe with a right context, trained where it is not there yet."""
-    seconds = float(load_recipe(recipe).get("features", {}).get("hop", 0.01)) * stride_of(recipe)
-    steps = round(context / seconds)
-    run = folder / f"lookahead-{steps}"
-    if not list(run.glob("*.safetensors")):
-        changes = [f"encoder.lookahead={steps}", 'features.normalize="none"']
+def trained(recipe: Path, folder: Path, context: float, changes: Sequence[str]) -> Path:
+    """The run of the model with a right context, trained where it is not there yet; it begins with the weights of the whole model."""
+    whole = train(recipe, folder / "whole", [])
+    steps = round(context / load_model(find_checkpoint(whole))[0].seconds_per_step)
+    run, begin = folder / f"lookahead-{steps}", folder / f"begin-{steps}.safetensors"
+    if not run.exists():
+        save_checkpoint(begin, looking_ahead(load_checkpoint(find_checkpoint(whole)), steps))
+    return train(recipe, run, [f"encoder.lookahead={steps}", f'initialize.checkpoint="{begin}"', *changes])
+
+
+def train(recipe: Path, run: Path, changes: Sequence[str]) -> Path:
+    """Trains a recipe with changes, unless its run is there already."""
+    if not run.exists():
         words = [sys.executable, "-m", "carnelian", "train", str(recipe), "--out", str(run)]
         subprocess.run([*words, *(word for change in changes for word in ("--set", change))], check=True)
     return run
 
 
-def stride_of(recipe: Path) -> int:
-    """The frames of a recipe's output step."""
-    from carnelian.data.alphabet import make_alphabet
-    from carnelian.models.registry import build_model
-
-    read = load_recipe(recipe)
-    return build_model(read, make_alphabet(read["alphabet"])).encoder.stride
+def looking_ahead(whole: Checkpoint, steps: int) -> Checkpoint:
+    """The checkpoint of a model that sees as far ahead as behind, with a lookahead: what its kernels saw further ahead is cut off."""
+    recipe = {**whole.recipe, "encoder": {**whole.recipe["encoder"], "lookahead": steps}}
+    weights = dict(whole.weights)
+    for name, module in build_model(recipe, whole.alphabet).named_modules():
+        if isinstance(module, Convolution) and module.padding[0] != module.padding[1]:
+            assert module.dilation == 1, "a kernel with dilation cannot be moved by every number of frames"
+            moved = (module.padding[0] - module.padding[1]) // 2
+            weights[f"{name}.weight"] = F.pad(weights[f"{name}.weight"], (moved, -moved))
+    return replace(whole, recipe=recipe, weights=weights)
 
 
 def measure(recognizer: Recognizer, manifest: Path, limit: int, update_seconds: float) -> Figures:
@@ -156,12 +185,16 @@ def lost(before: list[str], after: list[str]) -> int:
     return sum(index >= len(after) or word != after[index] for index, word in enumerate(before))
 
 
-def row_of(context: float, recognizer: Recognizer, found: Figures) -> list[str]:
+def row_of(recognizer: Recognizer, found: Figures) -> list[str]:
     """A model's row of the table."""
-    offline, live = (count_errors(found.references, each).rate for each in (found.offline, found.live))
+    encoder = recognizer.engine.model.encoder
+    context = recognizer.engine.seconds_per_step * encoder.frames_ahead / encoder.stride
+    offline, live = (
+        sum(map(count_errors, found.references, each), Errors()).rate for each in (found.offline, found.live)
+    )
     first, final = (f"{np.median(each):.2f} ({np.quantile(each, 0.9):.2f})" for each in (found.first, found.final))
     return [
-        f"{context:g}",
+        f"{context:.2f}",
         f"{100 * offline:.1f}",
         f"{100 * live:.1f}",
         f"{100 * found.equal / len(found.references):.0f}",

@@ -18,7 +18,11 @@ CONVOLUTIONAL = {
     "wave2letter": {"name": "wave2letter", "width": 0.02},
     "conv2d": {
         "name": "convolutional",
-        "conv2d": [{"channels": 3, "kernel": [5, 11], "stride": [2, 2]}],
+        "conv2d": [
+            {"channels": 3, "kernel": [5, 11], "stride": [2, 2]},
+            {"channels": 4, "kernel": [3, 7], "stride": [3, 2]},
+            {"channels": 2, "kernel": [3, 3]},
+        ],
         "blocks": [
             {"channels": 8, "kernel": 4},  # even: a frame fewer at each
             {"channels": 8, "kernel": 1, "stride": 3, "residual": "plain"},

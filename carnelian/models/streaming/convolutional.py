@@ -32,10 +32,11 @@ class ConvolutionStream:
         span: int,
         stride: int,
         padding: tuple[int, int],
+        band_stride: int = 1,
     ):
-        """`convolve` pads nothing over time and gives `channels`; an output is made from `span` inputs, `padding` are the zeros before
-        and after all inputs."""
-        self.convolve, self.channels = convolve, channels
+        """`convolve` pads nothing over time and gives `channels`, and of the bands H each `band_stride`-th; an output is made from
+        `span` inputs, `padding` are the zeros before and after all inputs."""
+        self.convolve, self.channels, self.band_stride = convolve, channels, band_stride
         self.span, self.stride, self.padding = span, stride, padding
         self.kept: Tensor | None = None  # inputs from the next output's first one on
         self.skipped = 0  # inputs still to come that no output is made from: the stride is longer than the span
@@ -52,7 +53,7 @@ class ConvolutionStream:
         self.kept = inputs[..., count * self.stride :]
         self.skipped += max(0, count * self.stride - inputs.shape[-1])
         if not count:
-            return inputs.new_zeros(len(inputs), self.channels, 1, 0)
+            return inputs.new_zeros(len(inputs), self.channels, -(-inputs.shape[2] // self.band_stride), 0)
         return self.convolve(inputs[..., : (count - 1) * self.stride + self.span])
 
 
@@ -187,5 +188,10 @@ def _front_stream(layer: Any, convolution: Any) -> ConvolutionStream:
         return nn.functional.conv2d(encoded, convolution.weight, convolution.bias, convolution.stride, padding)
 
     return ConvolutionStream(
-        convolve, channels=layer.channels, span=frames, stride=layer.stride[1], padding=(frames // 2, frames // 2)
+        convolve,
+        channels=layer.channels,
+        span=frames,
+        stride=layer.stride[1],
+        padding=(frames // 2, frames // 2),
+        band_stride=layer.stride[0],
     )
