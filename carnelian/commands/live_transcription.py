@@ -36,6 +36,7 @@ def transcribe_live(recognizer: "Recognizer", sources: list[Path], format: str, 
     """Prints each utterance when it has ended, as text or JSON lines; what it says so far stands on standard error."""
     from carnelian.data.transcript import Transcript
     from carnelian.inference.endpointing import KALDI_RULES, EndpointSettings
+    from carnelian.inference.live_stream import is_fed
     from carnelian.inference.long_audio import chunks_of
 
     if len(sources) != 1 or format not in ("text", "jsonl"):
@@ -50,7 +51,11 @@ def transcribe_live(recognizer: "Recognizer", sources: list[Path], format: str, 
         replace(rule, silence=options.live_silence) if rule == KALDI_RULES[1] else rule for rule in KALDI_RULES
     )
     prior = None
-    if options.live_prior is not None and hasattr(recognizer.engine, "statistics"):
+    if options.live_prior is not None:
+        if not is_fed(recognizer.engine):
+            raise CarnelianError(
+                "--live-prior: this model recognizes each utterance anew, with its own statistics. Leave it out"
+            )
         prior = recognizer.engine.statistics(chunks_of(options.live_prior, recognizer.sample_rate))
     stream = recognizer.stream(sample_rate=rate, endpoints=EndpointSettings(rules), prior=prior)
 

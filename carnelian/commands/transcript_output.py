@@ -49,6 +49,12 @@ class OutputOptions:
             raise CarnelianError(f'--ctm-file "{self.ctm_file}": expected stem or path')
         if not self.paragraph_pause >= 0:
             raise CarnelianError(f"--paragraph-pause {self.paragraph_pause:g}: expected seconds, 0 or more")
+        if self.voice_activity != "energy":  # also where the output needs none, so that a slip is told
+            from carnelian.inference.voice_activity import VOICE_ACTIVITIES
+
+            if self.voice_activity not in VOICE_ACTIVITIES:
+                known = ", ".join(VOICE_ACTIVITIES)
+                raise CarnelianError(f'--voice-activity "{self.voice_activity}": no such choice. Known: {known}')
 
     @property
     def used_activity(self) -> str:

@@ -70,7 +70,7 @@ class OnnxEngine:
             raise ValueError(f"sample_rate {self.sample_rate}, expected {low:,} to {high:,}")
         if not 1 / self.sample_rate <= self.seconds_per_step <= LONGEST_OUTPUT_STEP:
             raise ValueError(f"seconds_per_step {self.seconds_per_step:g}")
-        if not in_range(self.time_stretches):
+        if not all(isinstance(each, int | float) for each in self.time_stretches) or not in_range(self.time_stretches):
             raise ValueError(f"time_stretches {list(self.time_stretches)}, expected {TIME_STRETCH_RANGE}")
         if not isinstance(self.recipe, dict):
             raise ValueError("its recipe is no table")

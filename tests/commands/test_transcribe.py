@@ -179,6 +179,8 @@ def test_live_from_standard_input_and_from_a_recording(tiny_model, record, carne
     assert carnelian("transcribe", tiny_model, "--live", "-")[:2] == (0, "")
     code, _, err = carnelian("transcribe", tiny_model, "--live", path, "--format", "srt")
     assert code == 2 and "--live: expected one source" in err
+    code, _, err = carnelian("transcribe", tiny_model, path, "--voice-activity", "loud")
+    assert code == 2 and '--voice-activity "loud": no such choice. Known: energy, silero, none' in err
 
 
 def test_a_long_recording_gives_what_a_short_one_gives(tiny_model, record, carnelian, tmp_path):
