@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from carnelian.console import printable, stderr
 from carnelian.data.text.captions import json_line
@@ -52,11 +52,12 @@ def transcribe_live(recognizer: "Recognizer", sources: list[Path], format: str, 
     )
     prior = None
     if options.live_prior is not None:
-        if not is_fed(recognizer.engine):
+        engine: Any = recognizer.engine
+        if not is_fed(engine):
             raise CarnelianError(
                 "--live-prior: this model recognizes each utterance anew, with its own statistics. Leave it out"
             )
-        prior = recognizer.engine.statistics(chunks_of(options.live_prior, recognizer.sample_rate))
+        prior = engine.statistics(chunks_of(options.live_prior, recognizer.sample_rate))
     stream = recognizer.stream(sample_rate=rate, endpoints=EndpointSettings(rules), prior=prior)
 
     def show(results: list) -> None:

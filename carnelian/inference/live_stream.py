@@ -54,10 +54,10 @@ class FedLogProbs:
 
     def __init__(self, engine: Any, normalizer: Any):
         self.stream = engine.stream(normalizer)
-        self.fed = False
+        self.fed = False  # whether there was any audio
 
     def step(self, audio: np.ndarray, last: bool) -> np.ndarray:
-        """The log-probabilities (O, V) that are new with the next samples of the stream."""
+        """The log-probabilities (O, V) that become known with the next samples (S,); with `last` those up to the end."""
         self.fed = self.fed or len(audio) > 0
         pieces = [self.stream.step(audio)]
         if last and self.fed:
@@ -238,17 +238,17 @@ class RecognizerStream:
         self.start_utterance()
 
     def results(self, hypotheses: list, final: bool) -> list[StreamResult]:
-        """The result of an update, if it is news: a final one with words, or another text or stable prefix."""
+        """The result of an update; none where neither text nor stable words changed, and none for an utterance without words."""
         step = self.engine.seconds_per_step
         seconds = len(self.audio) / self.engine.sample_rate
         found: Transcript = transcript(hypotheses, seconds_per_step=step, duration=seconds)
         words = found.shifted(self.begin * step).words
         count = self.stability.update([word.text for word in words])
         stable = found.text if final else " ".join(word.text for word in words[:count])
-        news = (found.text, stable)
-        if (final and not found.text) or (not final and news == self.last):
+        shown = (found.text, stable)
+        if (final and not found.text) or (not final and shown == self.last):
             return []
-        self.last = news
+        self.last = shown
         return [StreamResult(found.text, stable, words, final, self.utterance)]
 
 

@@ -79,12 +79,12 @@ def window_log_probs(
 ) -> Iterator[np.ndarray]:
     """The log-probabilities of windows that overlap by twice the margin (seconds), the margins cut away, from a step on."""
     rate, per_step = engine.sample_rate, engine.seconds_per_step
-    edge = max(1, round(margin / per_step))  # steps
-    moved = max(1, round(window / per_step) - 2 * edge)
-    samples = round(per_step * rate)
-    begin = max(0, first_step - edge) // moved * moved  # of a window, in steps
-    used = edge if begin else 0  # the window's first step that is used
-    skipped = first_step - begin - used
+    edge = max(1, round(margin / per_step))  # steps of the margin
+    moved = max(1, round(window / per_step) - 2 * edge)  # steps from one window to the next
+    samples = round(per_step * rate)  # of a step
+    begin = max(0, first_step - edge) // moved * moved  # the first step of a window
+    used = edge if begin else 0  # the window's first step whose log-probabilities are used
+    skipped = first_step - begin - used  # used steps that lie before `first_step`
     audio = np.zeros(0, np.float32)
     for chunk in audio_from(chunks, begin, engine):
         audio = np.concatenate([audio, chunk])

@@ -79,13 +79,13 @@ class Quantizer:
             )
 
     def output_of(self, node: GraphNode) -> str:
-        """What is quantised of a convolution's output: the activation's output where that is all that reads it."""
+        """The value behind a convolution that is quantised: its activation's output, if nothing else reads the convolution's."""
         [output] = node.output
         readers = self.consumers.get(output, [])
         return readers[0].output[0] if len(readers) == 1 and readers[0].op_type in ("Relu", "Clip") else output
 
     def unmasked(self, name: str) -> str:
-        """The activation before a multiplication by a mask, whose range is the same."""
+        """The activation that a product with a mask was made from, whose range of values is the same; others as they are."""
         node = self.producers.get(name)
         return node.input[0] if node is not None and node.op_type == "Mul" and "row" in self.mask_of(node) else name
 
@@ -135,7 +135,7 @@ class Quantizer:
             if node.op_type in ("Relu", "Clip") and scales.get(node.output[0], (0, None))[1] == lowest_of(
                 scheme.activations
             ):
-                # bytes cut off at both ends what these do; and with int8, ONNX Runtime does not see that
+                # where the lowest byte is 0, rounding to bytes does what Relu and Clip do; ONNX Runtime sees that for uint8 only
                 node = identity(node)
             new_nodes.append(node)
             for name in node.output:
