@@ -1,8 +1,10 @@
 """A recipe: one TOML file per experiment, whose tables' keys are the keyword arguments of what they name."""
 
 import difflib
+import importlib
 import inspect
 import json
+import os
 import tomllib
 import types
 import typing
@@ -20,6 +22,8 @@ LARGEST_NUMBER = 2**53
 #: characters of a key, and of a list of known names in an error
 LONGEST_KEY, LONGEST_LIST = 48, 120
 RECIPES = Path(__file__).parent / "recipes"
+#: environment variable with the packages, separated by commas, whose functions a recipe or a checkpoint may name
+CODE_VARIABLE = "CARNELIAN_CODE"
 
 #: keys of version 0.1 with their names of today, by table ("" is the top of the file); old recipes and checkpoints load through it
 RENAMED_KEYS = {
@@ -126,16 +130,51 @@ def choose(functions: Mapping[str, Callable], table: Any, *, where: str, **given
 
 
 def chosen(functions: Mapping[str, Callable], table: Any, *, where: str) -> tuple[Callable, dict[str, Any]]:
-    """Returns the function named by the table's `name`, and the table's other keys. Raises RecipeError for an unknown name."""
+    """Returns the function named by the table's `name`, and the table's other keys. Raises RecipeError for an unknown name.
+
+    A name with a colon, `package.module:function`, is a function of another package: see `function_outside`.
+    """
     settings = as_table(table, where=where)
     name = settings.pop("name", None)
     if name is None:
         raise RecipeError(f"[{where}] has no 'name'. Known: {', '.join(sorted(functions))}.")
+    if isinstance(name, str) and ":" in name:
+        return function_outside(name, where=where), settings
     if not isinstance(name, str) or name not in functions:
         raise RecipeError(
             f"[{where}] name = {in_short(name)}: no {where} has this name.{did_you_mean(str(name), functions)}"
         )
     return functions[name], settings
+
+
+def function_outside(name: str, *, where: str) -> Callable:
+    """Returns the function `package.module:function` of a package that CARNELIAN_CODE lists. Raises RecipeError for any other.
+
+    A recipe and a checkpoint are data and may come from anybody; to import a module is to run its code. So a module is imported only
+    where the user has named it or a package that it is in, and only a function defined in that package is returned.
+    """
+    module_name, _, function_name = name.partition(":")
+    allowed = [each.strip() for each in os.environ.get(CODE_VARIABLE, "").split(",") if each.strip()]
+
+    def is_allowed(module: str) -> bool:
+        return any(module == each or module.startswith(f"{each}.") for each in allowed)
+
+    found = f"[{where}] name = {in_short(name)}"
+    if not is_allowed(module_name):
+        package = in_short(module_name.partition(".")[0]).strip('"')
+        raise RecipeError(
+            f"{found}: code of another package, which was not run. If you trust that package, set {CODE_VARIABLE}={package}"
+        )
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:100]}"
+        raise RecipeError(
+            f"{found}: cannot be imported ({reason}). Install its package, or put its folder on PYTHONPATH"
+        ) from None
+    if not inspect.isfunction(function) or not is_allowed(function.__module__):
+        raise RecipeError(f"{found}: expected a function that is defined in a package of {CODE_VARIABLE}")
+    return function
 
 
 def as_table(value: Any, *, where: str) -> dict[str, Any]:

@@ -105,6 +105,6 @@ def build_model(recipe: Recipe, alphabet: Sized) -> AcousticModel:
         network = choose(ENCODERS, encoder, where="encoder", features=front_end.channels)
         loss = choose(CRITERIA, criterion, where="criterion", symbols=len(alphabet))
         return AcousticModel(front_end, network, len(alphabet), masks, loss, stretches)
-    except (RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         first_line = str(error).partition("\n")[0][:200]
         raise RecipeError(f"[features], [encoder]: no model can be built from these settings ({first_line})") from None
