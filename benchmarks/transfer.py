@@ -24,7 +24,7 @@ from carnelian.training.tasks.acoustic import train_acoustic
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 TEST = range(5)
-RECIPE = Path(__file__).parent.parent / "recipes" / "fsdd" / "digits.toml"
+RECIPE = "fsdd/digits"
 
 
 def prepare(fsdd: Path, out: Path) -> dict[str, Path]:
