@@ -21,7 +21,7 @@ test-fast: $(VENV)/.test
 test-cloud: $(VENV)/.test .venv-cloud/.installed .venv-pcluster/.installed .venv-skypilot/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cloud
 
-# Executes the notebook with a short training, and all that is said of it. AN4 lies in ../shared/data, or the test is skipped.
+# Executes the notebooks with short trainings, and all that is said of them. AN4 and the Spanish text lie in ../shared/data, or their tests are skipped.
 test-notebooks: .venv-notebook/.installed
 	OMP_NUM_THREADS=1 .venv-notebook/bin/python -m pytest tests/notebooks
 

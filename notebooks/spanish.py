@@ -24,7 +24,7 @@
 #
 # | variable | meaning |
 # |---|---|
-# | `TEXTS=FOLDER` | take all `.txt` files of this folder in place of the two novels, and download nothing; a name with `latin1` in it says the file's encoding, all others are UTF-8 |
+# | `TEXTS=FOLDER` | take the `.txt` files of this folder (UTF-8, or Latin-1 with `latin1` in the name), download nothing |
 # | `CARNELIAN_SHORT=1` | take only a part of the text |
 
 # %% [markdown]
@@ -65,7 +65,9 @@ def shell(command: str) -> None:
     """Runs a command of carnelian and prints what it prints; stops the notebook where it fails."""
     print("$", command, flush=True)
     command = command.replace("carnelian ", f'"{sys.executable}" -m carnelian ', 1)
-    done = subprocess.run(command, shell=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    environment = {name: value for name, value in os.environ.items() if "COLOR" not in name}  # no bars, no colours
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(command, shell=True, env=environment, **output)
     print(done.stdout)
     done.check_returncode()
 
@@ -185,7 +187,7 @@ shell(f"carnelian language-model score {WORK}/order3.bin {WORK}/held-out.txt --s
 
 # %%
 model = load_language_model(WORK / "order3.bin")
-words = "en un lugar de la mancha".split()
+words = ["en", "un", "lugar", "de", "la", "mancha"]
 ordered = sorted((" ".join(order) for order in permutations(words)), key=model.score, reverse=True)
 for sentence in (*ordered[:3], ordered[-1]):
     print(f"{model.score(sentence):8.2f}  {sentence}")
@@ -194,7 +196,11 @@ for sentence in (*ordered[:3], ordered[-1]):
 # And spellings that sound alike:
 
 # %%
-for pair in (("no se ha visto", "no se a visto"), ("iba a caballo", "iva a cavallo"), ("qué quieres tú", "que quieres tu")):
+for pair in (
+    ("no se ha visto", "no se a visto"),
+    ("iba a caballo", "iva a cavallo"),
+    ("qué quieres tú", "que quieres tu"),
+):
     for sentence in pair:
         print(f"{model.score(sentence):8.2f}  {sentence}")
     print()
