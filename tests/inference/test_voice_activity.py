@@ -109,5 +109,5 @@ def test_the_command_cuts_paragraphs_and_subtitles_at_the_pauses(tmp_path, capfd
     if words[before]["start"] - words[before - 1]["end"] > 1.2:
         assert parted.splitlines()[0].split()[-1] == words[before - 1]["text"]
     assert run("--format", "srt", "--voice-activity", "none")[0] == 0
-    assert "not known. Known: energy" in run("--format", "srt", "--voice-activity", "loud")[2]
+    assert "no such choice. Known: energy" in run("--format", "srt", "--voice-activity", "loud")[2]
     assert "expected seconds, 0 or more" in run("--paragraph-pause", "-1")[2]
