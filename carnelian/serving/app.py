@@ -11,7 +11,7 @@ from carnelian import __version__
 from carnelian.data.transcript import Transcript
 from carnelian.errors import MissingExtraError
 from carnelian.serving.config import Refusal
-from carnelian.serving.middleware import App, with_body_limit, with_key, with_origin_check, with_request_id
+from carnelian.serving.middleware import App, with_body_limit, with_head, with_key, with_origin_check, with_request_id
 from carnelian.serving.protocols.messages import ClientLeft, Socket
 from carnelian.serving.protocols.openai_http import (
     RESPONSE_FORMATS,
@@ -39,6 +39,7 @@ except ImportError as error:
 
 T = TypeVar("T")
 PAGE = {"": "text/html", "page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+NO_FILE = "expected a file, which is a form field with a filename"  # in place of pydantic's words on Python classes
 STATUS_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -97,7 +98,7 @@ def make_app(service: Service, *, keys: tuple[str, ...] = (), log_transcripts: b
     add_operation(app, service)
     add_page(app)
     inner = with_key(app, keys)
-    return with_request_id(with_body_limit(with_origin_check(inner), service.config), service.metrics)
+    return with_request_id(with_head(with_body_limit(with_origin_check(inner), service.config)), service.metrics)
 
 
 def add_refusals(app: FastAPI) -> None:
@@ -108,7 +109,8 @@ def add_refusals(app: FastAPI) -> None:
         if isinstance(error, RequestValidationError):
             first = error.errors()[0]
             place = ".".join(str(each) for each in first["loc"][1:])
-            error = Refusal(422, f"{place}: {first['msg']}", param=place, code="invalid_value")
+            fault = NO_FILE if "UploadFile" in first["msg"] else first["msg"]
+            error = Refusal(422, f"{place}: {fault}", param=place, code="invalid_value")
         elif isinstance(error, HTTPException):
             more = error.headers or {}
             error = Refusal(error.status_code, str(error.detail), code=STATUS_CODES.get(error.status_code))

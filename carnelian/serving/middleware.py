@@ -111,6 +111,16 @@ async def refuse(scope: Scope, send: Send, refusal: Refusal, *, close: bool = Fa
     await send({"type": f"{kind}.body", "body": body})
 
 
+def with_head(app: App) -> App:
+    """An application that answers HEAD as it answers GET; the server leaves the body out."""
+
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+        is_head = scope.get("method") == "HEAD"
+        await app({**scope, "method": "GET"} if is_head else scope, receive, send)
+
+    return checked
+
+
 def with_body_limit(app: App, config: ServingConfig) -> App:
     """An application that refuses bodies over the limit with 413, by Content-Length or by what arrives, and slow senders with 408.
 

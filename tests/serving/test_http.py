@@ -137,6 +137,36 @@ def test_a_form_without_a_file_is_refused(service):
     assert service.request("POST", "/v1/audio/transcriptions", b"--y\r\n\r\n", head).status in (400, 422)
 
 
+def test_the_oddities_of_forms(service, recording):
+    """A file that is none, the same field twice, bytes that are no UTF-8, and more parts than anybody needs."""
+
+    def answer(*parts: bytes):
+        body = b"".join(b"--x\r\ncontent-disposition: form-data; " + part + b"\r\n" for part in parts) + b"--x--\r\n"
+        kind = {"content-type": "multipart/form-data; boundary=x"}
+        return service.request("POST", "/v1/audio/transcriptions", body, kind)
+
+    file = b'name="file"; filename="../\xff\xfe.wav"\r\n\r\n' + recording
+    assert answer(b'name="prompt"\r\n\r\n\xff\xfe', file).json["text"] == SCALE
+    refused = answer(b'name="file"\r\n\r\n' + recording)
+    assert refused.status == 422 and "filename" in refused.json["error"]["message"]
+    assert answer(file, b'name="file"; filename="b"\r\n\r\nnone').status == 400
+    assert answer(*(b'name="a%d"\r\n\r\nx' % index for index in range(2000)), file).status == 400
+    assert answer(b'name="prompt"\r\n\r\n' + b"x" * (2 << 20), file).status == 400
+
+
+@pytest.mark.parametrize("rate, channels", [(4000, 1), (16_000, 8), (192_000, 1)])
+def test_unusual_rates_and_channels(service, singer, encoder, rate, channels):
+    audio = np.repeat(singer("do re mi", rate=rate)[:, None], channels, 1)
+    assert service.transcribe(encoder(audio, rate)).json["text"] == "do re mi"
+
+
+def test_head_is_get_without_a_body(service):
+    for path in ("/", "/health/live", "/v1/models"):
+        head, get = service.request("HEAD", path), service.request("GET", path)
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers["content-length"] == get.headers["content-length"] == str(len(get.body))
+
+
 def test_models_and_translations(service):
     assert [each["id"] for each in service.request("GET", "/v1/models").json["data"]] == ["tones"]
     assert service.request("GET", "/v1/models/tones").json["object"] == "model"

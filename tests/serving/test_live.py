@@ -117,6 +117,8 @@ def test_a_commit_ends_a_segment(open_stream, singer):
         ('{"type": "start", "silence": -1}', "invalid_value"),
         ('{"type": "dance"}', "unknown_message"),
         ('{"config": 3}', "invalid_value"),
+        ('{"type": "start", "sample_rate": NaN}', "invalid_value"),
+        ('{"type": "\\ud800"}', "invalid_json"),
     ],
 )
 def test_odd_messages_end_in_an_error(open_stream, message, code):
@@ -124,6 +126,15 @@ def test_odd_messages_end_in_an_error(open_stream, message, code):
         client.send(message)
         errors = [each["error"] for each in everything(client) if each["type"] == "error"]
     assert [error["code"] for error in errors] == [code]
+
+
+def test_the_settings_of_a_realtime_session_are_limited(service):
+    """A session keeps them, and sends them back: many updates may not fill the memory."""
+    event = {"type": "session.update", "session": {"audio": {"input": {"noise_reduction": {"x": "y" * (1 << 18)}}}}}
+    with connect(f"ws://127.0.0.1:{service.port}/v1/realtime") as client:
+        client.send(json.dumps(event))
+        kinds = [json.loads(client.recv(timeout=10)) for _ in range(2)]
+    assert kinds[1]["type"] == "error" and kinds[1]["error"]["param"] == "session"
 
 
 def test_a_page_of_another_site_may_not_open_a_session(service):
@@ -239,8 +250,10 @@ def test_wyoming(start, singer, free_port):
             "transcript-stop",
         ]
         assert answers[2][1]["text"] == "do re mi fa"
-    client.send("audio-start", {"rate": 3})
-    assert client.receive()[0] == "error"
+    for odd in ({"rate": 3}, {"rate": 16_000, "width": True}, {"rate": 16_000, "channels": 1.0}):
+        client = Wyoming(free_port)
+        client.send("audio-start", odd)
+        assert client.receive()[0] == "error"
     hostile = socket.create_connection(("127.0.0.1", free_port), timeout=10)
     hostile.sendall(b'{"type": "audio-chunk", "payload_length": 99999999999}\n')
     assert b"at most" in hostile.recv(4096)

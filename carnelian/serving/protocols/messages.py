@@ -34,9 +34,11 @@ async def next_message(socket: Socket, config: ServingConfig) -> str | bytes:
 
 
 def read_object(message: str | bytes) -> dict[str, Any]:
-    """The JSON object of a message; raises Refusal 400 for anything else."""
+    """The JSON object of a message; raises Refusal 400 for anything else, also for half of a surrogate pair in it."""
     try:
         found = json.loads(message)
+        if (b"\\u" if isinstance(message, bytes) else "\\u") in message:  # type: ignore[operator]
+            json.dumps(found, ensure_ascii=False).encode()  # fails where an answer that quotes it would
     except (ValueError, RecursionError):
         raise Refusal(400, "A text message is expected to be a JSON object.", code="invalid_json") from None
     if not isinstance(found, dict):

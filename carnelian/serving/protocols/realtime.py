@@ -6,6 +6,7 @@ conversation.item.input_audio_transcription.delta and completed. Without turn de
 
 import base64
 import binascii
+import json
 import uuid
 from copy import deepcopy
 from typing import Any
@@ -26,6 +27,7 @@ MAGNITUDES = (((A_LAW_CODES & 15) << 4) + 8 + 0x100 * ((A_LAW_CODES >> 4 & 7) > 
 )
 A_LAW = np.where(A_LAW_CODES & 0x80, MAGNITUDES, -MAGNITUDES)
 """The 16-bit sample of each A-law byte (ITU-T G.711)."""
+SETTINGS_CHARACTERS = 1 << 18  # of a session's settings as JSON, which are kept and sent back
 LOGPROBS = "item.input_audio_transcription.logprobs"
 SESSION: dict[str, Any] = {
     "type": "transcription",
@@ -145,6 +147,9 @@ class RealtimeSession:
         for key in kept.keys() & (given or {}).keys():
             kept[key] = merged(kept[key], (given or {})[key], f"session.audio.input.{key}")
         check_format(kept["format"])
+        if len(json.dumps(settings)) > SETTINGS_CHARACTERS:
+            message = f"session: expected at most {SETTINGS_CHARACTERS} characters."
+            raise Refusal(400, message, param="session", code="invalid_value")
         before, self.settings = self.settings, settings
         try:
             live = self._make_live()

@@ -76,7 +76,7 @@ class WyomingClient:
             self.service, read_rate(form.get("rate")), hot_words=self.hot_words, silence=None, partials=False
         )
         width, channels = form.get("width", 2), form.get("channels", 1)
-        if width not in (1, 2, 4) or channels not in range(1, 9):
+        if (type(width), type(channels)) != (int, int) or width not in (1, 2, 4) or channels not in range(1, 9):
             raise Refusal(400, "audio-start: expected a width of 1, 2 or 4 and 1 to 8 channels.", code="invalid_value")
         finals: list[str] = []
 
