@@ -18,7 +18,7 @@ from carnelian.serving.metrics import Metrics
 from carnelian.serving.scheduler import Recognize, Scheduler, Turn
 
 PIECES_AHEAD = 2  # pieces of one recording that are in the queue at once, so that reading and recognizing overlap
-EMPTY = "audio: it is empty. Send a recording"
+EMPTY_RECORDING = "audio: it is empty. Send a recording"
 QUIET_FRAME = 0.05  # seconds over which loudness is measured where a recording is cut
 READY_SECONDS = 5.0  # the readiness check waits so long for an answer
 
@@ -171,7 +171,7 @@ class Service:
         size = round(self.config.chunk_seconds * rate)
         held, first, count = np.zeros(0, np.float32), 0, 0
         if not recording:
-            raise AudioError(EMPTY)
+            raise AudioError(EMPTY_RECORDING)
         async with aclosing(self.reader.blocks(recording)) as blocks:
             async for block in blocks:
                 held = np.concatenate([held, block])
@@ -181,7 +181,7 @@ class Service:
                     held, first, count = held[cut:], first + cut, count + 1
         if len(held) or not count:
             if not len(held):
-                raise AudioError(EMPTY)
+                raise AudioError(EMPTY_RECORDING)
             yield first / rate, held
 
     async def ready(self) -> str:
