@@ -4,10 +4,9 @@
     python benchmarks/streaming.py benchmarks/streaming.toml runs/streaming data/an4/test.jsonl
 
 Models that are not in the folder yet are trained: first the recipe, whose steps see 2.6 s ahead; then one for each right
-context (0.16, 0.32, 0.64, 1.3, 2.6 s) from its weights, with `[encoder] lookahead` and the same settings for each. Each tap of a
-kernel keeps its place in time; what was further ahead is cut off. (From random weights, models with little lookahead learn
-nothing in 20 epochs.) Each recording of the manifest then comes in chunks of 20 ms, with half a second of silence before
-and four after it. The columns:
+context (0.16, 0.32, 0.64, 1.3, 2.6 s), with `[encoder] lookahead`, beginning with the first one, and the same settings for
+each. Each recording of the manifest then comes in chunks of 20 ms, with half a second of silence before and four after it.
+The columns:
 
 - right context: the audio that a step sees ahead.
 - WER offline, and live: of the final results of all endpoints.
@@ -23,13 +22,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch.nn.functional as F
 
-from carnelian.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
+from carnelian.checkpoint import load_model
 from carnelian.console import table, track
 from carnelian.data.audio import load_audio
 from carnelian.data.utterance import Manifest
@@ -38,8 +36,6 @@ from carnelian.formats.catalog import find_checkpoint
 from carnelian.inference.endpointing import EndpointSettings, frame_levels
 from carnelian.inference.processor import machine_facts
 from carnelian.inference.recognizer import Recognizer
-from carnelian.models.layers import Convolution
-from carnelian.models.registry import build_model
 from carnelian.scoring.wer import Errors, count_errors
 
 CONTEXTS = (0.16, 0.32, 0.64, 1.3, 2.6)
@@ -103,10 +99,8 @@ def trained(recipe: Path, folder: Path, context: float, changes: Sequence[str]) 
     """The run of the model with a right context, trained where it is not there yet; it begins with the weights of the whole model."""
     whole = train(recipe, folder / "whole", [])
     steps = round(context / load_model(find_checkpoint(whole))[0].seconds_per_step)
-    run, begin = folder / f"lookahead-{steps}", folder / f"begin-{steps}.safetensors"
-    if not run.exists():
-        save_checkpoint(begin, looking_ahead(load_checkpoint(find_checkpoint(whole)), steps))
-    return train(recipe, run, [f"encoder.lookahead={steps}", f'initialize.checkpoint="{begin}"', *changes])
+    changes = [f"encoder.lookahead={steps}", f'initialize.checkpoint="{whole}"', *changes]
+    return train(recipe, folder / f"lookahead-{steps}", changes)
 
 
 def train(recipe: Path, run: Path, changes: Sequence[str]) -> Path:
@@ -115,18 +109,6 @@ def train(recipe: Path, run: Path, changes: Sequence[str]) -> Path:
         words = [sys.executable, "-m", "carnelian", "train", str(recipe), "--out", str(run)]
         subprocess.run([*words, *(word for change in changes for word in ("--set", change))], check=True)
     return run
-
-
-def looking_ahead(whole: Checkpoint, steps: int) -> Checkpoint:
-    """The checkpoint of a model that sees as far ahead as behind, with a lookahead: what its kernels saw further ahead is cut off."""
-    recipe = {**whole.recipe, "encoder": {**whole.recipe["encoder"], "lookahead": steps}}
-    weights = dict(whole.weights)
-    for name, module in build_model(recipe, whole.alphabet).named_modules():
-        if isinstance(module, Convolution) and module.padding[0] != module.padding[1]:
-            assert module.dilation == 1, "a kernel with dilation cannot be moved by every number of frames"
-            moved = (module.padding[0] - module.padding[1]) // 2
-            weights[f"{name}.weight"] = F.pad(weights[f"{name}.weight"], (moved, -moved))
-    return replace(whole, recipe=recipe, weights=weights)
 
 
 def measure(recognizer: Recognizer, manifest: Path, limit: int, update_seconds: float) -> Figures:

@@ -18,6 +18,8 @@ from carnelian.checkpoint import Checkpoint, load_checkpoint, load_tensors, load
 from carnelian.data.alphabet import Alphabet, make_alphabet
 from carnelian.errors import CheckpointError, RecipeError
 from carnelian.formats.catalog import find_checkpoint
+from carnelian.models.layers import Convolution
+from carnelian.models.registry import build_model
 from carnelian.ranges import NonNegativeFloat, NonNegativeInt
 from carnelian.recipe import Recipe, call, did_you_mean
 
@@ -113,6 +115,8 @@ def load_parts(model: nn.Module, alphabet: Alphabet, checkpoint: Checkpoint, con
         }
         if part == "criterion" and alphabet != checkpoint.alphabet:
             continue  # what it learnt is about their symbols
+        if part == "encoder":
+            weights = kernels_in_time(module, weights, checkpoint)
         total, words = len(module.state_dict()), ""
         if part == "head" and alphabet != checkpoint.alphabet:
             weights, words = copy_shared_symbols(module, weights, alphabet, checkpoint.alphabet, config)
@@ -120,6 +124,31 @@ def load_parts(model: nn.Module, alphabet: Alphabet, checkpoint: Checkpoint, con
         if total:
             lines.append(f"{part}: {words or f'{len(weights)} of {total} tensors'} from {config.checkpoint}")
     return lines
+
+
+def kernels_in_time(encoder: nn.Module, weights: dict[str, Tensor], checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Returns an encoder's weights, moved where its `lookahead` differs from the checkpoint's: each tap of a kernel keeps its place in
+    time; those that are further ahead than the encoder sees are cut off, and new ones behind begin at zero."""
+    ours = {name: each for name, each in encoder.named_modules() if isinstance(each, Convolution)}
+    looks_ahead = checkpoint.recipe.get("encoder", {}).get("lookahead", -1) >= 0
+    if not looks_ahead and all(each.padding[0] == each.padding[1] for each in ours.values()):
+        return weights
+    with torch.device("meta"):
+        theirs = dict(build_model(checkpoint.recipe, checkpoint.alphabet).encoder.named_modules())
+    moved = dict(weights)
+    for name, each in ours.items():
+        if not isinstance(theirs.get(name), Convolution):
+            continue  # the encoders differ, which is told where the weights are loaded
+        taps, rest = divmod(each.padding[0] - theirs[name].padding[0], each.dilation)
+        if rest:
+            raise CheckpointError(
+                f"encoder.{name}: a kernel of dilation {each.dilation} cannot be moved by {taps * each.dilation + rest} frames. "
+                "Give another [encoder] lookahead, or train from the beginning"
+            )
+        for key in (f"{name}.weight", f"{name}.parametrizations.weight.original1"):
+            if taps and key in weights:
+                moved[key] = F.pad(weights[key], (taps, -taps))
+    return moved
 
 
 @torch.no_grad()

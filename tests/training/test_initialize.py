@@ -10,8 +10,10 @@ from carnelian.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from carnelian.data.alphabet import ENGLISH, Alphabet, learn_pieces
 from carnelian.errors import CarnelianError, RecipeError
 from carnelian.models.encoders.wav2vec import wav2vec
+from carnelian.models.layers import Convolution
 from carnelian.models.registry import build_model
 from carnelian.training import initialize
+from carnelian.training.initialize import Initialization, load_parts
 from carnelian.training.tasks.acoustic import train_acoustic
 
 SPANISH = " abcdefghijklmnopqrstuvwxyzñáéíóúü"
@@ -210,3 +212,37 @@ class TestFeatureCache:
 
 def weights_of(path):
     return load_checkpoint(path).weights
+
+
+@pytest.mark.parametrize("norm", ["batch", "weight"])
+def test_kernels_keep_their_place_in_time_where_the_lookahead_differs(norm):
+    """The model with little lookahead is the one without, its taps further ahead set to zero; and the way back undoes nothing else."""
+    torch.manual_seed(0)
+    table = {"name": "convolutional", "norm": norm}
+    table["blocks"] = [{"channels": 8, "kernel": 7, "repeat": 2}, {"channels": 8, "kernel": 5, "separable": True}]
+    alphabet = Alphabet(" ab")
+
+    def recipe_of(lookahead):
+        return {"features": {"name": "log_mel"}, "encoder": {**table, "lookahead": lookahead}}
+
+    def begun(lookahead, before):
+        saved = Checkpoint(before.state_dict(), alphabet, before_recipe)
+        model = build_model(recipe_of(lookahead), alphabet).eval()
+        load_parts(model, alphabet, saved, Initialization("earlier"))
+        return model
+
+    before_recipe = {"features": {"name": "log_mel"}, "encoder": table}
+    whole = build_model(before_recipe, alphabet).eval()
+    part = begun(3, whole)
+    audio, lengths = torch.randn(1, 16000), torch.tensor([16000])
+    assert torch.equal(begun(8, whole)(audio, lengths)[0], whole(audio, lengths)[0])
+    for name, convolution in part.encoder.named_modules():
+        if isinstance(convolution, Convolution) and (later := (convolution.padding[0] - convolution.padding[1]) // 2):
+            other = whole.encoder.get_submodule(name)
+            values = other.parametrizations.weight.original1 if norm == "weight" else other.weight
+            with torch.no_grad():
+                values[..., values.shape[-1] - later :] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(part(audio, lengths)[0], whole(audio, lengths)[0])
+        before_recipe = recipe_of(3)
+        torch.testing.assert_close(begun(8, part)(audio, lengths)[0], whole(audio, lengths)[0])
