@@ -23,6 +23,7 @@ from carnelian.data.utterance import Utterance
 from carnelian.errors import AudioError
 from carnelian.files import is_file
 
+LARGEST_SAMPLE = 1e10  # floats of a file are meant to be in [-1, 1]; 32-bit integers stored as floats reach 2e9
 MAX_BLOCK_SAMPLES = 1 << 23  # of all channels together, in a block that is decoded at once
 HINT_RATE = "Give the rate of the samples, such as 16000"
 HINT_CHECK = 'Fix the manifest with "carnelian check"'
@@ -75,8 +76,6 @@ def load_audio(source: Source, sample_rate: int) -> np.ndarray:
             raise AudioError(f"{name}: it has {file.frames / rate:.2f} s of sound, asked for is {wanted}. {HINT_CHECK}")
         audio = read_frames(file, first, min(frames, file.frames - first))
     audio = mix_channels(audio, utterance.more.get("channel") if utterance else None, name)
-    if not np.isfinite(audio.sum()):
-        raise AudioError(f"{name}: some of its samples are NaN or infinite. {HINT_COPY}")
     return resample(audio, rate, sample_rate)
 
 
@@ -121,7 +120,10 @@ def refuse_short(file: Recording, found: int, promised: int) -> None:
 
 
 def mix_channels(audio: np.ndarray, channel: int | None, name: str) -> np.ndarray:
-    """One channel (S,) of (S, channels): the one asked for, or the average of all."""
+    """One channel (S,) of (S, channels): the one asked for, or the average of all.
+
+    Raises AudioError for a channel that is not there, and for samples that are NaN, infinite or too large to compute with.
+    """
     channels = audio.shape[1]
     if channel is None:
         audio = audio[:, 0] if channels == 1 else audio.mean(axis=1)
@@ -129,6 +131,10 @@ def mix_channels(audio: np.ndarray, channel: int | None, name: str) -> np.ndarra
         audio = audio[:, channel]
     else:
         raise AudioError(f'{name}: no channel {channel}; it has {channels}. "channel" in the manifest counts from 0')
+    if audio.size and not max(audio.max(), -audio.min()) <= LARGEST_SAMPLE:
+        raise AudioError(
+            f"{name}: some of its samples are NaN or infinite, or beyond {LARGEST_SAMPLE:.0g}. {HINT_COPY}"
+        )
     return np.ascontiguousarray(audio)
 
 

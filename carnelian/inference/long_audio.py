@@ -14,7 +14,6 @@ from carnelian.data.audio import audio_blocks
 from carnelian.data.recording import open_audio
 from carnelian.data.transcript import Hypothesis, Transcript, transcript
 from carnelian.data.utterance import Utterance
-from carnelian.errors import AudioError
 from carnelian.inference.unfinished import UnfinishedRecording
 from carnelian.inference.voice_activity import VoiceActivity
 
@@ -204,8 +203,4 @@ def chunks_of(
         return
     utterance = recording if isinstance(recording, Utterance) else None
     with open_audio(recording) as file:
-        blocks = audio_blocks(file, sample_rate, seconds=chunk_seconds, utterance=utterance, begin=begin)
-        for block in blocks:
-            if not np.isfinite(block.sum()):
-                raise AudioError(f"{file.name}: some of its samples are NaN or infinite. Copy it again from its origin")
-            yield block
+        yield from audio_blocks(file, sample_rate, seconds=chunk_seconds, utterance=utterance, begin=begin)

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import soundfile
 
 SCALE = "do re mi fa sol la ti"
 
@@ -152,6 +153,14 @@ def test_the_oddities_of_forms(service, recording):
     assert answer(file, b'name="file"; filename="b"\r\n\r\nnone').status == 400
     assert answer(*(b'name="a%d"\r\n\r\nx' % index for index in range(2000)), file).status == 400
     assert answer(b'name="prompt"\r\n\r\n' + b"x" * (2 << 20), file).status == 400
+
+
+@pytest.mark.parametrize("sample", [np.nan, np.inf, 1e300, 1e30])
+def test_samples_that_are_no_sound_are_refused(service, sample):
+    file = io.BytesIO()
+    soundfile.write(file, np.full(16_000, sample), 16_000, "DOUBLE", format="WAV")
+    answer = service.transcribe(file.getvalue())
+    assert (answer.status, answer.json["error"]["code"]) == (400, "invalid_audio")
 
 
 @pytest.mark.parametrize("rate, channels", [(4000, 1), (16_000, 8), (192_000, 1)])
