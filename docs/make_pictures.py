@@ -14,6 +14,7 @@ IMAGES = Path(__file__).parent / "images"
 PROBABILITIES = {"a": (0.6, 0.5, 0.1, 0.1), "b": (0.1, 0.2, 0.5, 0.6), "blank": (0.3, 0.3, 0.4, 0.3)}
 STATES = ("blank", "a", "blank", "b", "blank")
 STEPS = 4
+WIDTH = 112  # characters of a terminal's line
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\].*?(?:\x07|\x1b\\)")
 
 
@@ -78,11 +79,16 @@ def lattice(steps: int) -> str:
 
 
 def as_shown(log: str) -> list[str]:
-    """Returns the lines of a terminal's output as they stand at the end: without colours, and of a bar its last state."""
+    """Returns the lines that a terminal shows at the end, from the first numbered one on: no colours, no bars, no tables of words."""
     lines = [line.rpartition("\r")[2].rstrip() for line in ESCAPES.sub("", log.replace("\r\n", "\n")).split("\n")]
-    bar = re.compile(r"\d+/\d+ \d+:\d\d:\d\d")
-    kept = [line for line, after in zip(lines, [*lines[1:], ""]) if line and not (bar.search(line) and bar.search(after))]
-    return [line[:110] for line in kept]
+    first = next(number for number, line in enumerate(lines) if line.startswith("1  "))
+    bar = re.compile(r"training: [\d,]+ of")
+    kept, in_table = [], False
+    for line, after in zip(lines[first:], [*lines[first + 1 :], ""]):
+        in_table = line == "Most frequent errors" or (in_table and line[:1] in "┏┃┡│└")
+        if line and not in_table and not (bar.match(line) and bar.match(after)) and not line.startswith("WARNING"):
+            kept.append(line if len(line) <= WIDTH else line[: WIDTH - 3] + "...")
+    return kept
 
 
 def terminal(lines: list[str]) -> str:
@@ -92,7 +98,10 @@ def terminal(lines: list[str]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 {height}" font-family="monospace" font-size="13">'
         f'<title>make quickstart</title><rect width="900" height="{height}" rx="8" fill="#1e1e1e"/>'
     ]
-    parts += [f'<circle cx="{20 + 18 * i}" cy="17" r="6" fill="{fill}"/>' for i, fill in enumerate(("#ff5f56", "#ffbd2e", "#27c93f"))]
+    parts += [
+        f'<circle cx="{20 + 18 * i}" cy="17" r="6" fill="{fill}"/>'
+        for i, fill in enumerate(("#ff5f56", "#ffbd2e", "#27c93f"))
+    ]
     for number, line in enumerate(lines):
         colour = "#ffb454" if re.match(r"\d  ", line) else "#8fd18f" if line.startswith("$") else "#ddd"
         text = html.escape(line)

@@ -79,7 +79,8 @@ def quickstart(
         synthesize_corpus(corpus, train=TRAINED)
     with written(recipe) as file:
         file.write(RECIPE.format(folder=folder.as_posix()))
-    note(f"2  Training a QuartzNet from random weights, on {torch.get_num_threads()} threads: {recipe}")
+    threads = torch.get_num_threads()
+    note(f"2  Training a QuartzNet from random weights, on {threads} thread{'s' * (threads > 1)}: {recipe}")
     model = train(recipe, out=folder / "run")
     note(f"3  A language model of the training's words: {words}")
     build([corpus / "train.jsonl"], order=2, arpa=words, overwrite=True)

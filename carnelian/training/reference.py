@@ -129,6 +129,8 @@ def reference_page() -> str:
         "At the top of the file: `alphabet` (the symbols that the model writes, or the path of word pieces), `seed` (a whole "
         "number), `time_stretches` (factors that a recognizer tries), `task` (`acoustic`, `best_rq`, `corrector`, `language`, "
         "`wav2vec`, `wav2vec2`).",
+        "A `name` with a colon, `package.module:function`, is a function of a package of your own "
+        "([own-architecture.md](own-architecture.md)).",
     ]
     for table, (words, named, _) in REFERENCE.items():
         parts.append(f"## [{table}]\n\n{words[0].upper()}{words[1:]}.")

@@ -21,5 +21,7 @@ def test_the_probability_on_the_page_is_that_of_the_loss():
         math.exp(-loss), abs=6e-4
     )
     assert float(re.search(r"negative logarithm, (0\.\d+)\.", page).group(1)) == pytest.approx(loss, abs=6e-3)
-    drawn = [float(number) for number in re.findall(r">(0\.\d{3})<", (DOCS / "images" / "ctc-lattice-4.svg").read_text())]
+    drawn = [
+        float(number) for number in re.findall(r">(0\.\d{3})<", (DOCS / "images" / "ctc-lattice-4.svg").read_text())
+    ]
     assert drawn[-1] + 0.409 == pytest.approx(math.exp(-loss), abs=1e-3)
