@@ -175,11 +175,11 @@ class Manifest:
     """
 
     def __init__(self, *paths: str | Path):
+        self.files: dict[str, IO[bytes]] = {}  # opened when a line of them is first read
         self.paths = [str(path) for path in paths]
         scanned = [scan_manifest(path) for path in self.paths]
         self.offsets, self.durations, self.shards = (np.concatenate(parts) for parts in zip(*scanned))
         self.firsts = np.cumsum([0] + [len(offsets) for offsets, _, _ in scanned]).tolist()
-        self.files: dict[str, IO[bytes]] = {}
         for first, after in pairwise(self.firsts):  # two manifests' shards of one number are two
             own = self.shards[first:after]
             own[own >= 0] += self.shards[:first].max(initial=-1) + 1
@@ -204,6 +204,10 @@ class Manifest:
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"files": {}}
+
+    def __del__(self) -> None:
+        for file in self.files.values():
+            file.close()
 
 
 def read_line(file: int, start: int) -> bytes:

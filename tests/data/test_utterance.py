@@ -180,6 +180,16 @@ def test_a_manifest_that_is_cut_while_it_is_open_is_one_line(tmp_path):
     assert manifest[0].text == "a"
 
 
+def test_a_manifest_that_is_no_longer_used_leaves_no_file_open(tmp_path):
+    manifest = Manifest(written(tmp_path, GOOD))
+    assert manifest[0].text == "one"
+    (file,) = manifest.files.values()
+    other = pickle.loads(pickle.dumps(manifest))
+    del manifest
+    assert file.closed
+    assert other[0].text == "one"
+
+
 def test_a_fifo_is_no_manifest(tmp_path):
     os.mkfifo(tmp_path / "m.jsonl")
     with pytest.raises(ManifestError, match="a FIFO, socket or device"):

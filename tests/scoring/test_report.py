@@ -3,7 +3,7 @@
 import pytest
 
 from carnelian.errors import ScoringError
-from carnelian.scoring.report.plots import plot_confusions
+from carnelian.scoring.report.plots import plot_confusions, plot_weights
 from carnelian.scoring.report.tables import print_confusions, print_rates, score_texts
 from carnelian.scoring.wer import Edit, Errors
 
@@ -43,3 +43,14 @@ def test_heat_map(tmp_path, hypotheses):
     pytest.importorskip("matplotlib")
     plot_confusions(score_texts(REFERENCES, hypotheses), tmp_path / "confusions.png")
     assert (tmp_path / "confusions.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rate", [0.0, 0.25, 1.5])
+def test_weights_that_all_do_equally_well_are_drawn(tmp_path, rate):
+    pytest.importorskip("matplotlib")
+    rates = {(alpha, beta): rate for alpha in (0.2, 0.8) for beta in (0.0, 1.0)}
+    plot_weights(rates, (0.2, 1.0), tmp_path / "weights.svg")
+    plot_weights({(0.5, 1.0): rate}, (0.5, 1.0), tmp_path / "one.png")
+    assert "chosen: alpha 0.2, beta 1" in (tmp_path / "weights.svg").read_text()
+    assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
