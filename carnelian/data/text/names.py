@@ -8,6 +8,7 @@ from typing import Any
 from carnelian.data.alphabet import Alphabet
 from carnelian.data.text.languages import LANGUAGE_RULES, LANGUAGE_RULES_VERSION
 from carnelian.data.text.normalize import TextNormalizer
+from carnelian.data.text.numbers import spells_numbers
 from carnelian.data.text.report import Normalizer
 from carnelian.data.text.whisper import WhisperNormalizer
 from carnelian.errors import CarnelianError
@@ -41,7 +42,10 @@ def make_normalizer(name: str, alphabet: Alphabet | None = None) -> Normalizer:
     if first == "basic":
         normalizer = TextNormalizer(alphabet=alphabet, **({"keep_numbers": True} | settings))
     elif re.fullmatch("[a-z]{2}([_-][A-Za-z]{2})?", first):
-        normalizer = TextNormalizer(language=first.replace("-", "_"), alphabet=alphabet, **settings)
+        language = first.replace("-", "_")
+        if not settings.get("keep_numbers") and not spells_numbers(language):
+            raise CarnelianError(f"--normalize {name}: numbers cannot be written out in it. Give {name},keep-numbers")
+        normalizer = TextNormalizer(language=language, alphabet=alphabet, **settings)
     else:
         raise CarnelianError(
             f'--normalize {name}: no such normalisation. Give a language code such as "en", "es", "de" or "fr", '

@@ -228,14 +228,35 @@ def cleaned(words: str) -> str:
 
 @lru_cache(maxsize=4096)
 def spelled_out(value: int | float, language: str, kind: str = "cardinal") -> str:
-    """A number as num2words spells it. LanguageModelError for a language that it does not know."""
+    """A number as num2words spells it; where it cannot, as a cardinal number, or else digit by digit.
+
+    LanguageModelError for a language that it does not know.
+    """
     try:
         from num2words import num2words
     except ImportError:
         raise MissingExtraError("num2words", "text", "Writing numbers as words") from None
+    digits = [int(digit) for digit in str(value) if digit.isdecimal()]
     try:
         return num2words(value, lang=language, to=kind)
-    except NotImplementedError:
-        raise LanguageModelError(
-            f'--language {language}: numbers cannot be written out in it. Give a code such as "en", "es" or "de"'
-        ) from None
+    except (
+        Exception
+    ) as error:  # languages without years or ordinals; others fail at some numbers, with errors of any kind
+        if kind != "cardinal":
+            return spelled_out(value, language)
+        if isinstance(error, NotImplementedError) or len(digits) == 1:
+            raise LanguageModelError(
+                f'--language {language}: numbers cannot be written out in it. Give a code such as "en", "es" or "de"'
+            ) from None
+    return " ".join(spelled_out(digit, language) for digit in digits)
+
+
+def spells_numbers(language: str) -> bool:
+    """Whether numbers can be written out in a language; True where num2words, which would know, is not installed."""
+    try:
+        spelled_out(1, language)
+    except MissingExtraError:
+        return True
+    except LanguageModelError:
+        return False
+    return True

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carnelian.errors import ScoringError
-from carnelian.files import one_line, written
+from carnelian.file_kinds import misplaced
+from carnelian.files import one_line, refuse_special, written
 
 LABEL = re.compile(r';;\s*(LABEL|CATEGORY)\s+"([^"]*)"\s+"([^"]*)"\s+"([^"]*)"', re.I)
 IGNORED = re.compile("IGNORE_TIME_SEGMENT_IN_SCORING|IGNORETIMESEGMENTINSCORING", re.I)
@@ -92,11 +93,14 @@ def numbered_lines(path: str | Path, encoding: str) -> Iterator[tuple[int, str]]
 
 def read_text(path: str | Path, encoding: str) -> str:
     """The text of a file without a byte order mark. ScoringError where it is not text in this encoding."""
+    refuse_special(path, ScoringError)
     try:
         return Path(path).read_text(encoding=encoding).removeprefix("\ufeff")
     except LookupError:
         raise ScoringError(f'"{encoding}": no such encoding. Known: utf-8, latin-1, gb18030, euc-jp, ...') from None
     except UnicodeDecodeError as error:
+        if other := misplaced(path, "a text of transcripts"):
+            raise ScoringError(one_line(other)) from None
         raise ScoringError(
             f"{path}: byte 0x{error.object[error.start]:02x} at {error.start} is not {encoding}. Give --encoding"
         ) from None

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from carnelian.data.alphabet import ENGLISH, Alphabet
 from carnelian.data.text.names import make_normalizer
+from carnelian.data.text.numbers import spelled_out
 from carnelian.data.text.report import NormalizationReport
 from carnelian.errors import CarnelianError
 
@@ -99,6 +100,23 @@ def test_names_and_versions():
     }.items():
         with pytest.raises(CarnelianError, match=told):
             make_normalizer(name)
+
+
+def test_languages_without_number_words_are_refused_before_the_first_text():
+    pytest.importorskip("num2words")
+    with pytest.raises(CarnelianError, match="zh: numbers cannot be written out in it"):
+        make_normalizer("zh")
+    assert make_normalizer("zh,keep-numbers")("你好,12") == "你好 12"
+
+
+def test_numbers_that_num2words_fails_at_are_written_as_far_as_it_can(monkeypatch):
+    num2words = pytest.importorskip("num2words")
+
+    def fails_above_nine(value, **given):
+        return {1: "one", 2: "two"}[value]
+
+    monkeypatch.setattr(num2words, "num2words", fails_above_nine)
+    assert spelled_out(121, "xx") == "one two one"
 
 
 def test_what_changed_is_counted():
