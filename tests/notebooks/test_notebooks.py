@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
-NAMES = ("an4", "spanish")
+NAMES = ("an4", "spanish", "transfer")
 #: the images that each shows, and the error rates in its last cell that has any
 IMAGES = {"an4": 4, "spanish": 3, "transfer": 2}
 RATES = {"an4": 2, "spanish": 2, "transfer": 8}
@@ -60,6 +60,16 @@ def test_spanish_runs_from_the_first_cell_to_the_last(shared, tmp_path, monkeypa
     (tmp_path / "texts").symlink_to(shared("text/es"))
     greedy, searched = rates(executed("spanish", tmp_path, monkeypatch, TEXTS="texts"))
     assert searched < 50 < greedy
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.timeout(900)
+def test_transfer_runs_on_synthetic_speech_without_any_data(tmp_path, monkeypatch):
+    pytest.importorskip("espeakng_loader", reason="espeakng-loader is not installed: make test-notebooks installs it")
+    for variable in ("MODEL", "FSDD"):
+        monkeypatch.delenv(variable, raising=False)
+    assert len(rates(executed("transfer", tmp_path, monkeypatch))) == RATES["transfer"]
 
 
 @pytest.mark.parametrize("name", NAMES)
