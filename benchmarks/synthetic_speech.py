@@ -1,12 +1,12 @@
 """Does synthetic speech help where there is little real speech? AN4 with some of its utterances, with and without spoken transcripts.
 
-    python benchmarks/synthetic_speech.py PATH/TO/an4 --out FOLDER                # heard on six held-out training speakers, to choose
+    python benchmarks/synthetic_speech.py PATH/TO/an4 --out FOLDER                # scored on six held-out training speakers, to choose
     python benchmarks/synthetic_speech.py PATH/TO/an4 --out FOLDER --part test    # on AN4's test part: the tables, once
 
 trains a small model for a fixed number of steps on 100, 300 and all real utterances of the training part (drawn with the seed), each
 without synthetic speech and with a share of every batch from the training part's transcripts spoken by an engine, and on each engine
-alone; then prints greedy word error rates as two tables: on real speech, and of the models of one engine on the held-out part's
-transcripts spoken by the others. Engines that are not installed are left out. What lies in FOLDER already, is not trained again.
+alone; then prints greedy word error rates as two tables: on real speech, and of the models of one engine on the part's transcripts
+spoken by each engine. Engines that are not installed are left out. What lies in FOLDER already is not trained again.
 """
 
 import argparse
@@ -46,8 +46,8 @@ def small_recipe(path: Path) -> Path:
     return path
 
 
-def engines(names: list[str]) -> list[str]:
-    """The engines that can speak here."""
+def installed_engines(names: list[str]) -> list[str]:
+    """The engines that can speak here: of the given ones, or of all that have voices of their own."""
     found = []
     for name in names or [each for each, engine in SPEECH_ENGINES.items() if engine.voices]:
         try:
@@ -58,7 +58,7 @@ def engines(names: list[str]) -> list[str]:
     return found
 
 
-def spoken(folder: Path, texts: Path, engine: str, seed: int) -> Path:
+def speak(folder: Path, texts: Path, engine: str, seed: int) -> Path:
     """The manifest of a text file spoken by an engine."""
     out = folder / "spoken" / f"{engine}-{seed}"
     manifest = out / f"{texts.stem}.jsonl"
@@ -67,8 +67,8 @@ def spoken(folder: Path, texts: Path, engine: str, seed: int) -> Path:
     return manifest
 
 
-def some(manifest: Path, count: int | None, seed: int) -> Path:
-    """A manifest of so many utterances of another, or that itself."""
+def draw_utterances(manifest: Path, count: int, seed: int) -> Path:
+    """The manifest of so many utterances of another; of 0, that itself."""
     if not count:
         return manifest
     utterances = list(read_manifest(manifest))
@@ -78,27 +78,27 @@ def some(manifest: Path, count: int | None, seed: int) -> Path:
     return path
 
 
-def trained(given: argparse.Namespace, name: str, manifests: list[Path]) -> Path:
+def train(given: argparse.Namespace, name: str, manifests: list[Path]) -> Path:
     """The run of a model trained on a manifest, or on two mixed; unless it is there already."""
     run = given.out / f"run-{name}-{given.steps}-{given.seed}"
     if not list(run.glob(f"step-*{given.steps}.safetensors")):
-        mix = ["--set", f"train.mix={[1 - given.share, given.share]}"] if len(manifests) == 2 else []
-        carnelian(
-            *(
-                "train",
-                given.out / "small.toml",
-                "--out",
-                run,
-                "--set",
-                f"train.manifests={[str(m) for m in manifests]}",
-            ),
-            *("--set", "train.epochs=0", "--set", f"train.steps={given.steps}", "--set", f"seed={given.seed + 1}"),
-            *("--set", "train.validation=[]", "--set", "train.validate_every=0", "--set", "schedule.warmup=100", *mix),
-        )
+        settings = {
+            "seed": given.seed + 1,
+            "train.manifests": [str(manifest) for manifest in manifests],
+            "train.epochs": 0,
+            "train.steps": given.steps,
+            "train.validation": [],
+            "train.validate_every": 0,
+            "schedule.warmup": 100,
+        }
+        if len(manifests) == 2:
+            settings["train.mix"] = [1 - given.share, given.share]
+        options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        carnelian("train", given.out / "small.toml", "--out", run, *options)
     return run
 
 
-def heard(run: Path, manifest: Path) -> str:
+def word_error_rate(run: Path, manifest: Path) -> str:
     """The greedy WER in percent, with its 95 % interval."""
     (score,) = json.loads(carnelian("evaluate", run, manifest, "--json-output"))["manifests"].values()
     return f"{100 * score['wer']:.1f} ({100 * score['wer_low']:.1f} to {100 * score['wer_high']:.1f})"
@@ -128,23 +128,23 @@ def main() -> None:
     real = an4 / f"{given.part}.jsonl"
     for manifest in (an4 / "train.jsonl", real):
         manifest.with_suffix(".txt").write_text("".join(f"{each.text}\n" for each in read_manifest(manifest)))
-    known = engines(given.engine)
-    speech = {engine: spoken(given.out, an4 / "train.txt", engine, given.seed) for engine in known}
-    row("real utterances", "no synthetic speech", *(f"with {engine}" for engine in known))
-    row(*["---"] * (2 + len(known)))
+    engines = installed_engines(given.engine)
+    speech = {engine: speak(given.out, an4 / "train.txt", engine, given.seed) for engine in engines}
+    row("real utterances", "no synthetic speech", *(f"with {engine}" for engine in engines))
+    row(*["---"] * (2 + len(engines)))
     for count in given.real:
-        part = some(an4 / "train.jsonl", count or None, given.seed)
-        with_none = heard(trained(given, f"{count or 'all'}-none", [part]), real)
-        runs = (trained(given, f"{count or 'all'}-{each}-{given.share:g}", [part, speech[each]]) for each in known)
-        row(count or "all", with_none, *(heard(run, real) for run in runs))
-    alone = {engine: trained(given, f"none-{engine}", [speech[engine]]) for engine in known}
-    row(0, "", *(heard(run, real) for run in alone.values()))
+        some = draw_utterances(an4 / "train.jsonl", count, given.seed)
+        runs = [train(given, f"{count or 'all'}-none", [some])]
+        runs += [train(given, f"{count or 'all'}-{each}-{given.share:g}", [some, speech[each]]) for each in engines]
+        row(count or "all", *(word_error_rate(run, real) for run in runs))
+    alone = {engine: train(given, f"none-{engine}", [speech[engine]]) for engine in engines}
+    row(0, "", *(word_error_rate(run, real) for run in alone.values()))
     print()
-    row("trained on", "real speech", *(f"spoken by {engine}" for engine in known))
-    row(*["---"] * (2 + len(known)))
-    others = {engine: spoken(given.out, real.with_suffix(".txt"), engine, given.seed + 5) for engine in known}
-    for name, run in {"all real": trained(given, "all-none", [an4 / "train.jsonl"]), **alone}.items():
-        row(name, heard(run, real), *(heard(run, others[engine]) for engine in known))
+    row("trained on", "real speech", *(f"spoken by {engine}" for engine in engines))
+    row(*["---"] * (2 + len(engines)))
+    others = {engine: speak(given.out, real.with_suffix(".txt"), engine, given.seed + 5) for engine in engines}
+    for name, run in {"all real": train(given, "all-none", [an4 / "train.jsonl"]), **alone}.items():
+        row(name, *(word_error_rate(run, manifest) for manifest in (real, *others.values())))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from carnelian.file_kinds import misplaced
 from carnelian.files import is_file, one_line
 
 LISTS = {".csv", ".tsv"}
-NO_RECORDINGS = {
+NOT_AUDIO = {
     ".txt",
     ".json",
     ".jsonl",
@@ -48,7 +48,7 @@ COLUMNS = {
     "end": ("end", "end_time", "stop"),
 }
 TURN = re.compile(r"(?P<side>[A-Z]|\d{1,2})\s*:\s*(?P<words>.*)")  # "A: hello", in the text of a conversation
-BESIDE = ("", "clips", "wavs", "wav", "audio")  # where the recordings lie, seen from their list
+AUDIO_FOLDERS = ("", "clips", "wavs", "wav", "audio")  # where the recordings lie, seen from their list
 
 
 def folder(source: Path, *, channel: str = "", speaker_pattern: str = "") -> dict[str, Iterator[Utterance]]:
@@ -117,7 +117,7 @@ def read_tree(source: Path, separate: bool = False) -> Iterator[Utterance]:
         for path in (parent / name for name in names):
             suffix = path.suffix.lower()
             if suffix not in AUDIO_SUFFIXES:
-                if suffix in UNREAD_SUFFIXES or (path.stem in texts and suffix not in NO_RECORDINGS):
+                if suffix in UNREAD_SUFFIXES or (path.stem in texts and suffix not in NOT_AUDIO):
                     others[suffix or "without suffix"] += 1
                 continue
             sides = texts_of_channels(path) if separate else {}
@@ -234,5 +234,5 @@ def segment_of(given: Mapping[str, str], line: str) -> tuple[float, float]:
 
 def find_audio(folder: Path, name: str) -> str:
     """The path of a recording named in a list; where there is none, the path at which it was first sought."""
-    paths = [folder / place / name for place in BESIDE]
+    paths = [folder / place / name for place in AUDIO_FOLDERS]
     return str(next((path for path in paths if is_file(str(path))), paths[0]))

@@ -33,7 +33,7 @@ def hold_out_speakers(utterances: list[Utterance], count: int) -> Parts:
     unknown = sum(not speaker_name(utterance) for utterance in utterances)
     if unknown:
         note(f"{unknown} utterances have no speaker and stay in train")
-    return parted(utterances, [speaker_name(utterance) in held for utterance in utterances])
+    return held_out_parts(utterances, [speaker_name(utterance) in held for utterance in utterances])
 
 
 def hold_out_recordings(utterances: list[Utterance], share: float) -> Parts:
@@ -49,7 +49,7 @@ def hold_out_recordings(utterances: list[Utterance], share: float) -> Parts:
             f"{len(recordings)} recordings"
         )
     held = {recordings[index] for index in np.random.default_rng(0).choice(len(recordings), count, replace=False)}
-    parts = parted(utterances, [utterance.audio_filepath in held for utterance in utterances])
+    parts = held_out_parts(utterances, [utterance.audio_filepath in held for utterance in utterances])
     both = set.intersection(*(set(map(speaker_name, part)) for part in parts)) - {""}
     if both:
         note(
@@ -63,7 +63,7 @@ def speaker_name(utterance: Utterance) -> str:
     return str(utterance.more.get("speaker", ""))
 
 
-def parted(utterances: list[Utterance], held: list[bool]) -> Parts:
+def held_out_parts(utterances: list[Utterance], held: list[bool]) -> Parts:
     """The utterances that are not held out, and those that are, in their order."""
     parts: Parts = ([], [])
     for utterance, out in zip(utterances, held):

@@ -7,7 +7,7 @@ import numpy as np
 
 from carnelian.scoring.wer import Errors
 
-MANY = 5000  # utterances of which those with equal counts are drawn together
+MANY = 5000  # utterances above which those with equal counts are drawn together
 
 
 @dataclass(frozen=True, slots=True)

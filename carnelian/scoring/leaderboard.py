@@ -31,7 +31,7 @@ def leaderboard_name(model: str, data_set: str) -> str:
 
 
 def write_leaderboard(path: Path, lines: Iterable[LeaderboardLine]) -> int:
-    """Writes the lines that the leaderboard scores, and gives the number of those left out.
+    """Writes the lines that the leaderboard scores, and returns how many were left out.
 
     References that are empty, or that are marked as not to be scored, are left out, as there.
     """

@@ -41,27 +41,28 @@ def matched_pairs(references: Iterable[str], first: Iterable[str], second: Itera
 
 
 def segments(reference: Sequence[str], first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """The errors of both in each stretch of a sentence that has some, parted by words that both have right."""
+    """The errors of both in each segment of a sentence that has some; between segments lie words that both have right."""
     ours, theirs, right = 0, 0, 0
-    for place, (one, other) in enumerate(zip(places(reference, first), places(reference, second))):
+    positions = zip(errors_at_positions(reference, first), errors_at_positions(reference, second))
+    for position, (one, other) in enumerate(positions):
         if one or other:
             if right >= BETWEEN and (ours or theirs):
                 yield ours, theirs
                 ours = theirs = 0
             ours, theirs, right = ours + one, theirs + other, 0
         else:
-            right += place % 2
+            right += position % 2
     if ours or theirs:
         yield ours, theirs
 
 
-def places(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int]:
-    """Errors before the first word, in it, between it and the second, in that, ...: 2 R + 1 counts."""
-    errors, place = [0] * (2 * len(reference) + 1), 0
+def errors_at_positions(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int]:
+    """Errors before the first word, at it, between it and the second, at that, ...: 2 R + 1 counts."""
+    errors, position = [0] * (2 * len(reference) + 1), 0
     for edit in align_words(reference, hypothesis, SCLITE):
         if edit.kind == "insertion":
-            errors[place] += 1
+            errors[position] += 1
         else:
-            errors[place + 1] += edit.kind != "hit"
-            place += 2
+            errors[position + 1] += edit.kind != "hit"
+            position += 2
     return errors

@@ -71,7 +71,7 @@ def errors_of_edits(edits: Iterable[Edit]) -> Errors:
 
 
 def count_errors(reference: str, hypothesis: str, costs: tuple[int, int, int] = FEWEST) -> Errors:
-    """The word errors of a hypothesis; words are what white space parts."""
+    """The word errors of a hypothesis; words are separated by white space."""
     return count(reference.split(), hypothesis.split(), costs)
 
 
@@ -104,7 +104,7 @@ def cer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> flo
 
 
 def rate_of(references: str | Sequence[str], hypotheses: str | Sequence[str], split: "Split") -> float:
-    """The error rate of texts in the units into which `split` parts them."""
+    """The error rate of texts in the units into which `split` divides them."""
     if isinstance(references, str) != isinstance(hypotheses, str):
         raise ScoringError("one side is a text and the other a list of texts. Give two texts, or two lists")
     if isinstance(references, str):
@@ -161,7 +161,7 @@ Split: TypeAlias = "Callable[[Sequence[str], Sequence[str]], tuple[Units, Units]
 
 
 def words_of_texts(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[Units, Units]:
-    """The words of both sides as numbers, equal words as equal ones; words are what white space parts."""
+    """The words of both sides as numbers, equal words as equal ones; words are separated by white space."""
     numbers: defaultdict[str, int] = defaultdict(count_from_zero().__next__)
     mark = numbers[BETWEEN_TEXTS]
     sides = []

@@ -12,7 +12,7 @@ from carnelian.scoring.calibration import calibrate
 
 def test_by_hand():
     found = calibrate([0.95, 0.95, 0.15, 0.15], [True, True, True, False])
-    assert found.slots == ((pytest.approx(0.15), 0.5, 2), (pytest.approx(0.95), 1.0, 2))
+    assert found.bins == ((pytest.approx(0.15), 0.5, 2), (pytest.approx(0.95), 1.0, 2))
     assert found.error == pytest.approx((2 * 0.35 + 2 * 0.05) / 4)
     most = -4 * (0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))
     spent = 2 * math.log2(0.95) + math.log2(0.15) + math.log2(0.85)
@@ -31,7 +31,7 @@ def test_certain_and_right_is_perfect():
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))
 def test_words_are_counted_once_and_errors_are_bounded(pairs):
     found = calibrate(*map(list, zip(*pairs)))
-    assert sum(count for *_, count in found.slots) == len(pairs) and 0 <= found.error <= 1 + 1e-9
+    assert sum(count for *_, count in found.bins) == len(pairs) and 0 <= found.error <= 1 + 1e-9
     assert found.cross_entropy is None or found.cross_entropy <= 1
 
 

@@ -142,7 +142,7 @@ def describe_system(
     if len(system.confidences):
         correct = np.frombuffer("".join(system.steps).replace("d", "").encode(), np.uint8) == ord("h")
         found = calibrate(system.confidences, correct)
-        calibration = {"slots": found.slots, "error": found.error, "crossEntropy": found.cross_entropy}
+        calibration = {"slots": found.bins, "error": found.error, "crossEntropy": found.cross_entropy}
     return {
         "name": system.name,
         "rate": total.rate if np.isfinite(total.rate) else None,

@@ -29,8 +29,8 @@ class ScliteRules:
     drop_hyphens: hyphens are no characters [-c DH].
     case: "fold" capitals of every script, only those of "ascii" (sclite's way with UTF-8), or "keep" them apart [-s].
     time_mediated: align by word times instead of spelling [-T].
-    lexicon: words of one side are parted into characters, and joined again as this list and the other side say [-S];
-        characters "all" parts ASCII words too [-S ... ASCIITOO]. segment: that side ["hypothesis" algo1, "reference" algo2].
+    lexicon: words of one side are split into characters, and joined again as this list and the other side say [-S];
+        characters "all" splits ASCII words too [-S ... ASCIITOO]. segment: that side ["hypothesis" algo1, "reference" algo2].
     weights: what words weigh in the alignment [-w, -L].
     """
 

@@ -128,5 +128,5 @@ def pause_after(words: Sequence[CtmWord], place: int) -> tuple[float, float]:
 
 
 def overlap(one: tuple[float, float], other: tuple[float, float]) -> float:
-    """The seconds that two stretches of time share; negative: the seconds between them."""
+    """The seconds that two (begin, end) times have in common; negative: the seconds between them."""
     return min(one[1], other[1]) - max(one[0], other[0])

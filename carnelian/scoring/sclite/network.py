@@ -45,7 +45,7 @@ NetworkItem: TypeAlias = "NetworkWord | list[list[NetworkItem]]"
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A place between words; both lists are in sclite's order."""
+    """A point between words; both lists are in sclite's order."""
 
     incoming: list["Arc"] = field(default_factory=list)
     outgoing: list["Arc"] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Words that are parted otherwise than in the reference: characters of one side are joined again by a lexicon."""
+"""Words divided otherwise than in the reference: the characters of one side are joined again by a lexicon."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace

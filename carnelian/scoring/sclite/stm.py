@@ -16,7 +16,7 @@ IGNORED = re.compile("IGNORE_TIME_SEGMENT_IN_SCORING|IGNORETIMESEGMENTINSCORING"
 
 @dataclass(frozen=True, slots=True)
 class StmSegment:
-    """A stretch of one channel of a recording with what was said in it; times in seconds."""
+    """A part of one channel of a recording with the words spoken in it; times in seconds."""
 
     recording: str
     channel: str
