@@ -81,11 +81,12 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="recordings, from the beginning of the manifest; 0: all")
     parser.add_argument("--language-model", default="")
     parser.add_argument("--update-seconds", type=float, default=0.32)
-    changes = ["train.epochs=12", "train.validate_every=576", "schedule.peak=0.004", "schedule.warmup=100"]
+    parser.add_argument("--context", type=float, nargs="*", default=CONTEXTS, help="right contexts in seconds")
+    changes = ["train.epochs=3", "train.validate_every=288", "schedule.peak=0.004", "schedule.warmup=30"]
     parser.add_argument("--set", nargs="*", default=changes, help="changes to the recipe, of each right context")
     given = parser.parse_args()
     rows = []
-    for context in CONTEXTS:
+    for context in given.context:
         recognizer = Recognizer.load(
             trained(given.recipe, given.folder, context, given.set), decoding=DecodingConfig(given.language_model)
         )
