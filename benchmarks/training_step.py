@@ -1,9 +1,10 @@
-"""A QuartzNet training step: NeMo (where installed), plain Conv1d layers, and ours in fp32 and bf16, with their peak memory.
+"""A training step of QuartzNet or Jasper: NeMo (where installed), plain Conv1d layers, and ours, with their peak memory.
 
     python benchmarks/training_step.py [--blocks 5] [--batch 8] [--seconds 15] [--threads 2] [--repeats 5]
+    python benchmarks/training_step.py --model jasper --batch 4 --seconds 5 --contestants NeMo --contestants "carnelian fp32"
 
 Each contestant is a process of its own. A step is features, forward, CTC, backward and optimizer on the same waveforms and targets.
-bf16 is slower than fp32 on a processor without AMX.
+plain Conv1d: QuartzNet's layers only.
 """
 
 import atexit
@@ -25,7 +26,7 @@ from carnelian.commands.benchmarks.measurement import BenchmarkOptions, Contende
 TARGET_LENGTH = 150
 
 
-def contestants() -> dict:
+def known_contestants() -> dict:
     """Functions that build a step, by name; NeMo's first where it is installed."""
     try:
         import nemo  # noqa: F401
@@ -52,13 +53,17 @@ def waveforms(settings) -> tuple[torch.Tensor, ...]:
 
 def our_step(settings, precision: str):
     from carnelian.models.acoustic import AcousticModel
+    from carnelian.models.device import keep_freed_memory
+    from carnelian.models.encoders.jasper import jasper
     from carnelian.models.encoders.quartznet import quartznet
     from carnelian.models.features import log_mel
     from carnelian.models.losses.ctc import ctc_loss
     from carnelian.training.fit import set_rate
     from carnelian.training.optim import novograd
 
-    model = AcousticModel(log_mel(), quartznet(blocks=settings.blocks), 28).train()
+    keep_freed_memory()  # as every training does
+    encoder = jasper(dropout=0.0) if settings.model == "jasper" else quartznet(blocks=settings.blocks)
+    model = AcousticModel(log_mel(), encoder, 28).train()
     optimizer = novograd(model.parameters())
     audio, lengths, targets, target_lengths = waveforms(settings)
 
@@ -139,13 +144,28 @@ def nemo_step(settings):
     from nemo.collections.asr.models import EncDecCTCModel
     from omegaconf import OmegaConf
 
-    rows = [(256, 33, 1, 2, 1, False)]
-    for channels, kernel in [(256, 33), (256, 39), (512, 51), (512, 63), (512, 75)]:
-        rows += [(channels, kernel, 5, 1, 1, True)] * (settings.blocks // 5)
-    rows += [(512, 87, 1, 1, 2, False), (1024, 1, 1, 1, 1, False)]
+    dense = settings.model == "jasper"
+    if dense:
+        rows = [(256, 11, 1, 2, 1, False)]
+        for channels, kernel in [(256, 11), (384, 13), (512, 17), (640, 21), (768, 25)]:
+            rows += [(channels, kernel, 5, 1, 1, True)] * 2
+        rows += [(896, 29, 1, 1, 2, False), (1024, 1, 1, 1, 1, False)]
+    else:
+        rows = [(256, 33, 1, 2, 1, False)]
+        for channels, kernel in [(256, 33), (256, 39), (512, 51), (512, 63), (512, 75)]:
+            rows += [(channels, kernel, 5, 1, 1, True)] * (settings.blocks // 5)
+        rows += [(512, 87, 1, 1, 2, False), (1024, 1, 1, 1, 1, False)]
     keys = ("filters", "kernel", "repeat", "stride", "dilation", "residual")
     table = [dict(zip(keys, (row[0], [row[1]], row[2], [row[3]], [row[4]], row[5]))) for row in rows]
-    jasper = [{**row, "dropout": 0.0, "separable": row["kernel"] != [1]} for row in table]
+    jasper = [
+        {
+            **row,
+            "dropout": 0.0,
+            "separable": not dense and row["kernel"] != [1],
+            "residual_dense": dense and row["residual"],
+        }
+        for row in table
+    ]
     labels = list(" abcdefghijklmnopqrstuvwxyz'")
     modules = "nemo.collections.asr.modules"
     config = {
@@ -188,7 +208,7 @@ def nemo_step(settings):
 def serve(name: str, settings, pipe) -> None:
     """A contestant's process: one step for each word of the pipe, its wall and processor seconds and peak memory back."""
     torch.set_num_threads(settings.threads)
-    step = contestants()[name](settings)
+    step = known_contestants()[name](settings)
     pipe.send("ready")
     while pipe.recv():
         seconds = seconds_of(step)
@@ -214,6 +234,8 @@ class Contestant:
 
 def main(
     *,
+    model: Annotated[str, "quartznet, or jasper: 10x5 with dense residuals"] = "quartznet",
+    contestants: Annotated[list[str], "only these, by name; may be given again"] = [],  # noqa: B006
     blocks: Annotated[int, "QuartzNet's blocks"] = 5,
     batch: Annotated[int, "utterances"] = 8,
     seconds: Annotated[float, "seconds of each"] = 15.0,
@@ -222,9 +244,9 @@ def main(
 ) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
-    settings = SimpleNamespace(blocks=blocks, batch=batch, seconds=seconds, threads=threads)
+    settings = SimpleNamespace(model=model, blocks=blocks, batch=batch, seconds=seconds, threads=threads)
     contenders = []
-    for name in contestants():
+    for name in contestants or known_contestants():
         running = Contestant(name, settings)
         work = {"utterances": float(batch), "audio_seconds": batch * seconds}
         contenders.append(Contender({"step": name}, running.step, work, lambda running=running: {"GB": running.peak}))

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from carnelian.data.batch import Batch
-from carnelian.models.device import choose_device
+from carnelian.models.device import choose_device, keep_freed_memory
 
 Value = TypeVar("Value")
 
@@ -41,6 +41,8 @@ def init_process_group(device: str = "") -> Iterator[World]:
     By default a GPU is used where there is one.
     """
     device = choose_device(device)
+    if device == "cpu":
+        keep_freed_memory()
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if ranks == 1:
         yield World(device=device)
