@@ -152,10 +152,10 @@ def add_transcriptions(app: FastAPI, service: Service, log_transcripts: bool) ->
         include: Annotated[list[Literal["logprobs"]], Form(alias="include[]", description="of json")] = [],  # noqa: B006
         keywords: Annotated[list[str], Form(alias="keywords[]", description="expected words, such as names")] = [],  # noqa: B006
         stream: Annotated[bool, Form(description="answer with server-sent events")] = False,
-        language: Annotated[str, Form(max_length=40, description="given back; the model knows one language")] = "",
-        chunking_strategy: Annotated[str, Form(description="taken; recordings are always cut at pauses")] = "auto",
-        prompt: Annotated[str, Form(description="taken and not used; see keywords[]")] = "",
-        temperature: Annotated[float, Form(ge=0, le=1, description="taken and not used")] = 0.0,
+        language: Annotated[str, Form(max_length=40, description="returned; the model knows one language")] = "",
+        chunking_strategy: Annotated[str, Form(description="accepted; recordings are always cut at pauses")] = "auto",
+        prompt: Annotated[str, Form(description="accepted and not used; see keywords[]")] = "",
+        temperature: Annotated[float, Form(ge=0, le=1, description="accepted and not used")] = 0.0,
     ) -> Response:
         """Transcribe a recording."""
         sets = (tuple(granularities), tuple(include), tuple(keywords))

@@ -1,4 +1,4 @@
-"""Decodes the audio of strangers in processes of their own: one small server process forks a short-lived child for each recording.
+"""Decodes uploaded recordings, each in a process of its own: a small server process forks a short-lived child for each.
 
 Run as `python -m carnelian.serving.audio_process FD`. FD is a Unix stream socket; each byte that arrives on it carries a connected
 socket, for which a child is forked. The child reads a request, decodes, answers in frames, and ends. A hostile recording can
@@ -23,9 +23,8 @@ from carnelian.data.lengths.mp3 import read_mp3
 from carnelian.data.recording import open_audio
 from carnelian.errors import AudioError, CarnelianError
 
-REQUEST = struct.Struct(
-    "<QIdQI"
-)  # bytes of the recording, sample rate, seconds allowed, bytes of memory, seconds of processor time
+#: bytes of the recording, sample rate, seconds allowed, bytes of memory, seconds of processor time
+REQUEST = struct.Struct("<QIdQI")
 FRAME = struct.Struct("<cQ")
 
 

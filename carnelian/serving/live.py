@@ -15,17 +15,15 @@ import numpy as np
 from carnelian.data.audio import Resampler
 from carnelian.data.transcript import Transcript, Word
 from carnelian.inference.endpointing import NoiseFloor, frame_levels
-from carnelian.serving.scheduler import Turn
+from carnelian.serving.scheduler import Flow
 from carnelian.serving.service import Service, quietest
 
 KEPT_SECONDS = 1.0  # of audio without words, so that the start of the first word is not lost
 SILENT_SECONDS = 3.0  # of audio without words, before all but the last second is given up
 LEAD_SECONDS = 0.3  # speech is said to start so long before its first word is sure
 FRAME_SECONDS = 0.02  # over which the level of the audio is measured
-LOUD_FRAMES, LOUD_MARGIN = (
-    3,
-    10.0,
-)  # a segment with so many frames that many decibels above the background may hold speech
+#: a segment may hold speech if so many of its frames are so many decibels louder than the background
+LOUD_FRAMES, LOUD_MARGIN = 3, 10.0
 QUIETEST_BACKGROUND = -60.0  # decibels; digital silence makes no noise loud
 LONGEST_SEGMENT = 15.0  # seconds; a speaker who makes no pause is cut at the quietest moment
 
@@ -75,21 +73,16 @@ class LiveSession:
         self.rate = service.model.sample_rate
         self.given_rate = sample_rate
         self.resampler = Resampler(sample_rate, self.rate)
-        self.turn = Turn()
         self.stream = service.model.stream(hot_words) if service.model.stream is not None else None
         self.audio = np.zeros(0, np.float32)  # since the last final result
         self.first = 0  # its first sample, counted from the session's start
         self.seen = 0  # samples of it that were recognized at least once
-        self.background, self.measured, self.loud = (
-            NoiseFloor(),
-            0,
-            False,
-        )  # up to a sample of the session; whether any was louder
+        self.background, self.measured = NoiseFloor(), 0  # the level of the background up to that sample of the session
         self.commits: list[int] = []  # samples, from the session's start, at which the client ended a segment
         self.finished = False
         self.speaking = False
         self.text = ""  # of the last partial result
-        self.news, self.progress = asyncio.Event(), asyncio.Event()
+        self.changed, self.progress = asyncio.Event(), asyncio.Event()
 
     async def feed(self, block: np.ndarray) -> None:
         """Takes audio (S,) float32 at the session's sample rate; waits while too much of it is not yet recognized."""
@@ -102,14 +95,14 @@ class LiveSession:
         """Ends the segment with what was fed so far."""
         self._flush()
         self.commits.append(self.first + len(self.audio))
-        self.news.set()
+        self.changed.set()
 
     def finish(self) -> None:
         """Ends the session: the events end after the final result of what was fed so far."""
         if not self.finished:
             self._flush()
         self.finished = True
-        self.news.set()
+        self.changed.set()
         self.progress.set()
 
     def clear(self) -> None:
@@ -126,13 +119,13 @@ class LiveSession:
         interval = round(self.service.config.partial_seconds * self.rate)
         while True:
             while not (self.commits or self.finished or (self._unseen >= interval and self._decides)):
-                self.news.clear()
-                await self.news.wait()
+                self.changed.clear()
+                await self.changed.wait()
             ended, start = bool(self.commits) or self.finished, self.first
             commit = self.commits.pop(0) if self.commits else None
             size = (commit - self.first) if commit is not None else len(self.audio)
             longest = round(LONGEST_SEGMENT * self.rate)
-            if size > longest:  # the rest waits for the next turn
+            if size > longest:  # the rest is recognized in the next round
                 ended = False
                 if commit is not None:
                     self.commits.insert(0, commit)
@@ -155,14 +148,15 @@ class LiveSession:
         """
         if not size:
             return Transcript(""), 0
+        # Each piece is a flow of its own, as one of a new request: a session has one at a time, however old it is.
         start, stream, scheduler = self.first, self.stream, self.service.scheduler
         if stream is None and self._is_background(size) and (start or not ended):  # a whole session is never left out
             piece = Transcript("")
         elif stream is None:
-            piece = await scheduler.submit(self.turn, self.audio[:size].copy(), self.hot_words)
+            piece = await scheduler.submit(Flow(), self.audio[:size].copy(), self.hot_words)
         else:
             audio = self.audio[self.seen : size].copy()
-            piece = await scheduler.run(self.turn, audio, lambda: stream.step(audio, ended))
+            piece = await scheduler.run(Flow(), audio, lambda: stream.step(audio, ended))
         if self.first == start:  # else it was cleared meanwhile
             self.seen = max(self.seen, size)
         known = size if stream is None or ended else min(size, round(piece.duration * self.rate))
@@ -197,7 +191,7 @@ class LiveSession:
         elif self.silence is not None and words and quiet >= self.silence:
             self._final(events, words, self._cut((now - quiet / 2) * self.rate), now)
         elif full and not groups:
-            before, cut = self._parted(words, self.first + quietest(self.audio[:size], size // 2, self.rate))
+            before, cut = self._split(words, self.first + quietest(self.audio[:size], size // 2, self.rate))
             self._final(events, before, cut, cut / self.rate)
         elif words:
             text = " ".join(word.text for word in words)
@@ -209,7 +203,7 @@ class LiveSession:
         return events
 
     def _groups(self, words: tuple[Word, ...]) -> list[tuple[Word, ...]]:
-        """The words in segments, parted where a pause is long enough; at least one segment, which may be empty."""
+        """The words in segments, split where a pause is long enough; at least one segment, which may be empty."""
         groups: list[tuple[Word, ...]] = [()]
         for word in words:
             if self.silence is not None and groups[-1] and word.start - groups[-1][-1].end >= self.silence:
@@ -233,7 +227,7 @@ class LiveSession:
         self._drop(end)
         self.speaking, self.text = False, ""
 
-    def _parted(self, words: tuple[Word, ...], sample: int) -> tuple[tuple[Word, ...], int]:
+    def _split(self, words: tuple[Word, ...], sample: int) -> tuple[tuple[Word, ...], int]:
         """The words before the sample of the session, and where the next segment begins: there, or at the edge of a word around it."""
         at = sample / self.rate
         before = tuple(word for word in words if word.start + word.end < 2 * at)
@@ -256,7 +250,7 @@ class LiveSession:
 
     def _append(self, block: np.ndarray) -> None:
         self.audio = np.concatenate([self.audio, block])
-        self.news.set()
+        self.changed.set()
 
     def _flush(self) -> None:
         """Takes out what the resampler holds back, at the end of a segment or session."""

@@ -1,4 +1,4 @@
-"""One queue for all clients: pieces of audio share batches, and whoever has been served least comes first."""
+"""One queue for all clients: pieces of audio share batches, and requests that were served least come first."""
 
 import asyncio
 import time
@@ -15,12 +15,13 @@ Recognize = Callable[[Sequence[np.ndarray], Sequence[tuple[str, ...]]], list[Tra
 #: called after each batch with pieces, seconds of audio, seconds of work, and the seconds that each piece waited
 Observe = Callable[[int, float, float, list[float]], None]
 PADDING = 1.25  # how many times as long as the shortest the longest piece of a batch may be
+PATIENCE = 60.0  # seconds; pieces of a request that was served wait at most so much longer than those of a new one
 SMOOTHING = 0.2  # of the measured speed, with each batch
 
 
 @dataclass(eq=False, slots=True)
-class Turn:
-    """A client's request, or its live session: `served` counts the seconds of its audio that were recognized."""
+class Flow:
+    """The pieces of one request: `served` counts the seconds of its audio that were recognized."""
 
     served: float = 0.0
 
@@ -29,7 +30,7 @@ class Turn:
 class Piece:
     """Audio that waits for recognition."""
 
-    turn: Turn
+    flow: Flow
     audio: np.ndarray
     hot_words: tuple[str, ...]
     done: "asyncio.Future[Transcript]"
@@ -40,9 +41,10 @@ class Piece:
 class Scheduler:
     """Recognizes pieces of audio in batches, in one thread beside the event loop.
 
-    The next batch begins with the piece whose request has been served least, so that a short recording does not wait for a long
-    one: it waits for the batch that is running. Pieces of similar length join it, as many as `work_seconds` of work
-    allow at the speed measured so far. Steps of live streams wait in the same queue, and are run one by one. A piece whose caller
+    Pieces are ordered by their arrival, and those of a request that was served `s` seconds of audio as if they had arrived `s` seconds
+    later, at most `PATIENCE`. So a short recording waits for the batch that is running, not for a long recording; and however many
+    short ones come, the long one goes on. Pieces of similar length join the first one's batch, as many as `work_seconds` of work allow
+    at the speed measured so far. Steps of live streams wait in the same queue, and are run one by one. A piece whose caller
     has gone is dropped.
     """
 
@@ -78,13 +80,13 @@ class Scheduler:
             piece.done.cancel()
         self.thread.shutdown(wait=False, cancel_futures=True)
 
-    async def submit(self, turn: Turn, audio: np.ndarray, hot_words: tuple[str, ...] = ()) -> Transcript:
+    async def submit(self, flow: Flow, audio: np.ndarray, hot_words: tuple[str, ...] = ()) -> Transcript:
         """The transcript of a piece of audio (S,), in its turn. Cancelling the call gives the place up."""
-        return await self._wait(Piece(turn, audio, hot_words, asyncio.get_running_loop().create_future()))
+        return await self._wait(Piece(flow, audio, hot_words, asyncio.get_running_loop().create_future()))
 
-    async def run(self, turn: Turn, audio: np.ndarray, work: Callable[[], Transcript]) -> Transcript:
+    async def run(self, flow: Flow, audio: np.ndarray, work: Callable[[], Transcript]) -> Transcript:
         """The result of other work on a piece of audio (S,), in its turn and in the recognizer's thread."""
-        return await self._wait(Piece(turn, audio, (), asyncio.get_running_loop().create_future(), work))
+        return await self._wait(Piece(flow, audio, (), asyncio.get_running_loop().create_future(), work))
 
     async def _wait(self, piece: Piece) -> Transcript:
         self.waiting.append(piece)
@@ -113,7 +115,7 @@ class Scheduler:
         self.waiting = [piece for piece in self.waiting if not piece.done.done()]
         if not self.waiting:
             return []
-        ordered = sorted(self.waiting, key=lambda piece: (piece.turn.served, piece.arrived))
+        ordered = sorted(self.waiting, key=lambda piece: piece.arrived + min(piece.flow.served, PATIENCE))
         budget = min(self.batch_seconds, self.work_seconds * self.speed) * self.sample_rate
         batch: list[Piece] = []
         shortest = longest = max(1, len(ordered[0].audio))
@@ -143,7 +145,7 @@ class Scheduler:
             self.speed = seconds / work if not self.speed else self.speed + SMOOTHING * (seconds / work - self.speed)
         self.observe(len(batch), seconds, work, [started - piece.arrived for piece in batch])
         for piece, transcript in zip(batch, transcripts):
-            piece.turn.served += len(piece.audio) / self.sample_rate
+            piece.flow.served += len(piece.audio) / self.sample_rate
             if piece.done.done():  # its caller has gone
                 continue
             if isinstance(transcript, Exception):

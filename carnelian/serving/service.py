@@ -15,7 +15,7 @@ from carnelian.errors import AudioError
 from carnelian.serving.audio_reader import AudioReader, DecoderStuckError, TooLongError
 from carnelian.serving.config import Refusal, ServingConfig, overloaded
 from carnelian.serving.metrics import Metrics
-from carnelian.serving.scheduler import Recognize, Scheduler, Turn
+from carnelian.serving.scheduler import Flow, Recognize, Scheduler
 
 PIECES_AHEAD = 2  # pieces of one recording that are in the queue at once, so that reading and recognizing overlap
 EMPTY_RECORDING = "audio: it is empty. Send a recording"
@@ -81,10 +81,10 @@ class Service:
         self.metrics.watch(self)
         for seconds in (1, 1, self.config.chunk_seconds):
             noise = np.random.default_rng(0).normal(0, 0.01, round(seconds * self.model.sample_rate))
-            await self.scheduler.submit(Turn(), noise.astype(np.float32))
+            await self.scheduler.submit(Flow(), noise.astype(np.float32))
         if self.model.stream is not None:
             stream, audio = self.model.stream(()), noise.astype(np.float32)
-            await self.scheduler.run(Turn(), audio, lambda: stream.step(audio, last=True))
+            await self.scheduler.run(Flow(), audio, lambda: stream.step(audio, last=True))
         self.warm = True
 
     async def drain(self, seconds: float) -> None:
@@ -141,13 +141,13 @@ class Service:
 
         The pieces' durations add up to the recording's. Raises Refusal 400 for what cannot be decoded.
         """
-        turn, waiting, started = Turn(), deque[tuple[float, asyncio.Task[Transcript]]](), time.monotonic()
+        flow, waiting, started = Flow(), deque[tuple[float, asyncio.Task[Transcript]]](), time.monotonic()
         seconds = 0.0
         try:
             async with aclosing(self._pieces(recording)) as pieces:
                 async for start, audio in pieces:
                     seconds = start + len(audio) / self.model.sample_rate
-                    waiting.append((start, asyncio.create_task(self.scheduler.submit(turn, audio, hot_words))))
+                    waiting.append((start, asyncio.create_task(self.scheduler.submit(flow, audio, hot_words))))
                     if len(waiting) > PIECES_AHEAD:
                         offset, task = waiting.popleft()
                         yield (await task).shifted(offset)

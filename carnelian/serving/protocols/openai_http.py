@@ -41,9 +41,9 @@ class TranscriptionRequest:
         if self.response_format not in RESPONSE_FORMATS:
             raise unsupported("response_format", self.response_format, RESPONSE_FORMATS)
         if self.granularities and self.response_format != "verbose_json":
-            raise together("timestamp_granularities", "verbose_json")
+            raise needs_format("timestamp_granularities", "verbose_json")
         if "logprobs" in self.include and self.response_format != "json":
-            raise together("include", "json")
+            raise needs_format("include", "json")
         if len(self.keywords) > MOST_KEYWORDS:
             message = f"{len(self.keywords)} keywords are too many: expected at most {MOST_KEYWORDS}."
             raise Refusal(400, message, param="keywords", code="invalid_value")
@@ -68,7 +68,7 @@ def unsupported(param: str, value: str, known: tuple[str, ...]) -> Refusal:
     return Refusal(400, message, param=param, code="unsupported_value")
 
 
-def together(param: str, response_format: str) -> Refusal:
+def needs_format(param: str, response_format: str) -> Refusal:
     """The refusal of a field that only one response format has."""
     message = f"{param} is only supported with response_format '{response_format}'."
     return Refusal(400, message, param=param, code="invalid_value")

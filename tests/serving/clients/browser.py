@@ -12,6 +12,7 @@ from pathlib import Path
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -33,6 +34,8 @@ CATCH = """
 window.files = {};
 const create = URL.createObjectURL;
 URL.createObjectURL = blob => { const url = create(blob); window.last = blob; return url; };
+window.plays = 0;
+document.getElementById("audio").addEventListener("play", () => window.plays++);
 HTMLAnchorElement.prototype.click = function () { window.files[this.download] = window.last; };
 """
 
@@ -77,8 +80,9 @@ def problems() -> list:
     return said + [name for name in names if not name.startswith((url, "blob:"))]
 
 
-def playing() -> list:
-    return browser.execute_script("const a = document.getElementById('audio'); return [a.paused, a.currentTime]")
+def played() -> list:
+    """How often something was played, whether it ended, and where."""
+    return browser.execute_script("const a = document.getElementById('audio'); return [plays, a.paused, a.currentTime]")
 
 
 def dropped():
@@ -86,12 +90,11 @@ def dropped():
     drop()
     found = {"words": words(), "lane": len(browser.find_elements(By.CSS_SELECTOR, "#lane span"))}
     browser.find_elements(By.CSS_SELECTOR, "#text span")[3].click()
-    until(lambda: not playing()[0])
-    until(lambda: playing()[0])
-    found["heard"] = playing()[1]
+    until(lambda: played()[:2] == [1, True])
+    found["heard"] = played()[2]
     find("text").send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ENTER)
     found["chosen"] = find("spoken").get_attribute("textContent")
-    until(lambda: not playing()[0])
+    until(lambda: played()[0] == 2)
     find("edit").click()
     line = browser.find_elements(By.CSS_SELECTOR, "#text textarea")[0]
     line.send_keys(Keys.HOME, "well ")
@@ -123,6 +126,7 @@ def accessible():
 
 
 def recorded():
+    browser.execute_script(CATCH)
     find("words").send_keys("do, re")
     find("record").click()
     until(lambda: find("partial").text or words())
@@ -132,7 +136,7 @@ def recorded():
     find("record").click()
     until(lambda: find("record-label").text == "Record")
     browser.find_elements(By.CSS_SELECTOR, "#text span")[1].click()
-    until(lambda: not playing()[0])
+    until(lambda: played()[0] == 1)
     return found | {"playable": True, "problems": problems()}
 
 
@@ -183,6 +187,7 @@ def pictures():
         "return document.querySelectorAll('#text span').length > 3 && document.getElementById('partial').textContent"
     )
     until(lambda: browser.execute_script(spoken), 60)
+    ActionChains(browser).move_to_element(find("status")).perform()  # away from what a pointer colours
     picture("phone")
     return {"problems": problems()}
 
