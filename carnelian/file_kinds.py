@@ -75,13 +75,8 @@ KIND_OF_SUFFIX = {
     ".tsv": "a table of recordings",
     ".jsonl": "a manifest",
 }
-WEIGHTS = (
-    ".safetensors",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".bin",
-)  # text under such a name is a damaged file, not text for anything
+#: text under such a name is a damaged file, not text for anything
+WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 #: that no recipe has
 DECODING_KEYS = ("language_model", "alpha", "beta", "beam_width", "closed_vocabulary", "rescoring", "[rescoring]")
 
@@ -126,9 +121,8 @@ def kind_of_bytes(opening: bytes, suffix: str) -> str:
     if opening[257:262] == b"ustar":
         return "a .nemo archive" if suffix == ".nemo" or b"model_" in opening[:100] else "a tar archive"
     if opening.startswith(b"PK\3\4"):
-        return (
-            "a zip archive" if suffix in (".zip", ".npz") else "a checkpoint of another toolkit"
-        )  # as torch.save writes it
+        # torch.save writes zip archives
+        return "a zip archive" if suffix in (".zip", ".npz") else "a checkpoint of another toolkit"
     if opening[8:10] == b'{"' and not any(opening[5:8]):  # the header's size in 8 bytes, then JSON
         return "a checkpoint"
     if opening[:512].lstrip().lower().startswith((b"<html", b"<!doctype")):

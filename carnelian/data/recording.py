@@ -61,9 +61,8 @@ SAMPLE_RATES = (1_000, 1_000_000)  # of any recording of speech; the lowest boun
 BLOCK_SAMPLES = 1 << 20
 CHECKED_BYTES = 4096  # of an MP3 file: its first frame, after a short tag
 UNKNOWN_LENGTH = 1 << 62  # what libsndfile says where a header gives no length
-MORE_SOUND = re.compile(
-    r"Exiting parser|Unknown chunk|RIFF : \d+ \(should be"
-)  # what libsndfile notes about bytes after the sound
+#: what libsndfile notes about bytes after the sound
+MORE_SOUND = re.compile(r"Exiting parser|Unknown chunk|RIFF : \d+ \(should be")
 SPLITTERS = {"OGG": ogg_parts, "FLAC": flac_parts}
 
 

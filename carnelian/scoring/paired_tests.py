@@ -117,9 +117,8 @@ def rate_differences(first: Mapping[str, Errors], second: Mapping[str, Errors]) 
 
 def percent(errors: Errors) -> float:
     """The word error rate in percent, 0 where there are no words."""
-    return (
-        errors.total / errors.reference_words * 100.0 if errors.reference_words else 0.0
-    )  # equal rates as sc_stats has them
+    # in this order, so that rates are equal where sc_stats has them equal
+    return errors.total / errors.reference_words * 100.0 if errors.reference_words else 0.0
 
 
 def shared_ranks(values: np.ndarray) -> np.ndarray:

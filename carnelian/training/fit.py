@@ -51,9 +51,8 @@ class Training:
     position: DataPosition = field(default_factory=DataPosition)
     average: dict[str, Tensor] = field(default_factory=dict)  # exponential moving average of the weights, by name
     scaler: torch.amp.GradScaler | None = None
-    carried: dict[str, Tensor] = field(
-        default_factory=dict
-    )  # from step to step by the loss, the rows of this process first
+    #: carried from step to step by the loss, the rows of this process first
+    carried: dict[str, Tensor] = field(default_factory=dict)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns copies of the state, as tensors by name and as numbers; only those of the first process are complete.

@@ -137,9 +137,8 @@ class Run:
 
     def resume(self) -> dict[str, Any]:
         """Goes back to the last checkpoint whose files are whole, and returns the numbers of its state; {} where there is none."""
-        highest_over_processes(
-            [0], self.world.device
-        )  # wait for all: the first process may still be writing for an earlier run
+        # wait for all: the first process may still be writing for an earlier run
+        highest_over_processes([0], self.world.device)
         steps = [step for step in saved_steps(self.folder) if state_path(self.folder, step).exists()]
         if saved_steps(self.folder) and not steps:
             raise CheckpointError(

@@ -12,9 +12,8 @@ from carnelian.data.utterance import Utterance
 from carnelian.errors import ManifestError
 
 FISHER_RECORDINGS = {"part 1": 5850, "part 2": 5849}
-FISHER_LINE = re.compile(
-    r"(?P<start>\d{1,9}\.?\d*)\s+(?P<end>\d{1,9}\.?\d*)\s+(?P<side>[AB])\s*:\s*(?P<text>.*)"
-)  # "7.38 8.78 A: so the topic"
+#: such as "7.38 8.78 A: so the topic"
+FISHER_LINE = re.compile(r"(?P<start>\d{1,9}\.?\d*)\s+(?P<end>\d{1,9}\.?\d*)\s+(?P<side>[AB])\s*:\s*(?P<text>.*)")
 FISHER_NAME = re.compile(r"fe_03_\d{5}")
 FISHER_FIRST_OF_PART_2 = "fe_03_05851"
 

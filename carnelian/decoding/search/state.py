@@ -126,10 +126,8 @@ PAST = np.dtype(
 
 STATE_KEY = np.dtype(
     [
-        (
-            "key",
-            np.uint64,
-        ),  # hash of all that decides how a prefix may go on: language-model state, unfinished word, last symbol
+        # hash of all that decides how a prefix may go on: language-model state, unfinished word, last symbol
+        ("key", np.uint64),
         ("pruning", np.int64),  # the pruning that put it here; entries of former ones are void
         ("kept", np.int64),  # the candidate's index
     ]

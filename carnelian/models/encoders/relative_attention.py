@@ -178,9 +178,8 @@ class AttentionPlan:
             self.size, self.left = context.chunk, context.left
             self.right = 0 if context.style == "chunked" else context.right
             self.chunks, self.window = -(-length // self.size), self.left + self.size + self.right
-            places = torch.arange(
-                self.window, device=device
-            )  # `left` is a multiple of the chunk: the chunks are the same
+            # `left` is a multiple of the chunk: the chunks are the same
+            places = torch.arange(self.window, device=device)
             inside = context.visible(places[self.left : self.left + self.size], places)
             keys = torch.arange(self.chunks, device=device)[:, None] * self.size - self.left + places  # (N, K)
             visible = ((keys >= 0) & (keys < steps[:, None, None]))[:, :, None] & inside
