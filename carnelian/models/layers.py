@@ -2,7 +2,8 @@
 
 Activations are held as (B, D, 1, T) in channels-last memory: the 1x1 convolutions, which are most of a separable network, become
 plain matrix products. The gradients of a depthwise convolution, which are slow in this layout, are computed in another way
-(`DepthwiseConvolution`); `benchmarks/training_step.py` measures the gain.
+(`convolution.depthwise`), and wide dense convolutions with fewer products (`convolution.toom_cook`); `benchmarks/training_step.py`
+measures the gain.
 """
 
 import math
@@ -19,77 +20,13 @@ from torch.nn.utils.parametrize import is_parametrized
 from carnelian.errors import RecipeError
 from carnelian.models.block_spec import ACTIVATIONS, GATED, Activation, BlockSpec, Residual, half_of, shifts
 from carnelian.models.conv2d import Conv2dFrontEnd, Conv2dLayer
+from carnelian.models.convolution.depthwise import DepthwiseConvolution, deinterleave, interleave
+from carnelian.models.convolution.toom_cook import ToomCookConvolution
 from carnelian.models.masking import active_share, masked, masked_relu
 from carnelian.models.norms import MASKED_NORMS, NORMS, Norm
 
 PACKED_FOR = 100  # frames; the order of weights that is best for them is also good for one frame and for thousands
-
-
-def interleave(encoded: Tensor, dilation: int) -> Tensor:
-    """Returns (B, D, 1, T) as (B * dilation, D, 1, T / dilation): each dilation-th frame in a row of its own, T padded with zeros."""
-    batch, channels, _, frames = encoded.shape
-    rows = F.pad(encoded, (0, -frames % dilation)).permute(0, 2, 3, 1)
-    rows = rows.reshape(batch, -1, dilation, channels).transpose(1, 2).reshape(batch * dilation, 1, -1, channels)
-    # the axis of one must come before the frames: behind them, the strides do not count as channels-last
-    return rows.permute(0, 3, 1, 2)
-
-
-def deinterleave(encoded: Tensor, dilation: int, frames: int) -> Tensor:
-    """Returns the input of `interleave` from its output: (B * dilation, D, 1, T / dilation) to (B, D, 1, frames)."""
-    rows, channels, _, length = encoded.shape
-    batch = rows // dilation
-    whole = encoded.permute(0, 2, 3, 1).reshape(batch, dilation, length, channels).transpose(1, 2)
-    return whole.reshape(batch, 1, length * dilation, channels)[:, :, :frames].permute(0, 3, 1, 2)
-
-
-def channels_first(encoded: Tensor) -> Tensor:
-    """Returns (B, D, 1, T) in channels-last memory as a new contiguous (D, B, T), through a matrix transpose, which is
-    the fastest way."""
-    batch, channels, _, frames = encoded.shape
-    rows = encoded.permute(0, 2, 3, 1).reshape(batch * frames, channels)
-    return torch.empty_like(rows).view(channels, -1).copy_(rows.t()).view(channels, batch, frames)
-
-
-def depthwise_weight_gradient(encoded: Tensor, gradient: Tensor, kernel: int) -> Tensor:
-    """Returns the gradient (D, 1, 1, K) of the weight of a "same" depthwise convolution, from its input and its output's gradient.
-
-    A block of gradient frames times the window of input frames that it depends on is a Toeplitz-like matrix product, done for all
-    blocks in one batched product; tap k of the kernel is the sum of the k-th diagonal. This is what makes a training step fast
-    (`benchmarks/training_step.py`): oneDNN computes this gradient many times slower.
-    """
-    batch, channels, _, frames = encoded.shape
-    block = 48 if kernel > 16 else 16  # frames of gradient in a product: wider wastes work, narrower loses speed
-    blocks = -(-frames // block)
-    tail, window = blocks * block - frames, block + kernel - 1
-    gradients = F.pad(channels_first(gradient), (0, tail)).view(channels, batch * blocks, block)
-    padded = F.pad(channels_first(encoded), (kernel // 2, kernel // 2 + tail))
-    windows = padded.unfold(2, window, block).reshape(channels, batch * blocks, window)
-    products = torch.bmm(gradients.transpose(1, 2), windows)
-    diagonals = products.as_strided((channels, block, kernel), (block * window, window + 1, 1))
-    return diagonals.sum(1, dtype=torch.promote_types(diagonals.dtype, torch.float32)).view(channels, 1, 1, kernel)
-
-
-class DepthwiseConvolution(torch.autograd.Function):
-    """A depthwise convolution of odd kernel, stride 1, "same" padding, whose gradients are computed by
-    `depthwise_weight_gradient` and a flipped convolution."""
-
-    @staticmethod
-    def forward(ctx, encoded, weight):
-        ctx.save_for_backward(encoded, weight)
-        with torch.autocast(encoded.device.type, enabled=False):
-            return F.conv2d(encoded, weight.to(encoded.dtype), padding="same", groups=encoded.shape[1])
-
-    @staticmethod
-    def backward(ctx, gradient):
-        encoded, weight = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        to_input = None
-        with torch.autocast(encoded.device.type, enabled=False):
-            if ctx.needs_input_grad[0]:
-                flipped = weight.flip(-1).to(gradient.dtype)
-                to_input = F.conv2d(gradient, flipped, padding="same", groups=gradient.shape[1])
-            to_weight = depthwise_weight_gradient(encoded, gradient, weight.shape[-1])
-        return to_input, to_weight.to(weight.dtype)
+FRAMES_WORTH_TRANSFORMING = 500  # of all rows of a batch; below, transforming the weight takes what the products save
 
 
 class Convolution(nn.Module):
@@ -124,9 +61,21 @@ class Convolution(nn.Module):
         self.packed = False
         #: whether each channel has a kernel of its own, for which there are faster ways on a CPU
         self.is_depthwise = groups == inputs == channels and kernel % 2 == 1 and stride == 1
+        #: whether it is dense, with so many channels and taps that its products take nearly all of the time
+        self.is_wide = (
+            groups == stride == 1
+            and kernel >= 13
+            and min(inputs, channels) >= 384
+            and (dilation == 1 or (kernel % 2 == 1 and later == 0))
+        )
 
     def forward(self, encoded: Tensor) -> Tensor:
         left, right = self.padding
+        if self.needs_few_products(encoded):
+            if self.dilation == 1:
+                return ToomCookConvolution.apply(encoded, self.weight, left, right)
+            rows = ToomCookConvolution.apply(interleave(encoded, self.dilation), self.weight, *[self.kernel // 2] * 2)
+            return deinterleave(rows, self.dilation, encoded.shape[-1])
         if not self.is_depthwise or encoded.device.type != "cpu" or self.bias is not None:
             encoded = F.pad(encoded, self.padding) if left != right else encoded
             return self.convolve(encoded, left if left == right else 0, self.dilations)
@@ -134,6 +83,18 @@ class Convolution(nn.Module):
             frames, encoded = encoded.shape[-1], F.pad(encoded, ((left - right) // 2, 0))
             return self.depthwise(encoded)[..., :frames]
         return self.depthwise(encoded)
+
+    def needs_few_products(self, encoded: Tensor) -> bool:
+        """Whether `ToomCookConvolution` is faster: a wide dense convolution in training on a CPU, of enough frames to be worth
+        transforming the weight."""
+        return (
+            self.is_wide
+            and encoded.device.type == "cpu"
+            and torch.is_grad_enabled()
+            and not torch.is_autocast_enabled("cpu")
+            and self.bias is None
+            and encoded.shape[0] * encoded.shape[-1] >= FRAMES_WORTH_TRANSFORMING
+        )
 
     def convolve(self, encoded: Tensor, padding: int, dilations: tuple[int, int]) -> Tensor:
         """The convolution with as many zeros before as after each row."""

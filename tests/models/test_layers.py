@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from carnelian.errors import RecipeError
 from carnelian.models import block_spec, layers, masking
+from carnelian.models.convolution.toom_cook import ToomCookConvolution
 from carnelian.models.encoders.convolutional import convolutional
 from carnelian.models.norms import MaskedBatchNorm, MaskedLayerNorm
 
@@ -69,6 +70,39 @@ def test_wide_dense_convolutions_give_the_same_without_gradients(stride, later):
         result = module(encoded)
     assert module.weight.numel() > 2 * encoded.numel()
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
+    assert result.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "left", "right"), [(11, 5, 5), (13, 6, 6), (14, 3, 2), (17, 16, 0), (25, 12, 12), (29, 0, 0)]
+)
+@pytest.mark.parametrize("frames", [29, 30, 31, 70])
+def test_toom_cook_equals_convolution(kernel, left, right, frames):
+    """Outputs and both gradients are those of a plain convolution, in single precision to 1e-5 of their size."""
+    encoded, weight = random(3, 8, 1, frames).requires_grad_(), random(6, 8, 1, kernel, seed=1).requires_grad_()
+    expected = F.conv2d(F.pad(encoded, (left, right)), weight)
+    gradient = random(*expected.shape, seed=2)
+    theirs = expected, *torch.autograd.grad(expected, [encoded, weight], gradient)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        inputs = [tensor.detach().to(dtype).requires_grad_() for tensor in (encoded, weight)]
+        result = ToomCookConvolution.apply(*inputs, left, right)
+        ours = result, *torch.autograd.grad(result, inputs, gradient.to(dtype))
+        for one, other in zip(ours, theirs):
+            assert one.dtype == dtype and (one - other).norm() < tolerance * other.norm()
+
+
+@pytest.mark.parametrize(("dilation", "later"), [(1, 0), (1, 4), (2, 0)])
+def test_wide_dense_convolutions_give_the_same_with_gradients(dilation, later):
+    module = layers.Convolution(384, 400, 13, dilation=dilation, later=later)
+    encoded = random(2, 384, 1, 251).float().contiguous(memory_format=torch.channels_last).requires_grad_()
+    assert module.needs_few_products(encoded) and not module.needs_few_products(encoded[:1])
+    result = module(encoded)
+    expected = F.conv2d(F.pad(encoded, module.padding), module.weight, dilation=(1, dilation))
+    gradient = random(*expected.shape, seed=1).float()
+    ours = result, *torch.autograd.grad(result, [encoded, module.weight], gradient)
+    theirs = expected, *torch.autograd.grad(expected, [encoded, module.weight], gradient)
+    for one, other in zip(ours, theirs):
+        assert (one - other).norm() < 1e-4 * other.norm()
     assert result.is_contiguous(memory_format=torch.channels_last)
 
 
