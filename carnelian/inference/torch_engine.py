@@ -16,9 +16,9 @@ from carnelian.formats.catalog import find_checkpoint
 from carnelian.inference.emissions import Emissions
 from carnelian.inference.precision import choose_precision
 from carnelian.models.acoustic import AcousticModel
+from carnelian.models.convolution.inference import fold_batch_norm, pack_convolutions
 from carnelian.models.device import choose_device
 from carnelian.models.features import NORMALIZATIONS
-from carnelian.models.layers import fold_batch_norm, pack_convolutions
 from carnelian.models.streaming.acoustic import (
     AcousticStream,
     FeatureNormalizer,

@@ -2,12 +2,11 @@
 
 Activations are held as (B, D, 1, T) in channels-last memory: the 1x1 convolutions, which are most of a separable network, become
 plain matrix products. The gradients of a depthwise convolution, which are slow in this layout, are computed in another way
-(`convolution.depthwise`), and wide dense convolutions with fewer products (`convolution.toom_cook`); `benchmarks/training_step.py`
+(`DepthwiseConvolution`), and wide dense convolutions with fewer products (`convolution.toom_cook`); `benchmarks/training_step.py`
 measures the gain.
 """
 
 import math
-import platform
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -15,18 +14,82 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
-from torch.nn.utils.parametrize import is_parametrized
 
 from carnelian.errors import RecipeError
 from carnelian.models.block_spec import ACTIVATIONS, GATED, Activation, BlockSpec, Residual, half_of, shifts
 from carnelian.models.conv2d import Conv2dFrontEnd, Conv2dLayer
-from carnelian.models.convolution.depthwise import DepthwiseConvolution, deinterleave, interleave
 from carnelian.models.convolution.toom_cook import ToomCookConvolution
 from carnelian.models.masking import active_share, masked, masked_relu
 from carnelian.models.norms import MASKED_NORMS, NORMS, Norm
 
-PACKED_FOR = 100  # frames; the order of weights that is best for them is also good for one frame and for thousands
 FRAMES_WORTH_TRANSFORMING = 500  # of all rows of a batch; below, transforming the weight takes what the products save
+
+
+def interleave(encoded: Tensor, dilation: int) -> Tensor:
+    """Returns (B, D, 1, T) as (B * dilation, D, 1, T / dilation): each dilation-th frame in a row of its own, T padded with zeros."""
+    batch, channels, _, frames = encoded.shape
+    rows = F.pad(encoded, (0, -frames % dilation)).permute(0, 2, 3, 1)
+    rows = rows.reshape(batch, -1, dilation, channels).transpose(1, 2).reshape(batch * dilation, 1, -1, channels)
+    # the axis of one must come before the frames: behind them, the strides do not count as channels-last
+    return rows.permute(0, 3, 1, 2)
+
+
+def deinterleave(encoded: Tensor, dilation: int, frames: int) -> Tensor:
+    """Returns the input of `interleave` from its output: (B * dilation, D, 1, T / dilation) to (B, D, 1, frames)."""
+    rows, channels, _, length = encoded.shape
+    batch = rows // dilation
+    whole = encoded.permute(0, 2, 3, 1).reshape(batch, dilation, length, channels).transpose(1, 2)
+    return whole.reshape(batch, 1, length * dilation, channels)[:, :, :frames].permute(0, 3, 1, 2)
+
+
+def channels_first(encoded: Tensor) -> Tensor:
+    """Returns (B, D, 1, T) in channels-last memory as a new contiguous (D, B, T), through a matrix transpose, which is
+    the fastest way."""
+    batch, channels, _, frames = encoded.shape
+    rows = encoded.permute(0, 2, 3, 1).reshape(batch * frames, channels)
+    return torch.empty_like(rows).view(channels, -1).copy_(rows.t()).view(channels, batch, frames)
+
+
+def depthwise_weight_gradient(encoded: Tensor, gradient: Tensor, kernel: int) -> Tensor:
+    """Returns the gradient (D, 1, 1, K) of the weight of a "same" depthwise convolution, from its input and its output's gradient.
+
+    A block of gradient frames times the window of input frames that it depends on is a Toeplitz-like matrix product, done for all
+    blocks in one batched product; tap k of the kernel is the sum of the k-th diagonal. This is what makes a training step fast
+    (`benchmarks/training_step.py`): oneDNN computes this gradient many times slower.
+    """
+    batch, channels, _, frames = encoded.shape
+    block = 48 if kernel > 16 else 16  # frames of gradient in a product: wider wastes work, narrower loses speed
+    blocks = -(-frames // block)
+    tail, window = blocks * block - frames, block + kernel - 1
+    gradients = F.pad(channels_first(gradient), (0, tail)).view(channels, batch * blocks, block)
+    padded = F.pad(channels_first(encoded), (kernel // 2, kernel // 2 + tail))
+    windows = padded.unfold(2, window, block).reshape(channels, batch * blocks, window)
+    products = torch.bmm(gradients.transpose(1, 2), windows)
+    diagonals = products.as_strided((channels, block, kernel), (block * window, window + 1, 1))
+    return diagonals.sum(1, dtype=torch.promote_types(diagonals.dtype, torch.float32)).view(channels, 1, 1, kernel)
+
+
+class DepthwiseConvolution(torch.autograd.Function):
+    """A depthwise convolution of odd kernel, stride 1, "same" padding, whose gradients are computed by
+    `depthwise_weight_gradient` and a flipped convolution."""
+
+    @staticmethod
+    def forward(ctx, encoded, weight):
+        ctx.save_for_backward(encoded, weight)
+        with torch.autocast(encoded.device.type, enabled=False):
+            return F.conv2d(encoded, weight.to(encoded.dtype), padding="same", groups=encoded.shape[1])
+
+    @staticmethod
+    def backward(ctx, gradient):
+        encoded, weight = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        to_input = None
+        with torch.autocast(encoded.device.type, enabled=False):
+            if ctx.needs_input_grad[0]:
+                flipped = weight.flip(-1).to(gradient.dtype)
+                to_input = F.conv2d(gradient, flipped, padding="same", groups=gradient.shape[1])
+            to_weight = depthwise_weight_gradient(encoded, gradient, weight.shape[-1])
+        return to_input, to_weight.to(weight.dtype)
 
 
 class Convolution(nn.Module):
@@ -57,7 +120,7 @@ class Convolution(nn.Module):
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(channels, inputs // groups, 1, kernel)))
         #: (D',), only once a batch norm is folded into the weight
         self.bias: Tensor | None = None
-        #: whether the weight is (D', D) in oneDNN's order (`pack_convolutions`)
+        #: whether the weight is (D', D) in oneDNN's order (`convolution.inference`)
         self.packed = False
         #: whether each channel has a kernel of its own, for which there are faster ways on a CPU
         self.is_depthwise = groups == inputs == channels and kernel % 2 == 1 and stride == 1
@@ -323,39 +386,3 @@ class ConvolutionalEncoder(nn.Module):
         if not self.mask:
             lengths = (-(-frames // self.stride)).clamp_max(encoded.shape[-1])
         return encoded.squeeze(2), lengths
-
-
-def fold_batch_norm(model: nn.Module) -> None:
-    """Folds each batch norm into the convolution before it, in place; the model is then only for evaluation, and faster on a CPU."""
-    for module in model.modules():
-        if (
-            isinstance(module, Normalized)
-            and isinstance(module.norm, nn.BatchNorm2d)
-            and not is_parametrized(module.convolution)
-        ):
-            norm, convolution = module.norm, module.convolution
-            assert norm.running_mean is not None and norm.running_var is not None
-            scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-            weight = convolution.weight.double() * scale[:, None, None, None]
-            convolution.weight = nn.Parameter(weight.to(convolution.weight.dtype), requires_grad=False)
-            shift = norm.bias.double() - norm.running_mean.double() * scale
-            del convolution.bias
-            convolution.register_buffer("bias", shift.detach().to(convolution.weight.dtype))
-            module.norm, module.masked = nn.Identity(), False
-
-
-def pack_convolutions(model: nn.Module) -> None:
-    """Puts the weights of pointwise convolutions into oneDNN's order, in place; the model is then for evaluation in float32 on a CPU.
-
-    Otherwise oneDNN reorders each weight at each call: a quarter of the time of 2 s of audio, and most of that of live
-    recognition. Does nothing on processors other than x86-64 ones.
-    """
-    if platform.machine().lower() not in ("x86_64", "amd64") or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return
-    for module in model.modules():
-        if not isinstance(module, Convolution) or module.packed or is_parametrized(module):
-            continue
-        if module.kernel == module.stride == module.groups == 1:
-            weight = module.weight.detach().flatten(1).contiguous()
-            weight = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR)
-            module.weight, module.packed = nn.Parameter(weight, requires_grad=False), True

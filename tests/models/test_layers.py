@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from carnelian.errors import RecipeError
 from carnelian.models import block_spec, layers, masking
+from carnelian.models.convolution.inference import pack_convolutions
 from carnelian.models.convolution.toom_cook import ToomCookConvolution
 from carnelian.models.encoders.convolutional import convolutional
 from carnelian.models.norms import MaskedBatchNorm, MaskedLayerNorm
@@ -55,7 +56,7 @@ def test_packed_pointwise_convolutions_give_the_same(batch, frames):
     encoded = random(batch, 48, 1, frames).float().contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         expected = F.conv2d(encoded, module.weight, module.bias)
-        layers.pack_convolutions(module)
+        pack_convolutions(module)
         for result in (module(encoded), module.without_padding(encoded), module(encoded.contiguous())):
             torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
             assert result.is_contiguous(memory_format=torch.channels_last)

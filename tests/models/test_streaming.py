@@ -5,8 +5,8 @@ import torch
 
 from carnelian.data.alphabet import Alphabet
 from carnelian.errors import RecipeError
+from carnelian.models.convolution.inference import fold_batch_norm, pack_convolutions
 from carnelian.models.features import log_mel
-from carnelian.models.layers import fold_batch_norm, pack_convolutions
 from carnelian.models.registry import build_model
 from carnelian.models.streaming.acoustic import AcousticStream, FeatureStatistics, FeatureStream
 
