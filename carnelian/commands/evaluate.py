@@ -41,7 +41,7 @@ def evaluate(
     *,
     options: RecognizerOptions = RecognizerOptions(),  # noqa: B008
     scoring: ScoringOptions = ScoringOptions(),  # noqa: B008
-    channel: Annotated[str, CHANNEL_HELP] = "mix",
+    channels: Annotated[str, CHANNEL_HELP] = "mix",
     out: Annotated[Path | None, "write each utterance's hypothesis and errors to this JSON-lines file"] = None,
     export: Annotated[
         tuple[str, Path] | None,
@@ -76,7 +76,7 @@ def evaluate(
     for manifest, utterances in listed.items():
         list(recognizer.recognize(utterances[:warm_up], batch_seconds=options.batch_seconds, unread=lambda *_: None))
         started, name = time.perf_counter(), Path(manifest).stem
-        results = recognized_texts(recognizer, utterances, channel, options.batch_seconds, name, unread)
+        results = recognized_texts(recognizer, utterances, channels, options.batch_seconds, name, unread)
         taken = time.perf_counter() - started
         if not results:
             raise AudioError(f"{manifest}: none of {len(utterances)} recordings can be read; first: {unread[0]}")
@@ -119,7 +119,7 @@ def read_references(manifest: Path) -> list[Utterance]:
 def recognized_texts(
     recognizer: "Recognizer",
     utterances: list[Utterance],
-    channel: str,
+    channels: str,
     batch_seconds: float,
     name: str,
     unread: list[str],
@@ -131,7 +131,7 @@ def recognized_texts(
     from carnelian.data.sources import channel_choice, measure_utterances
     from carnelian.data.transcript import merge_segments
 
-    measured, indices, unopened = measure_utterances(utterances, channel_choice(channel))
+    measured, indices, unopened = measure_utterances(utterances, channel_choice(channels))
     unread += unopened
 
     def leave_out(index: int, error: CarnelianError) -> None:

@@ -71,7 +71,7 @@ def prepare(
     download: Annotated[str, 'librispeech: the parts to fetch first, such as "dev-clean,test-clean", or "all"'] = "",
     mirror: Annotated[list[str], "librispeech: fetch from the folder at this address instead; may be given again"] = [],  # noqa: B006
     allow_pipes: Annotated[bool, "kaldi: run the commands in wav.scp"] = False,
-    channel: Annotated[
+    channels: Annotated[
         str, "folder: 1, 2, ..., mix (the average), or separate: an utterance for each channel, with its own text"
     ] = "",
     normalize: Annotated[str, NORMALIZE_HELP] = "",
@@ -95,7 +95,7 @@ def prepare(
         raise ManifestError(f'corpus "{corpus}": not known. Take one of {", ".join(CORPORA)}')
     if hold_out and hold_out_share:
         raise ManifestError("--hold-out and --hold-out-share: give one of them, speakers or recordings")
-    options = {"download": download, "mirror": mirror, "allow_pipes": allow_pipes, "channel": channel}
+    options = {"download": download, "mirror": mirror, "allow_pipes": allow_pipes, "channels": channels}
     options["speaker_pattern"] = speaker_pattern
     normalizer = make_normalizer(normalize) if normalize else None
     with reading(source, f"the corpus {corpus}", ManifestError):
@@ -233,7 +233,7 @@ def measure_durations(utterances: list[Utterance], subset: str) -> tuple[list[Ut
     mixed = Counter(infos[each.audio_filepath].channels for each in kept if "channel" not in each.more)  # type: ignore[union-attr]
     several = sum(count for channels, count in mixed.items() if channels > 1)
     if several:
-        note(f"{subset}: {several} recordings have several channels, which will be averaged. See --channel")
+        note(f"{subset}: {several} recordings have several channels, which will be averaged. See --channels")
     return kept, [result for result in results if isinstance(result, AudioError)]
 
 

@@ -26,7 +26,7 @@ def transcribe(
     ],
     *,
     output: OutputOptions = OutputOptions(),  # noqa: B008
-    channel: Annotated[str, CHANNEL_HELP] = "mix",
+    channels: Annotated[str, CHANNEL_HELP] = "mix",
     long_seconds: Annotated[float, "a longer recording is recognized in chunks, in flat memory"] = 300.0,
     shard: Annotated[str, SHARD_HELP] = "",
     engine: Annotated[str, ENGINE_HELP] = "",
@@ -49,16 +49,16 @@ def transcribe(
         raise CarnelianError("--correct: has no effect with --live, whose words are final when they come. Leave it out")
     if live_options.live:
         return transcribe_live(options.load(model), sources, output.format, live_options)
-    channel_choice(channel)  # raises AudioError
+    channel_choice(channels)  # raises AudioError
     if shard or engine:
-        many = Transcription(model, tuple(sources), output, channel, long_seconds, options)
+        many = Transcription(model, tuple(sources), output, channels, long_seconds, options)
         return transcribe_shards(many, shard, engine, workers)
     output.check()
     recognizer = options.load(model, output.used_activity)
     with ExitStack() as stack:
         paths = tuple(stdin_recording(stack) if str(source) == "-" else source for source in sources)
         names = {str(path): "stdin" for path, source in zip(paths, sources) if str(source) == "-"}
-        call = Transcription(model, paths, output, channel, long_seconds, options, names)
+        call = Transcription(model, paths, output, channels, long_seconds, options, names)
         report(*call.run(recognizer, call.listed()))
 
 

@@ -60,7 +60,7 @@ class Transcription:
     model: Path
     sources: tuple[Path, ...]
     output: OutputOptions
-    channel: str
+    channels: str
     long_seconds: float
     options: RecognizerOptions
     #: recordings with the names under which they are shown, where these are not their paths
@@ -91,7 +91,7 @@ class Transcription:
         if shard is not None:
             listed = shard.select(listed, whole_recordings=output.file_each)
             output = output.of_shard(shard.index, shard.count)
-        utterances, _, unread = measure_utterances(listed, channel_choice(self.channel))
+        utterances, _, unread = measure_utterances(listed, channel_choice(self.channels))
         count = len(utterances) + len(unread)
         kept = None if self.names else UnfinishedRecordings(cache_folder() / "unfinished")
         settings = {"batch_seconds": self.options.batch_seconds, "long_seconds": self.long_seconds, "unfinished": kept}
@@ -134,7 +134,7 @@ class Transcription:
 
     def changing(self) -> dict[str, Any]:
         """What changes the transcripts, so that a call with something else is not gone on with."""
-        changing = {"model": str(self.model), "--channel": self.channel, "--long-seconds": self.long_seconds}
+        changing = {"model": str(self.model), "--channels": self.channels, "--long-seconds": self.long_seconds}
         return changing | self.options.changing_transcripts()
 
 

@@ -51,18 +51,18 @@ TURN = re.compile(r"(?P<side>[A-Z]|\d{1,2})\s*:\s*(?P<words>.*)")  # "A: hello",
 AUDIO_FOLDERS = ("", "clips", "wavs", "wav", "audio")  # where the recordings lie, seen from their list
 
 
-def folder(source: Path, *, channel: str = "", speaker_pattern: str = "") -> dict[str, Iterator[Utterance]]:
+def folder(source: Path, *, channels: str = "", speaker_pattern: str = "") -> dict[str, Iterator[Utterance]]:
     """The subsets of one's own recordings.
 
     A CSV or TSV is a subset with its file's name; a tree's subsets are its folders train, dev, test, or else it is the
     subset "all". A folder with lists in it is read by its lists; those without recordings or texts are skipped, and noted.
 
-    channel: of every recording take "1", "2", ... or the average ("mix", the default); "separate" makes an utterance of each
+    channels: of every recording take "1", "2", ... or the average ("mix", the default); "separate" makes an utterance of each
     channel for which there is a text of its own (see `texts_of_channels`). A list's column "channel" says it for each line.
     speaker_pattern: finds the speaker in each recording's path (see `with_speakers`); without one it is in a list's column, or the
     name of the folder in which a tree has the recording.
     """
-    chosen = channel_choice(channel)
+    chosen = channel_choice(channels)
     subsets = read_subsets(source, chosen == "separate")
     if speaker_pattern:
         root = source if source.is_dir() else source.parent

@@ -18,12 +18,12 @@ MANIFEST_SUFFIXES = (".jsonl", ".json")
 
 
 def channel_choice(option: str) -> int | str:
-    """What `--channel` asks for: a channel's number from 0 on, "separate", or "mix"; AudioError for anything else."""
+    """What `--channels` asks for: a channel's number from 0 on, "separate", or "mix"; AudioError for anything else."""
     if option in ("separate", "mix", ""):
         return option or "mix"
     if option.isdecimal() and 0 < int(option) <= 26:
         return int(option) - 1
-    raise AudioError(f'--channel "{option}": not known. Give 1, 2, ..., mix (the average) or separate')
+    raise AudioError(f'--channels "{option}": not known. Give 1, 2, ..., mix (the average) or separate')
 
 
 def walk_recordings(folder: Path) -> tuple[list[Path], Counter[str]]:
@@ -113,7 +113,7 @@ def measure_utterances(
             note(f"carnelian: {one_line(str(error))}")
             unread.append(one_line(str(error)))
     if mixed:
-        note(f"{len(mixed)} recordings have several channels, which are averaged. See --channel")
+        note(f"{len(mixed)} recordings have several channels, which are averaged. See --channels")
     return utterances, indices, unread
 
 
@@ -128,7 +128,7 @@ def on_channels(utterance: Utterance, channels: int, chosen: int | str) -> list[
     if chosen == "mix" or "channel" in utterance.more or (chosen == "separate" and channels == 1):
         return [utterance]
     if isinstance(chosen, int) and chosen >= channels:
-        raise AudioError(f"{utterance.audio_filepath}: no channel {chosen + 1}; it has {channels}. Give --channel mix")
+        raise AudioError(f"{utterance.audio_filepath}: no channel {chosen + 1}; it has {channels}. Give --channels mix")
     numbers = range(channels) if chosen == "separate" else [chosen]
     return [replace(utterance, more=utterance.more | {"channel": number}) for number in numbers]
 

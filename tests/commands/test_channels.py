@@ -1,4 +1,4 @@
-"""`carnelian transcribe --channel`: each channel as if it were a recording of its own; written with the speaker's letter."""
+"""`carnelian transcribe --channels`: each channel as if it were a recording of its own; written with the speaker's letter."""
 
 import json
 import re
@@ -63,21 +63,21 @@ def test_each_channel_is_written_as_if_it_were_alone(transcribe, calls):
     _, alone, _ = transcribe(*(calls / f"{name}.wav" for name in ("one-A", "one-B", "two-A", "two-B")))
     texts = [line.split("\t")[1] for line in alone.splitlines()]
     assert len(set(texts)) == 4 and all(texts)
-    code, together, _ = transcribe(calls / "one.wav", calls / "two.wav", "--channel", "separate")
+    code, together, _ = transcribe(calls / "one.wav", calls / "two.wav", "--channels", "separate")
     assert code == 0
     assert [line.split("\t")[1] for line in together.splitlines()] == [
         f"{'AB'[n % 2]}: {text}" for n, text in enumerate(texts)
     ]
     for channel, text in (("1", texts[0]), ("2", texts[1])):
-        assert transcribe(calls / "one.wav", "--channel", channel)[1] == f"{text}\n"
-    _, lines, _ = transcribe(calls / "one.wav", "--channel", "separate", "--format", "jsonl")
+        assert transcribe(calls / "one.wav", "--channels", channel)[1] == f"{text}\n"
+    _, lines, _ = transcribe(calls / "one.wav", "--channels", "separate", "--format", "jsonl")
     assert [(line["channel"], line["text"]) for line in map(json.loads, lines.splitlines())] == list(
         enumerate(texts[:2])
     )
 
 
 def test_a_ctm_names_channels_and_a_segment_s_own_times(transcribe, calls, tmp_path):
-    _, whole, _ = transcribe(calls / "one.wav", "--channel", "separate", "--format", "ctm")
+    _, whole, _ = transcribe(calls / "one.wav", "--channels", "separate", "--format", "ctm")
     rows = [line.split() for line in whole.splitlines()]
     assert {row[0] for row in rows} == {"one"} and {row[1] for row in rows} == {"A", "B"}
     assert rows == sorted(rows, key=lambda row: (row[1], float(row[2])))
@@ -91,18 +91,18 @@ def test_a_ctm_names_channels_and_a_segment_s_own_times(transcribe, calls, tmp_p
 
 
 def test_captions_of_a_conversation_name_the_speakers(transcribe, calls, tmp_path):
-    code, subtitles, _ = transcribe(calls / "one.wav", "--channel", "separate", "--format", "srt")
+    code, subtitles, _ = transcribe(calls / "one.wav", "--channels", "separate", "--format", "srt")
     assert code == 0
     starts = re.findall(r"^(\d\d:\d\d:\d\d,\d{3}) -->", subtitles, re.M)
     assert starts == sorted(starts) and {"A: ", "B: "} == set(re.findall(r"^[AB]: ", subtitles, re.M))
-    _, web, _ = transcribe(calls / "one.wav", "--channel", "separate", "--format", "vtt")
+    _, web, _ = transcribe(calls / "one.wav", "--channels", "separate", "--format", "vtt")
     assert "<v A>" in web and "<v B>" in web
-    code, _, said = transcribe(calls / "one.wav", calls / "two.wav", "--channel", "separate", "--format", "srt")
+    code, _, said = transcribe(calls / "one.wav", calls / "two.wav", "--channels", "separate", "--format", "srt")
     assert code == 2 and "subtitles of 2 recordings need a folder" in said
     code, _, _ = transcribe(
         calls / "one.wav",
         calls / "two.wav",
-        "--channel",
+        "--channels",
         "separate",
         "--format",
         "srt",
@@ -116,11 +116,11 @@ def test_several_channels_are_not_averaged_silently(transcribe, calls):
     assert (
         "1 recordings have several channels, which are averaged" in transcribe(calls / "one.wav", calls / "mono.wav")[2]
     )
-    code, _, said = transcribe(calls / "one.wav", "--channel", "3")
+    code, _, said = transcribe(calls / "one.wav", "--channels", "3")
     assert code == 2 and "no channel 3; it has 2" in said
-    code, _, said = transcribe(calls / "one.wav", "--channel", "left")
-    assert code == 2 and '--channel "left": not known' in said
-    assert transcribe(calls / "mono.wav", "--channel", "separate")[0] == 0
+    code, _, said = transcribe(calls / "one.wav", "--channels", "left")
+    assert code == 2 and '--channels "left": not known' in said
+    assert transcribe(calls / "mono.wav", "--channels", "separate")[0] == 0
 
 
 def test_the_same_recording_twice_is_two_lines(transcribe, calls, tmp_path):

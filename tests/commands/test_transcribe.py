@@ -155,10 +155,10 @@ def test_two_channels_are_mixed_only_with_a_note(tiny_model, tmp_path, record, c
             "1 recordings have several channels, which are averaged" in carnelian("transcribe", tiny_model, source)[2]
         )
         for channel in ("1", "2", "separate"):
-            assert "averaged" not in carnelian("transcribe", tiny_model, source, "--channel", channel)[2]
+            assert "averaged" not in carnelian("transcribe", tiny_model, source, "--channels", channel)[2]
     assert "averaged" in carnelian("evaluate", tiny_model, tmp_path / "m.jsonl")[2]
     for channel in ("1", "2", "separate"):
-        code, _, err = carnelian("evaluate", tiny_model, tmp_path / "m.jsonl", "--channel", channel)
+        code, _, err = carnelian("evaluate", tiny_model, tmp_path / "m.jsonl", "--channels", channel)
         assert code == 0 and "averaged" not in err
 
 

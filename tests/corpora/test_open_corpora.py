@@ -139,7 +139,7 @@ def test_channels_with_words_of_their_own(tmp_path, run):
     (tmp_path / "calls/one.2.txt").write_text("good morning\n")
     record(tmp_path / "calls/two.wav", 1.0, 2)
     (tmp_path / "calls/two.txt").write_text("A: hi there\nB: hi\nA: bye\n")
-    code, printed = run("prepare", "folder", tmp_path / "calls", tmp_path / "out", "--channel", "separate")
+    code, printed = run("prepare", "folder", tmp_path / "calls", tmp_path / "out", "--channels", "separate")
     utterances = list(read_manifest(tmp_path / "out" / "all.jsonl"))
     assert code == 0, printed.err
     assert [(each.text, each.more) for each in utterances] == [
@@ -155,7 +155,7 @@ def test_channels_with_words_of_their_own(tmp_path, run):
 def test_one_channel_of_all(tmp_path, run, channel, tone):
     record(tmp_path / "calls/one.wav", 1.0, 2)
     (tmp_path / "calls/one.txt").write_text("hello\n")
-    code, _ = run("prepare", "folder", tmp_path / "calls", tmp_path / "out", "--channel", channel)
+    code, _ = run("prepare", "folder", tmp_path / "calls", tmp_path / "out", "--channels", channel)
     (one,) = read_manifest(tmp_path / "out" / "all.jsonl")
     assert code == 0 and loudest_tone(load_audio(one, 8000), 8000) == tone
 
@@ -167,10 +167,10 @@ def test_several_channels_are_not_mixed_silently(tmp_path, run):
         "1 recordings have several channels, which will be averaged"
         in run("prepare", "folder", tmp_path / "calls", tmp_path / "out")[1].err
     )
-    code, printed = run("prepare", "folder", tmp_path / "calls", tmp_path / "out3", "--channel", "3")
+    code, printed = run("prepare", "folder", tmp_path / "calls", tmp_path / "out3", "--channels", "3")
     assert code == 2 and "channel 3 is not in it, it has 2" in printed.err
-    code, printed = run("prepare", "folder", tmp_path / "calls", tmp_path / "out3", "--channel", "left")
-    assert code == 2 and '--channel "left"' in printed.err and not (tmp_path / "out3").exists()
+    code, printed = run("prepare", "folder", tmp_path / "calls", tmp_path / "out3", "--channels", "left")
+    assert code == 2 and '--channels "left"' in printed.err and not (tmp_path / "out3").exists()
 
 
 def test_a_list_names_channels(tmp_path):
