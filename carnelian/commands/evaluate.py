@@ -4,6 +4,7 @@ import json
 import math
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -138,18 +139,25 @@ def recognized_texts(
         unread.append(one_line(str(error)))
         note(f"carnelian: {unread[-1]}")
 
-    found = recognizer.recognize(measured, batch_seconds=batch_seconds, unread=leave_out)
-    sides: dict[int, list[Transcript]] = {}
-    for each in sorted(track(found, name, len(measured)), key=lambda each: each.index):
-        sides.setdefault(indices[each.index], []).append(each.transcript)
-    results = []
-    for index, transcripts in sorted(sides.items()):
+    def evaluated(index: int, rows: dict[int, "Transcript"]) -> EvaluatedUtterance:
+        transcripts = [rows[row] for row in sorted(rows)]
         whole = merge_segments(transcripts)
         text = " ".join(word.text for word in whole.words) if len(transcripts) > 1 and whole.words else whole.text
         confidences = tuple(word.confidence for word in whole.words)
         seconds = sum(each.duration for each in transcripts)
-        results.append(EvaluatedUtterance(utterances[index], text, seconds, confidences))
-    return results
+        return EvaluatedUtterance(utterances[index], text, seconds, confidences)
+
+    found = recognizer.recognize(measured, batch_seconds=batch_seconds, unread=leave_out)
+    expected = Counter(indices)
+    sides: dict[int, dict[int, Transcript]] = {}  # of utterances with channels still to come: transcripts are large
+    results: dict[int, EvaluatedUtterance] = {}
+    for each in track(found, name, len(measured)):
+        index = indices[each.index]
+        sides.setdefault(index, {})[each.index] = each.transcript
+        if len(sides[index]) == expected[index]:
+            results[index] = evaluated(index, sides.pop(index))
+    results |= {index: evaluated(index, rows) for index, rows in sides.items()}  # a channel of theirs was left out
+    return [results[index] for index in sorted(results)]
 
 
 def result_lines(results: list[EvaluatedUtterance], report: ScoreReport) -> list[dict]:
