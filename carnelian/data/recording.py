@@ -293,12 +293,16 @@ def cut_mp3(given: Given, first: int, frames: int) -> tuple[bytes, int]:
     return segment(content, found, first, frames)
 
 
+#: libsndfile's note on a size in a header that is not the file's; a wrong byte rate, as flite's voice kal writes, says nothing of it
+WRONG_SIZE = re.compile(r"^(?!\s*(?:Bytes/sec|Block Align)).*?(\d+) \(should be (\d+)\)", re.MULTILINE)
+
+
 def refuse_cut(file: soundfile.SoundFile, given: Given, name: str, notes: str) -> None:
     """Raises AudioError for a recording whose file is shorter than its header says."""
     promised = read_header(read_bytes_of(given, 1024)).get("sample_count", "") if file.format == "NIST" else ""
     if promised.isdigit() and much_less(file.frames, int(promised[:18]), file.samplerate):
         raise AudioError(f"{name}: cut off; {file.frames} samples of {promised[:18]} are there. {HINT_COPY}")
-    for stated, found in re.findall(r"(\d+) \(should be (\d+)\)", notes) if "should be" in notes else ():
+    for stated, found in WRONG_SIZE.findall(notes) if "should be" in notes else ():
         if int(found) < 0.9 * int(stated) and int(stated) < 0x7FFF0000:  # more: a stream of unknown length
             raise AudioError(f"{name}: cut off; {found} bytes of {stated} are there. {HINT_COPY}")
 

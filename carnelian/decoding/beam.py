@@ -26,9 +26,10 @@ from carnelian.ngram.model import NGram, State, handed_out, keep_states, taken_i
 
 #: output steps between two settlings (`Stream`); the language model's states need memory for so many beforehand
 STEPS_AT_ONCE = 1500
-FOLLOWING = 20  # common symbols behind one whose place no longer depends on what follows them
-LONGEST_OPEN, SETTLED = 30_000, 250  # steps of which log-probabilities are kept at most; and then, at least
-LEAST = np.float32(1e-30)  # what a probability of zero counts as, so that some prefix always lives
+SYMBOLS_HELD = 20  # the last common symbols, whose output steps may still change with what follows
+MOST_STEPS_HELD = 30_000  # steps whose log-probabilities are held, at most
+LEAST_STEPS_HELD = 250  # ... and how many remain when that limit is reached, at least
+LEAST_PROBABILITY = np.float32(1e-30)  # what a probability of zero counts as, so that some prefix is always possible
 
 
 class BeamSearch:
@@ -112,7 +113,7 @@ class BeamSearch:
     def __call__(self, log_probs: np.ndarray, hot_words: Mapping[str, float] | None = None) -> list[Hypothesis]:
         """The best hypotheses of one utterance from its log-probabilities (O, V), best first.
 
-        hot_words: in place of those given before. Raises DecodingError for what are not log-probabilities.
+        hot_words: replace those of the constructor. Raises DecodingError for what are not log-probabilities.
         """
         stream = self.stream(hot_words)
         stream.accept(log_probs)
@@ -136,8 +137,8 @@ class BeamSearch:
 class Stream:
     """A search under way: `accept` chunks of log-probabilities, ask for `hypotheses` whenever they are wanted.
 
-    Its memory does not grow with the utterance but for the symbols of the result: those that all prefixes begin with are placed on
-    their steps for good, but for the last `FOLLOWING` of them, and the log-probabilities up to there are given up.
+    Its memory does not grow with the utterance but for the symbols of the result: of those that all prefixes begin with, all but
+    the last `SYMBOLS_HELD` get their final output steps, and the log-probabilities up to there are discarded.
     """
 
     def __init__(self, decoder: BeamSearch, hot_words: HotWords, state: State | None = None):
@@ -149,7 +150,7 @@ class Stream:
             first = taken_in(self.language.ngram, state)
             self.language = self.language._replace(rules=self.language.rules._replace(first=first))
         self.placed = PlacedSymbols()  # that all prefixes begin with, and that the beam no longer holds
-        self.steps = self.given_up = 0  # steps taken, and how many of them are given up
+        self.steps = self.discarded = 0  # steps taken, and how many of them are discarded
         self.chunks: list[np.ndarray] = []  # log-probabilities of the others
         self.states: list[State] = []  # of the language model after each of the hypotheses last given
         self.beam = empty_beam(decoder.settings.width, len(decoder.alphabet))
@@ -158,7 +159,7 @@ class Stream:
         """Continues with the next log-probabilities (O, V)."""
         decoder = self.decoder
         log_probs, probs = checked(log_probs, decoder.alphabet)
-        np.maximum(probs, LEAST, out=probs)
+        np.maximum(probs, LEAST_PROBABILITY, out=probs)
         begin = 0
         while begin < max(1, len(probs)):  # in parts that do not depend on the chunks
             part = slice(begin, begin + STEPS_AT_ONCE - self.steps % STEPS_AT_ONCE)
@@ -179,25 +180,25 @@ class Stream:
             self.language = self.language._replace(ngram=ngram)
 
     def _log_probs(self) -> np.ndarray:
-        """The log-probabilities (O, V) of the steps that are not given up."""
+        """The log-probabilities (O, V) of the steps that are not discarded."""
         if len(self.chunks) > 1:
             self.chunks = [np.concatenate(self.chunks)]
         return self.chunks[0]
 
     def _settle(self) -> None:
-        """Gives up what no longer changes: symbols that all prefixes begin with, and the steps up to the last of them.
+        """Discards what no longer changes: symbols that all prefixes begin with, and the steps up to the last of them.
 
-        Where prefixes have differed for `LONGEST_OPEN` steps, as before a long silence, the best one decides.
+        Where prefixes have differed for `MOST_STEPS_HELD` steps, as before a long silence, the best one decides.
         """
         log_probs = self._log_probs()
         self._reserve(2 * self.decoder.settings.width)
         node, *placed = results.best_prefix(self.beam, log_probs, self.language, self.hot_words)
         _, first, last, _ = placed
-        if len(log_probs) < LONGEST_OPEN:
-            count, most = max(0, history.common_symbols(self.beam) - FOLLOWING), len(log_probs)
+        if len(log_probs) < MOST_STEPS_HELD:
+            count, most = max(0, history.common_symbols(self.beam) - SYMBOLS_HELD), len(log_probs)
             end = int(last[count - 1]) + 1 if count else 0
         else:
-            settled = len(log_probs) - SETTLED
+            settled = len(log_probs) - LEAST_STEPS_HELD
             count = int(np.searchsorted(last, settled))
             end = min(settled, int(first[count])) if count < len(first) else settled
             most = (len(log_probs) - end) // 2  # symbols that fit into the steps left, with a blank after each
@@ -205,9 +206,9 @@ class Stream:
             return
         self.beam = history.begin_after(self.beam, node, count, most)
         self.placed.add(
-            placed[0][:count], first[:count] + self.given_up, last[:count] + self.given_up, placed[3][:count]
+            placed[0][:count], first[:count] + self.discarded, last[:count] + self.discarded, placed[3][:count]
         )
-        self.chunks, self.given_up = [log_probs[end:].copy()], self.given_up + end
+        self.chunks, self.discarded = [log_probs[end:].copy()], self.discarded + end
         now = self.beam.now[: self.beam.totals[0]["size"]]
         states = keep_states(self.language.ngram, np.concatenate([now["state"], now["word_end_state"]]))
         now["state"], now["word_end_state"] = np.split(states, 2)
@@ -225,7 +226,7 @@ class Stream:
         found = []
         for index, (score, language) in enumerate(zip(scores.tolist(), languages.tolist())):
             symbols, first, last, peaks = (values[ends[index] : ends[index + 1]] for values in placed)
-            whole = self.placed.followed_by(symbols, first + self.given_up, last + self.given_up, peaks)
+            whole = self.placed.followed_by(symbols, first + self.discarded, last + self.discarded, peaks)
             spans = decoder.words.spans(*whole)
             text = " ".join([span.text for span in spans])
             found.append(Hypothesis(text, score, score - language, language, spans))
@@ -237,7 +238,7 @@ class Stream:
             self.accept(np.empty((0, len(self.decoder.alphabet) + 1), np.float32))
         totals, hashed = self.beam.totals[0], self.language.ngram.hashed
         return {
-            "steps": np.array([self.steps, self.given_up]),
+            "steps": np.array([self.steps, self.discarded]),
             "log_probs": self._log_probs(),
             "totals": self.beam.totals,
             "now": self.beam.now[: totals["size"]],
@@ -248,7 +249,7 @@ class Stream:
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Becomes as the stream was whose `state` this is, of an equal decoder and equal hot words."""
-        self.steps, self.given_up = state["steps"].tolist()
+        self.steps, self.discarded = state["steps"].tolist()
         self.chunks = [state["log_probs"]]
         self.placed.add(*(state[f"placed{index}"] for index in range(4)))
         nodes = len(state["history"])

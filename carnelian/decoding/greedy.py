@@ -1,4 +1,4 @@
-"""The fastest decoder: the best symbol of each step, repeats and blanks taken out."""
+"""The greedy decoder, the fastest: the best symbol of each step, without repeats and blanks."""
 
 from collections.abc import Iterable, Mapping
 
@@ -37,7 +37,7 @@ class Greedy:
         self.words = Words(alphabet)
 
     def __call__(self, log_probs: np.ndarray) -> list[Hypothesis]:
-        """One hypothesis from log-probabilities (O, V); raises DecodingError if they are none."""
+        """One hypothesis from log-probabilities (O, V); raises DecodingError for what are not log-probabilities."""
         log_probs, _ = checked(log_probs, self.alphabet)
         if not len(log_probs):
             return [Hypothesis("", 0.0, 0.0)]
@@ -55,7 +55,7 @@ class Greedy:
         return Hypothesis(" ".join([span.text for span in spans]), score, score, spans=spans)
 
     def stream(self) -> "GreedyStream":
-        """A decoder of one utterance whose log-probabilities come in pieces."""
+        """A decoder of one utterance whose log-probabilities come in chunks."""
         return GreedyStream(self)
 
     def batch(self, log_probs: Iterable[np.ndarray], threads: int | None = None) -> list[list[Hypothesis]]:
@@ -73,11 +73,11 @@ class GreedyStream:
         self.decoder = decoder
         self.placed = PlacedSymbols()
         self.steps, self.score = 0, 0.0
-        #: the last symbol, which may go on: number, first step, last step, highest log-probability
+        #: the last symbol, which the next steps may repeat: number, first step, last step, highest log-probability
         self.last: tuple[np.ndarray, ...] = (*(np.empty(0, np.int64) for _ in range(3)), np.empty(0, np.float32))
 
     def accept(self, log_probs: np.ndarray) -> None:
-        """Goes on with the next log-probabilities (O, V); raises DecodingError if they are none."""
+        """Continues with the next log-probabilities (O, V); raises DecodingError for what are not log-probabilities."""
         log_probs, _ = checked(log_probs, self.decoder.alphabet)
         if not len(log_probs):
             return

@@ -21,7 +21,7 @@ class Viterbi:
         self.words = Words(alphabet)
 
     def __call__(self, log_probs: np.ndarray) -> list[Hypothesis]:
-        """One hypothesis from log-probabilities (O, V), the replabels last; raises DecodingError if they are none."""
+        """One hypothesis from log-probabilities (O, V), the replabels last; raises DecodingError for other values."""
         return self.batch([log_probs])[0]
 
     def batch(self, log_probs: Iterable[np.ndarray], threads: int | None = None) -> list[list[Hypothesis]]:

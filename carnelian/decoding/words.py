@@ -27,7 +27,7 @@ def spelled_symbols(alphabet: Alphabet) -> list[SpelledSymbol]:
 
 
 class PlacedSymbols:
-    """Symbols of an utterance that are placed on output steps for good, piece by piece."""
+    """Symbols of an utterance whose output steps no longer change, collected in chunks."""
 
     def __init__(self) -> None:
         self.pieces: list[tuple[np.ndarray, ...]] = []

@@ -195,3 +195,16 @@ def test_cases(cases, name, samples):
 def test_cut_cases(cases, name):
     with pytest.raises(AudioError, match="cut off"):
         load_audio(cases("opus_cut") / name, RATE)
+
+
+@pytest.mark.parametrize("rate", [1, 32000, 2**31])
+def test_a_wrong_byte_rate_is_no_cut_recording(tmp_path, rate):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.full(4000, 0.25), 8000, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    content[28:32] = rate.to_bytes(4, "little")
+    path.write_bytes(content)
+    assert audio_info(path).frames == 4000 and len(load_audio(path, 8000)) == 4000
+    path.write_bytes(content[:4000])
+    with pytest.raises(AudioError, match="cut off"):
+        load_audio(path, 8000)

@@ -57,14 +57,14 @@ def test_settling_changes_nothing(kind, monkeypatch):
         for part in np.array_split(log_probs, parts):
             stream.accept(part)
         assert stream.hypotheses() == whole
-        assert stream.given_up > 0.8 * len(log_probs)
+        assert stream.discarded > 0.8 * len(log_probs)
         assert sum(map(len, stream.chunks)) < len(log_probs) / 4
 
 
-def test_a_long_silence_is_given_up_and_the_times_before_it_are_right(monkeypatch):
+def test_a_long_silence_is_discarded_and_the_times_before_it_are_right(monkeypatch):
     """Two spellings that differ before it stay in the beam for ever: from some length on the best one decides."""
     monkeypatch.setattr(beam, "STEPS_AT_ONCE", 60)
-    monkeypatch.setattr(beam, "LONGEST_OPEN", 600)
+    monkeypatch.setattr(beam, "MOST_STEPS_HELD", 600)
     alphabet = Alphabet(" ab")
     speech = spoken(6, 30, alphabet)
     silence = np.log(np.tile(np.array([[1e-5, 1e-5, 1e-5, 1 - 3e-5]], np.float32), (5000, 1)))
@@ -73,7 +73,7 @@ def test_a_long_silence_is_given_up_and_the_times_before_it_are_right(monkeypatc
     longest = 0
     for part in np.split(np.concatenate([speech, silence, speech]), range(50, 2 * len(speech) + 5000, 50)):
         stream.accept(part)
-        longest = max(longest, stream.steps - stream.given_up)
+        longest = max(longest, stream.steps - stream.discarded)
     assert longest < 700 and len(stream.beam.history) < 10_000
     [found], [alone] = stream.hypotheses(), decoder(speech)
     count = len(alone.spans)

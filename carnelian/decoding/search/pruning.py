@@ -89,7 +89,7 @@ def best_finished(beam, filled, tree):
 
 
 @borrowing
-def keep_best(beam, filled, bar, tree, closed, settings):
+def keep_best(beam, filled, least_rank, tree, closed, settings):
     """Leaves in `next` the best candidates, as many as the beam is wide, in their order; returns their number.
 
     Under a closed vocabulary the best candidate that may end the utterance is kept besides, however far it is behind:
@@ -99,7 +99,7 @@ def keep_best(beam, filled, bar, tree, closed, settings):
     beam.totals[0].prunings += 1
     finished = best_finished(beam, filled, tree) if closed else -1
     for index in range(filled):
-        if (pool[index].rank < bar or pool[index].rank <= 0.0) and index != finished:
+        if (pool[index].rank < least_rank or pool[index].rank <= 0.0) and index != finished:
             continue
         if settings.recombine and recombine(beam, index, kept):
             continue
@@ -129,12 +129,12 @@ def keep_best(beam, filled, bar, tree, closed, settings):
 
 
 @inlined
-def bar_of(beam, settings):
+def least_rank_of(beam, settings):
     """Returns the rank that a candidate must reach, from the candidates that exist already."""
     best, worst = 0.0, np.inf
     for index in range(beam.totals[0].size):
         prefix = beam.next[index]
         prefix.rank = (prefix.blank + prefix.spoken) * prefix.look_ahead
         best, worst = max(best, prefix.rank), min(worst, prefix.rank)
-    bar = best * settings.beam_factor
-    return max(bar, worst) if beam.totals[0].size == settings.width else bar
+    least_rank = best * settings.beam_factor
+    return max(least_rank, worst) if beam.totals[0].size == settings.width else least_rank

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from carnelian.decoding.search.history import with_capacity
-from carnelian.decoding.search.pruning import bar_of, keep_best, mix_probabilities
+from carnelian.decoding.search.pruning import keep_best, least_rank_of, mix_probabilities
 from carnelian.decoding.search.state import SYMBOL_MODEL, WORD_MODEL
 from carnelian.decoding.search.word_tree import child_of
 from carnelian.jit import borrowing, inlined, released
@@ -64,14 +64,14 @@ def take_steps(beam, probs, symbols, language, hot_words, settings):
             continue
         stay(beam, row, symbols)
         children_in_beam(beam, row)
-        bar = bar_of(beam, settings)
+        least_rank = least_rank_of(beam, settings)
         highest_probability = 0.0
         for symbol in tokens[:count]:
             if symbols.closing or symbols.table[symbol].opens:
                 highest_probability = max(highest_probability, row[symbol])
         if highest_probability > 0.0:
-            ask_word_ends(beam, highest_probability, bar, language, hot_words)
-        adopt(beam, grow(beam, row, tokens[:count], symbols, language, hot_words, settings, bar), language.rules)
+            ask_word_ends(beam, highest_probability, least_rank, language, hot_words)
+        adopt(beam, grow(beam, row, tokens[:count], symbols, language, hot_words, settings, least_rank), language.rules)
         if not has_capacity(beam, settings):
             return step + 1
     return len(probs)
@@ -146,7 +146,7 @@ def children_in_beam(beam, row):
 
 
 @inlined
-def ask_word_ends(beam, highest_probability, bar, language, hot_words):
+def ask_word_ends(beam, highest_probability, least_rank, language, hot_words):
     """Asks the language model about unfinished words that are likely enough to be finished, once for each prefix.
 
     `highest_probability` is the probability of the likeliest symbol that begins a word.
@@ -154,7 +154,7 @@ def ask_word_ends(beam, highest_probability, bar, language, hot_words):
     highest = highest_probability * language.rules.ceiling * hot_words.gain
     for index in range(beam.totals[0].size):
         prefix = beam.now[index]
-        if math.isnan(prefix.word_end_score) and (prefix.blank + prefix.spoken) * highest >= bar:
+        if math.isnan(prefix.word_end_score) and (prefix.blank + prefix.spoken) * highest >= least_rank:
             prefix.word_end_score, prefix.word_end_state = word_end_of(prefix, language, hot_words)
             prefix.word_end_factor = math.exp(prefix.word_end_score)
             after = beam.next[index]
@@ -183,10 +183,10 @@ def word_end_of(prefix, language, hot_words):
 
 
 @inlined
-def grow(beam, row, tokens, symbols, language, hot_words, settings, bar):
+def grow(beam, row, tokens, symbols, language, hot_words, settings, least_rank):
     """Makes candidates from the beam's prefixes and one more symbol; returns the number of all candidates.
 
-    A candidate below the bar is not made; the bar rises with the best candidate, and when `next` is full.
+    A candidate whose rank is below `least_rank` is not made; `least_rank` rises with the best candidate, and when `next` is full.
     """
     now, pool, seen = beam.now, beam.next, beam.seen
     table, letters, tree, hot_tree = symbols.table, symbols.letters, language.tree, hot_words.tree
@@ -207,20 +207,20 @@ def grow(beam, row, tokens, symbols, language, hot_words, settings, bar):
             if seen[symbol] == mark or (symbol == symbols.space and prefix.letters == 0):
                 continue
             mass = row[symbol] * (prefix.blank if symbol == prefix.symbol else total)
-            act = table[symbol]
+            written = table[symbol]
             tree_node, hot = prefix.tree_node, prefix.hot
-            opens = act.opens or closed
+            opens = written.opens or closed
             if opens:
                 if math.isnan(prefix.word_end_score):
                     continue
                 mass *= prefix.word_end_factor
                 tree_node, hot = root, hot_root
-            elif mass * highest < bar:
+            elif mass * highest < least_rank:
                 continue
-            tree_node = walk(tree, tree_node, letters, act.first, act.last)
-            hot = walk(hot_tree, hot, letters, act.first, act.last)
+            tree_node = walk(tree, tree_node, letters, written.first, written.last)
+            hot = walk(hot_tree, hot, letters, written.first, written.last)
             look_ahead = look_ahead_at(tree_node, hot, tree, hot_tree, rules)
-            if mass * look_ahead < bar or look_ahead == 0.0:
+            if mass * look_ahead < least_rank or look_ahead == 0.0:
                 continue
             pool[filled] = prefix
             after = pool[filled]
@@ -229,19 +229,19 @@ def grow(beam, row, tokens, symbols, language, hot_words, settings, bar):
             after.tree_node, after.hot, after.look_ahead = tree_node, hot, look_ahead
             if opens:
                 finish_word(after)
-            spell(after, letters, act.first, act.last)
+            spell(after, letters, written.first, written.last)
             if rules.kind == SYMBOL_MODEL:
-                add_symbol(after, act.word, language)
+                add_symbol(after, written.word, language)
             after.rank = after.spoken * look_ahead
-            if after.rank <= 0.0 or after.rank < bar:
+            if after.rank <= 0.0 or after.rank < least_rank:
                 continue
-            bar = max(bar, after.rank * settings.beam_factor)
+            least_rank = max(least_rank, after.rank * settings.beam_factor)
             filled += 1
             if filled == len(pool):
-                filled = keep_best(beam, filled, bar, tree, rules.closed_vocabulary, settings)
+                filled = keep_best(beam, filled, least_rank, tree, rules.closed_vocabulary, settings)
                 for kept in range(filled):
-                    bar = max(bar, pool[kept].rank * settings.beam_factor)
-    return keep_best(beam, filled, bar, tree, rules.closed_vocabulary, settings)
+                    least_rank = max(least_rank, pool[kept].rank * settings.beam_factor)
+    return keep_best(beam, filled, least_rank, tree, rules.closed_vocabulary, settings)
 
 
 @inlined
