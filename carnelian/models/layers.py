@@ -166,12 +166,13 @@ class Convolution(nn.Module):
             rows = encoded.permute(0, 2, 3, 1).reshape(batch * frames, channels)
             product = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")
             return product.view(batch, 1, frames, -1).permute(0, 3, 1, 2)
+        weight = self.weight  # read once: weight norm computes it at each access
         settings = (1, self.stride), (0, padding), dilations, self.groups
-        wide = self.groups == 1 < self.kernel and self.weight.numel() > 2 * encoded.numel()
+        wide = self.groups == 1 < self.kernel and weight.numel() > 2 * encoded.numel()
         if not wide or encoded.device.type != "cpu" or torch.is_grad_enabled():
-            return F.conv2d(encoded, self.weight, self.bias, *settings)
+            return F.conv2d(encoded, weight, self.bias, *settings)
         # oneDNN reorders the weight at each call: for channels-last activations several times as slowly as for the usual memory
-        convolved = F.conv2d(encoded.contiguous(), self.weight, self.bias, *settings)
+        convolved = F.conv2d(encoded.contiguous(), weight, self.bias, *settings)
         return convolved.contiguous(memory_format=torch.channels_last)
 
     def depthwise(self, encoded: Tensor) -> Tensor:

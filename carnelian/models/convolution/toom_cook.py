@@ -1,4 +1,4 @@
-"""Dense convolutions over time with long kernels, in a third of the products, for training on a CPU.
+"""Dense convolutions over time with long kernels, in a third to a half of the products, for training on a CPU.
 
 The frames are cut into tiles of m and the kernel into pieces of m taps (the last filled with zeros). The m outputs that one piece
 of the kernel makes of the 2 m - 1 frames before them take 2 m - 1 products of linear combinations instead of m^2 (Toom-Cook, known
