@@ -274,7 +274,7 @@ def print_results(
         f"({audio_seconds:.0f} s of audio in {seconds:.1f} s)"
     )
     if all(report.normalization == "none" for report in reports.values()):
-        note("words are compared as they stand; --normalize makes both sides alike before")
+        note("words are compared as written; --normalize normalizes both texts first")
 
 
 def as_json(figures: dict[str, Any]) -> dict[str, Any]:
