@@ -72,7 +72,7 @@ def test_the_words_are_those_of_the_whole_recording(recognizer, silence):
         (word.text, pytest.approx(word.start)) for word in whole.words
     ]
     partials = [event.transcript.text for event in events if isinstance(event, PartialResult)]
-    assert len(partials) > 5 and whole.text.startswith(partials[0][:10])
+    assert len(partials) > 1 and whole.text.startswith(partials[0][:10])
 
 
 def test_a_long_speech_is_cut_without_losing_a_word(recognizer):
