@@ -23,10 +23,9 @@
 # CPU cores, less on a GPU. It runs on Google Colab, on AWS (`carnelian launch small --notebook --name nb`), and
 # on a laptop; `notebooks/an4.py` is the same as a plain script.
 #
-# The outputs kept in the repository are those of a full run of the recipe, which was trained before (27 minutes on one
-# thread of a busy machine) and named by `RUN`. The further trainings in sections 9 and 11 are short there.
+# The outputs kept in the repository are those of a full execution on one thread of a busy machine with two CPU cores.
 #
-# Two environment variables change what it does:
+# Three environment variables change what it does:
 #
 # | variable | meaning |
 # |---|---|
