@@ -232,6 +232,15 @@ def table_of(runs: Sequence[TrainedRun]) -> str:
     return markdown_table(heads, rows)
 
 
+def prepare_lists(train: Path, dev: Path, test: Path | None, out: Path) -> dict[str, Path]:
+    """Returns the manifests by name, and the trigram of the training transcripts, which is estimated where it is missing."""
+    out.mkdir(parents=True, exist_ok=True)
+    lists = {"train": train, "dev": dev, "language model": out / "trigram.arpa"} | ({"test": test} if test else {})
+    if not lists["language model"].exists():
+        build([train], order=3, arpa=lists["language model"])
+    return lists
+
+
 def main(
     train: Annotated[Path, "manifest to train on"],
     dev: Annotated[Path, "manifest of speakers held out"],
@@ -242,10 +251,7 @@ def main(
     architecture: Annotated[list[str], "one of the six; may be given again; default: all"] = [],  # noqa: B006
     out: Annotated[Path, "folder of the runs"] = Path("runs/architectures"),
 ) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    lists = {"train": train, "dev": dev, "language model": out / "trigram.arpa"} | ({"test": test} if test else {})
-    if not lists["language model"].exists():
-        build([train], order=3, arpa=lists["language model"])
+    lists = prepare_lists(train, dev, test, out)
     finished = read_runs(out / "runs.jsonl")
     for each in seed:
         for name in architecture or ARCHITECTURES:

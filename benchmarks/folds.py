@@ -38,14 +38,17 @@ Scores = list[tuple[str, dict[str, Errors]]]
 
 
 def divided(utterances: Sequence[Utterance], folds: int) -> list[list[bool]]:
-    """Returns for each fold which utterances are in it: all of a speaker in one, speakers dealt in a random order, always the same."""
+    """Returns for each fold which utterances are in it: all of a speaker in one, drawn at random, always the same.
+
+    Utterances without a speaker are in no fold, so in every training.
+    """
     speakers = sorted({speaker_name(each) for each in utterances} - {""})
     if len(speakers) < folds:
         raise ManifestError(
             f"{len(speakers)} speakers cannot be divided into {folds} folds. Give --folds {len(speakers)} or less"
         )
     order = np.random.default_rng(0).permutation(len(speakers)).tolist()
-    fold_of = {speakers[number]: place % folds for place, number in enumerate(order)}
+    fold_of = {speakers[number]: index % folds for index, number in enumerate(order)}
     return [[fold_of.get(speaker_name(each)) == fold for each in utterances] for fold in range(folds)]
 
 

@@ -68,7 +68,7 @@ def speak(folder: Path, texts: Path, engine: str, seed: int) -> Path:
 
 
 def draw_utterances(manifest: Path, count: int, seed: int) -> Path:
-    """The manifest of so many utterances of another; of 0, that itself."""
+    """The manifest of `count` utterances of another, drawn at random; the other itself if `count` is 0."""
     if not count:
         return manifest
     utterances = list(read_manifest(manifest))

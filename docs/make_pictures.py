@@ -39,7 +39,7 @@ def forward() -> list[list[float]]:
 
 
 def lattice(steps: int) -> str:
-    """Returns the lattice as SVG after so many steps, the arrows into the last of them dark, jumps red."""
+    """Returns the lattice as SVG after a number of steps, the arrows into the last of them dark, jumps red."""
     sums = forward()
 
     def place(step: int, state: int) -> tuple[int, int]:

@@ -185,7 +185,7 @@ measure("with the words", MODEL, SEARCH)
 
 # %%
 def adapt(name: str, recordings: int, settings: str) -> Path:
-    """Trains on so many recordings with changes to the recipe `fsdd/digits`; returns the run."""
+    """Trains on a number of recordings with changes to the recipe `fsdd/digits`; returns the run."""
     run = WORK / "runs" / name
     shell(
         f"carnelian train fsdd/digits --out {run} --set 'train.manifests=[\"{WORK}/train-{recordings}.jsonl\"]' "

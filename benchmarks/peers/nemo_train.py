@@ -23,7 +23,7 @@ TIMED_STEPS = 60
 
 
 def configuration(request: dict, steps: int) -> dict:
-    """The model's configuration, with a cosine schedule over so many steps."""
+    """The model's configuration, with a cosine schedule over `steps`."""
     train = {
         "manifest_filepath": request["train"],
         "sample_rate": 16_000,
@@ -77,7 +77,7 @@ def configuration(request: dict, steps: int) -> dict:
 
 
 def trained(request: dict, steps: int) -> tuple[EncDecCTCModel, dict[str, float]]:
-    """A model after so many steps, and the minutes that they took."""
+    """A model trained for `steps`, and the minutes that they took."""
     pl.seed_everything(request["seed"])
     trainer = pl.Trainer(
         max_steps=steps,

@@ -21,12 +21,11 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from architectures import ARCHITECTURES, DECODING, read_runs, recipe_of, run_in_a_process, word_errors
+from architectures import ARCHITECTURES, DECODING, prepare_lists, read_runs, recipe_of, run_in_a_process, word_errors
 
 from carnelian.benchmarking.results import markdown_table
 from carnelian.cli import as_typer
 from carnelian.commands.import_checkpoint import import_checkpoint
-from carnelian.commands.language_model import build
 from carnelian.data.alphabet import ENGLISH, Alphabet
 from carnelian.data.audio import load_audio
 from carnelian.data.utterance import Manifest, write_manifest
@@ -95,10 +94,7 @@ def main(
     nemo: Annotated[str, "the python of an environment with NeMo"] = "",
     out: Annotated[Path, "folder of the runs"] = Path("runs/architectures"),
 ) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    lists = {"train": train, "dev": dev, "language model": out / "trigram.arpa"} | ({"test": test} if test else {})
-    if not lists["language model"].exists():
-        build([train], order=3, arpa=lists["language model"])
+    lists = prepare_lists(train, dev, test, out)
     finished = [each for each in read_runs(out / "runs.jsonl") if (each.architecture, each.seed) == ("quartznet", seed)]
     ours = finished[0] if finished else run_in_a_process("quartznet", seed, minutes, lists, out)
     measured = [name for name in ("dev", "test") if name in lists]

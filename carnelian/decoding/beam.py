@@ -24,7 +24,7 @@ from carnelian.errors import DecodingError
 from carnelian.ngram.hashed import enter_contexts, met_contexts
 from carnelian.ngram.model import NGram, State, handed_out, keep_states, taken_in, with_context_capacity_for
 
-#: output steps between two settlings (`Stream`); the language model's states need memory for so many beforehand
+#: output steps between two settlings (`Stream`); memory for the language model's states is reserved for as many steps
 STEPS_AT_ONCE = 1500
 SYMBOLS_HELD = 20  # the last common symbols, whose output steps may still change with what follows
 MOST_STEPS_HELD = 30_000  # steps whose log-probabilities are held, at most

@@ -68,7 +68,7 @@ class NoiseFloor:
         return float(self.follow_all(np.array([level]), seconds)[0])
 
     def follow_all(self, levels: np.ndarray, seconds: float) -> np.ndarray:
-        """As `follow` of each of the next levels (N,), each of so many seconds."""
+        """As `follow` of each of the next levels (N,), each measured over `seconds`."""
         risen = FLOOR_RISE * seconds * np.arange(1, len(levels) + 1)
         floors = np.minimum(np.minimum.accumulate(levels - risen), self.level) + risen
         self.level = float(floors[-1])

@@ -124,7 +124,7 @@ class Convolution(nn.Module):
         self.packed = False
         #: whether each channel has a kernel of its own, for which there are faster ways on a CPU
         self.is_depthwise = groups == inputs == channels and kernel % 2 == 1 and stride == 1
-        #: whether it is dense, with so many channels and taps that its products take nearly all of the time
+        #: whether it is dense and large: its products then take nearly all of the time
         self.is_wide = (
             groups == stride == 1
             and kernel >= 13

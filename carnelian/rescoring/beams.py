@@ -11,7 +11,7 @@ from carnelian.models.text.bertx2 import BertX2, DecoderState
 
 
 def output_scores(model: BertX2, state: DecoderState, outputs: Tensor, lengths: Tensor) -> list[float]:
-    """Returns the logarithm of the probability of each row's output (B, L), marked at both ends, of so many pieces (B,).
+    """Returns the logarithm of the probability of each row's output (B, L), marked at both ends, with `lengths` (B,) pieces.
 
     The state, which has written nothing yet, stays as it is.
     """

@@ -168,7 +168,7 @@ class Corrector:
         return found
 
     def output_limit(self, length: int) -> int:
-        """Returns how many pieces may be written for a text of so many: a correction is hardly twice as long."""
+        """Returns the most pieces that may be written for a text of `length` pieces: a correction is hardly twice as long."""
         return min(2 * length + 8, self.model.config.positions - 1)
 
     def forbidden(self, device: torch.device) -> Tensor:

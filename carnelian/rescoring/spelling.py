@@ -37,7 +37,7 @@ def spell_correction(pieces: BertPieces, output: Sequence[int], text: str, split
 
 
 def split_long(pieces: BertPieces, text: str, longest: int) -> list[str]:
-    """Returns a text in parts of whole words, few and of similar length, of at most so many pieces each; a longer word is a part."""
+    """Returns a text in parts of whole words, few and of similar length, each within the limit of pieces; a longer word is a part."""
     words = text.split()
     counts = [len(each) for each in pieces.split(words)]
     total = sum(counts)

@@ -22,7 +22,7 @@ KEPT_SECONDS = 1.0  # of audio without words, so that the start of the first wor
 SILENT_SECONDS = 3.0  # of audio without words, before all but the last second is given up
 LEAD_SECONDS = 0.3  # speech is said to start so long before its first word is sure
 FRAME_SECONDS = 0.02  # over which the level of the audio is measured
-#: a segment may hold speech if so many of its frames are so many decibels louder than the background
+#: a segment may hold speech if at least LOUD_FRAMES of its frames are LOUD_MARGIN decibels louder than the background
 LOUD_FRAMES, LOUD_MARGIN = 3, 10.0
 QUIETEST_BACKGROUND = -60.0  # decibels; digital silence makes no noise loud
 LONGEST_SEGMENT = 15.0  # seconds; a speaker who makes no pause is cut at the quietest moment

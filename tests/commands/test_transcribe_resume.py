@@ -24,7 +24,7 @@ def recordings(tmp_path, record, monkeypatch):
 
 
 def stop_after(monkeypatch, count, error=KeyboardInterrupt):
-    """Lets recognition fail after so many groups; returns what undoes it."""
+    """Lets recognition fail after `count` groups; returns what undoes it."""
     original = command.recognize_groups
 
     def failing(*given, **settings):

@@ -88,7 +88,7 @@ def made_corpus(folder: Path, kind: str, rate: int, seconds: float) -> Manifest:
 
 
 def first_seconds(manifest: Path, folder: Path, seconds: float) -> Manifest:
-    """Returns the first utterances of a manifest, as many as make up so many seconds."""
+    """Returns the first utterances of a manifest, enough to make up the given seconds."""
     given = Manifest(manifest)
     count = min(int(np.searchsorted(np.cumsum(given.durations), seconds)) + 1, len(given))
     write_manifest(folder / "given.jsonl", (given[index] for index in range(count)))

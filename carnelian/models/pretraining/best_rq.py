@@ -82,7 +82,7 @@ def masked_prediction(
 ) -> BestRq:
     """BEST-RQ's objective, with the published numbers: labels are the nearest of `entries` random vectors of `codes` channels.
 
-    Spans of `mask_length` frames (0.4 s) are masked, so many that they would cover `mask_share` of a recording if none overlapped.
+    Spans of `mask_length` frames (0.4 s) are masked. Without overlap they would cover the share `mask_share` of a recording.
     """
     if not mask_share or mask_length < encoder.stride:
         raise RecipeError(

@@ -82,7 +82,7 @@ class BertX2(nn.Module):
         return self.advance(self.read(source, lengths), written)
 
     def read(self, source: Tensor, lengths: Tensor) -> DecoderState:
-        """Returns the state before the first piece for sources (B, L) of so many pieces (B,)."""
+        """Returns the state before the first piece for sources (B, L) with `lengths` (B,) pieces."""
         encoded = self.encoder(source, lengths)
         projected = [layer.source_attention.project(encoded) for layer in self.layers]  # type: ignore[union-attr,operator]
         return DecoderState(projected, piece_mask(lengths, source.shape[1]), [None] * len(self.layers))

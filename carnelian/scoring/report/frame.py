@@ -141,7 +141,7 @@ def write_page(
 def packed_rows(
     row: Callable[[int], list[Any]], order: np.ndarray, room: int, advance: Callable[[float], None]
 ) -> list[str]:
-    """Returns the rows of the list in parts, each compressed, as many as have room in so many bytes."""
+    """Returns the rows of the list in parts, each compressed, as many as fit into `room` bytes."""
     parts: list[str] = []
     for first in range(0, len(order), UTTERANCES_PER_PART):
         rows = [row(index) for index in order[first : first + UTTERANCES_PER_PART].tolist()]

@@ -99,7 +99,7 @@ class WordNetwork:
             arc.word = replace(arc.word, weight=sum(weights) / len(weights) if weights else 0.0)
 
     def _contexts(self, node: Node, words: int) -> list[tuple[str, ...]]:
-        """Every row of up to so many words that ends at a node."""
+        """Every sequence of up to `words` words that ends at a node."""
         if node is self.start or not words:
             return [()]
         return [(*before, arc.word.text) for arc in node.incoming for before in self._contexts(arc.source, words - 1)]
