@@ -45,10 +45,10 @@ def subset_name(path: Path) -> str:
 
 
 def read_cuts(path: Path) -> Iterator[Utterance]:
-    """An utterance for each supervision of the cuts; noted is what is left out.
+    """An utterance for each supervision of the cuts. A note counts those that are left out.
 
-    That are cuts whose audio is not a part of one file, and supervisions that an earlier cut had: where recordings are cut into
-    windows, a supervision is in every window that it touches.
+    Left out are cuts whose audio is not a part of one file, and supervisions that an earlier cut had: where recordings are cut
+    into windows, a supervision is in every window that it touches.
     """
     left_out: Counter[str] = Counter()
     seen: set[tuple[str, str, float]] = set()

@@ -63,6 +63,8 @@ CHECKED_BYTES = 4096  # of an MP3 file: its first frame, after a short tag
 UNKNOWN_LENGTH = 1 << 62  # what libsndfile says where a header gives no length
 #: what libsndfile notes about bytes after the sound
 MORE_SOUND = re.compile(r"Exiting parser|Unknown chunk|RIFF : \d+ \(should be")
+#: libsndfile's note on a size in a header that is not the file's; a wrong byte rate, as flite's voice kal writes, says nothing of it
+WRONG_SIZE = re.compile(r"^(?!\s*(?:Bytes/sec|Block Align)).*?(\d+) \(should be (\d+)\)", re.MULTILINE)
 SPLITTERS = {"OGG": ogg_parts, "FLAC": flac_parts}
 
 
@@ -291,10 +293,6 @@ def cut_mp3(given: Given, first: int, frames: int) -> tuple[bytes, int]:
     if found is None:
         raise ValueError("no frames of layer III in it")
     return segment(content, found, first, frames)
-
-
-#: libsndfile's note on a size in a header that is not the file's; a wrong byte rate, as flite's voice kal writes, says nothing of it
-WRONG_SIZE = re.compile(r"^(?!\s*(?:Bytes/sec|Block Align)).*?(\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
 def refuse_cut(file: soundfile.SoundFile, given: Given, name: str, notes: str) -> None:

@@ -137,7 +137,8 @@ class Convolution(nn.Module):
         if self.needs_few_products(encoded):
             if self.dilation == 1:
                 return ToomCookConvolution.apply(encoded, self.weight, left, right)
-            rows = ToomCookConvolution.apply(interleave(encoded, self.dilation), self.weight, *[self.kernel // 2] * 2)
+            half = self.kernel // 2
+            rows = ToomCookConvolution.apply(interleave(encoded, self.dilation), self.weight, half, half)
             return deinterleave(rows, self.dilation, encoded.shape[-1])
         if not self.is_depthwise or encoded.device.type != "cpu" or self.bias is not None:
             encoded = F.pad(encoded, self.padding) if left != right else encoded

@@ -13,9 +13,8 @@ from carnelian.scoring.wer import Errors, errors_of_texts
 
 MOST_CANDIDATES = 200
 SHARE_OF_DRAWS = 0.99  # of speakers, in which errors must be saved
-LEAST_SPEAKERS = (
-    20  # with fewer nothing is trusted: on AN4 none of 12 held-out speakers lost, and the test speakers did
-)
+#: with fewer nothing is trusted: on AN4 none of 12 held-out speakers lost, and the test speakers did
+LEAST_SPEAKERS = 20
 FOLDS = 10  # parts of the speakers, for each of which a threshold is found on the others
 
 

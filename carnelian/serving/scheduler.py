@@ -15,7 +15,7 @@ Recognize = Callable[[Sequence[np.ndarray], Sequence[tuple[str, ...]]], list[Tra
 #: called after each batch with pieces, seconds of audio, seconds of work, and the seconds that each piece waited
 Observe = Callable[[int, float, float, list[float]], None]
 PADDING = 1.25  # how many times as long as the shortest the longest piece of a batch may be
-PATIENCE = 60.0  # seconds; pieces of a request that was served wait at most so much longer than those of a new one
+PATIENCE = 60.0  # seconds; pieces of a request that was served wait at most this much longer than those of a new one
 SMOOTHING = 0.2  # of the measured speed, with each batch
 
 

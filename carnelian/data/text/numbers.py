@@ -239,9 +239,7 @@ def spelled_out(value: int | float, language: str, kind: str = "cardinal") -> st
     digits = [int(digit) for digit in str(value) if digit.isdecimal()]
     try:
         return num2words(value, lang=language, to=kind)
-    except (
-        Exception
-    ) as error:  # languages without years or ordinals; others fail at some numbers, with errors of any kind
+    except Exception as error:  # of any kind: some languages have no years or ordinals, others fail at some numbers
         if kind != "cardinal":
             return spelled_out(value, language)
         if isinstance(error, NotImplementedError) or len(digits) == 1:
